@@ -1,0 +1,2 @@
+//! Measurements.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The Flumen service: see the binary `flumen`.
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The `flumen` command.
+#![forbid(unsafe_code)]
+fn main() {}

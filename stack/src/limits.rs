@@ -1,0 +1,31 @@
+//! Every bound of the stack, named, with its reason. What the configuration may change says so; what is
+//! beyond a bound is refused or dropped with a reason, never a panic. Each bound is tested at its edge.
+
+/// Frames in a burst. 64 is what one need-wakeup cycle of a copy-mode AF_XDP socket brings under load, and
+/// what keeps a burst's headers (64 × 64 B) within a tenth of the L1 data cache.
+pub const BURST: usize = 64;
+
+/// Ports (interfaces) of one data plane. A [`crate::PortId`] is below this.
+pub const MAX_PORTS: usize = 64;
+
+/// Workers (cores) of one data plane.
+pub const MAX_WORKERS: usize = 64;
+
+/// Addresses of one family on one port.
+pub const MAX_ADDRESSES: usize = 64;
+
+/// IPv6 extension headers that are walked to find the upper-layer protocol (RFC 8200 section 4 allows any
+/// number; RFC 8504 section 5.3 lets a node bound it). A chain that is longer is dropped with a reason.
+pub const MAX_EXTENSION_HEADERS: usize = 8;
+
+/// Bytes of extension headers that are walked (RFC 8504 section 5.3).
+pub const MAX_EXTENSION_BYTES: usize = 512;
+
+/// Smallest MTU of an IPv4 port in bytes (RFC 791: 68; below it a fragment could carry no data).
+pub const MIN_MTU_IPV4: u16 = 68;
+
+/// Smallest MTU of an IPv6 port in bytes (RFC 8200 section 5).
+pub const MIN_MTU_IPV6: u16 = 1280;
+
+/// Largest MTU of a port in bytes.
+pub const MAX_MTU: u16 = 9216;
