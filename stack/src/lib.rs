@@ -14,12 +14,14 @@
 #![forbid(unsafe_code)]
 
 pub mod burst;
+pub mod checksum;
 pub mod frame;
 pub mod limits;
 pub mod mac;
 pub mod port;
 pub mod time;
 pub mod verdict;
+pub mod wire;
 
 pub use burst::Burst;
 pub use frame::{Frame, FramePool};
