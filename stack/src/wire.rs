@@ -17,11 +17,17 @@
 //! Nothing here panics, whatever the bytes: `tests/fuzz_wire.rs` tries.
 
 pub mod address;
+pub mod arp;
 pub mod ethernet;
+pub mod icmpv4;
+pub mod icmpv6;
 pub mod ip_protocol;
 pub mod ipv4;
 pub mod ipv6;
 pub mod ipv6_extension;
+pub mod ndp;
+pub mod tcp;
+pub mod udp;
 
 pub use ip_protocol::IpProtocol;
 

@@ -147,7 +147,7 @@ pub const fn solicited_node(address: &Ipv6Addr) -> Ipv6Addr {
 /// True for ff02::1:ff00:0/104.
 #[inline]
 pub const fn is_solicited_node(address: &Ipv6Addr) -> bool {
-    address.to_bits() >> 24 == 0xff02_0000_0000_0000_0000_0001_ff
+    address.to_bits() & !0xff_ffff == solicited_node(&Ipv6Addr::UNSPECIFIED).to_bits()
 }
 
 /// The Ethernet group of an IPv6 group: 33:33 and the low 32 bits (RFC 2464 section 7). `None` for an address
