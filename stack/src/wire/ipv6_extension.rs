@@ -134,10 +134,22 @@ impl From<Error> for DropReason {
 impl Chain {
     /// Walks the packet in `bytes`, which begin with its fixed header (`header`, checked) and should hold the
     /// whole chain. Without extension headers this is one comparison.
-    #[inline]
+    #[inline(always)]
     pub fn walk(header: &Header, bytes: &[u8]) -> Result<Chain, Error> {
-        let chain = Chain {
-            upper: header.next_header(),
+        let first = header.next_header();
+        if is_passable(first) {
+            let bytes = bytes.get(..header.packet_len()).unwrap_or(bytes);
+            Chain::walk_extensions(first, bytes)
+        } else {
+            Ok(Chain::without_extensions(first))
+        }
+    }
+
+    /// The chain of a packet whose fixed header names the upper layer.
+    #[inline(always)]
+    const fn without_extensions(upper: IpProtocol) -> Chain {
+        Chain {
+            upper,
             upper_offset: HEADER_LEN,
             upper_named_at: NEXT_HEADER_OFFSET,
             hop_by_hop: None,
@@ -145,12 +157,6 @@ impl Chain {
             first_destination_options: None,
             routing: None,
             fragment: None,
-        };
-        if is_passable(chain.upper) {
-            let bytes = bytes.get(..header.packet_len()).unwrap_or(bytes);
-            chain.walk_extensions(bytes)
-        } else {
-            Ok(chain)
         }
     }
 
@@ -162,16 +168,18 @@ impl Chain {
 
     /// The part of [`Chain::walk`] that is rarely needed.
     #[cold]
-    fn walk_extensions(mut self, bytes: &[u8]) -> Result<Chain, Error> {
+    #[inline(never)]
+    fn walk_extensions(first: IpProtocol, bytes: &[u8]) -> Result<Chain, Error> {
+        let mut chain = Chain::without_extensions(first);
         let mut headers = 0;
-        while is_passable(self.upper) {
-            let (kind, offset) = (self.upper, self.upper_offset);
-            if kind == IpProtocol::FRAGMENT && self.fragment.is_some() {
-                return Ok(self);
+        while is_passable(chain.upper) {
+            let (kind, offset) = (chain.upper, chain.upper_offset);
+            if kind == IpProtocol::FRAGMENT && chain.fragment.is_some() {
+                return Ok(chain);
             }
             // Section 4.3: restricted to stand immediately behind the fixed header.
             if kind == IpProtocol::HOP_BY_HOP && offset != HEADER_LEN {
-                return Err(Error::HopByHopNotFirst { named_at: self.upper_named_at });
+                return Err(Error::HopByHopNotFirst { named_at: chain.upper_named_at });
             }
             let truncated = Error::Truncated { offset };
             let Some(&[next, second, third, fourth, a, b, c, d]) =
@@ -190,15 +198,15 @@ impl Chain {
             }
             let extent = Extent { offset, length };
             match kind {
-                IpProtocol::HOP_BY_HOP => self.hop_by_hop = Some(extent),
-                IpProtocol::DESTINATION_OPTIONS => self.destination_options = Some(extent),
+                IpProtocol::HOP_BY_HOP => chain.hop_by_hop = Some(extent),
+                IpProtocol::DESTINATION_OPTIONS => chain.destination_options = Some(extent),
                 IpProtocol::ROUTING => {
-                    self.first_destination_options = self.destination_options.take();
-                    self.routing = Some(Routing { offset, length, kind: third, segments_left: fourth });
+                    chain.first_destination_options = chain.destination_options.take();
+                    chain.routing = Some(Routing { offset, length, kind: third, segments_left: fourth });
                 }
                 _ => {
                     let offset_and_flag = u16::from_be_bytes([third, fourth]);
-                    self.fragment = Some(Fragment {
+                    chain.fragment = Some(Fragment {
                         header_offset: offset,
                         next_header: IpProtocol(next),
                         offset: usize::from(offset_and_flag & 0xfff8),
@@ -207,20 +215,20 @@ impl Chain {
                     });
                 }
             }
-            self.upper = IpProtocol(next);
-            self.upper_named_at = offset;
-            self.upper_offset = offset + length;
-            if self.fragment.is_some_and(|fragment| fragment.offset != 0) {
-                return Ok(self);
+            chain.upper = IpProtocol(next);
+            chain.upper_named_at = offset;
+            chain.upper_offset = offset + length;
+            if chain.fragment.is_some_and(|fragment| fragment.offset != 0) {
+                return Ok(chain);
             }
         }
-        Ok(self)
+        Ok(chain)
     }
 }
 
 /// The headers that the walk goes through. AH is not among them: to pass it unverified would be to trust it.
 #[inline]
-const fn is_passable(protocol: IpProtocol) -> bool {
+pub const fn is_passable(protocol: IpProtocol) -> bool {
     matches!(
         protocol,
         IpProtocol::HOP_BY_HOP | IpProtocol::ROUTING | IpProtocol::FRAGMENT | IpProtocol::DESTINATION_OPTIONS
