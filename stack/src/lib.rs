@@ -17,6 +17,7 @@ pub mod burst;
 pub mod frame;
 pub mod limits;
 pub mod mac;
+pub mod neighbour;
 pub mod port;
 pub mod time;
 pub mod verdict;
