@@ -240,7 +240,7 @@ fn an_ipv6_header_has_its_ethertype() {
 fn every_state_and_every_advertisement() {
     use State::*;
     let (a, b) = (Some(MAC_A), Some(MAC_B));
-    let rows: &[(State, Option<MacAddr>, &str, State, Option<MacAddr>)] = &[
+    let rows = [
         (Incomplete, None, "S", Incomplete, None),
         (Incomplete, None, "", Incomplete, None),
         (Incomplete, b, "S", Reachable, b),
@@ -279,7 +279,7 @@ fn every_state_and_every_advertisement() {
         (Permanent, b, "SO", Permanent, a),
         (Permanent, b, "", Permanent, a),
     ];
-    for &(before, mac, flags, state, now_at) in rows {
+    for (before, mac, flags, state, now_at) in rows {
         let mut link = Link::in_state(before);
         link.na(mac, flags);
         assert_eq!(link.state(), (state, now_at), "{before:?} + NA {mac:?} {flags:?}");
@@ -742,4 +742,23 @@ fn a_generation_that_comes_round_begins_an_epoch() {
     link.table.add_static(link.port, V4.into(), MAC_A, link.now).unwrap();
     link.table.remove_static(link.port, V4.into());
     assert_eq!((link.table.epoch(), link.bind(V4)), (1, first));
+}
+
+#[test]
+fn the_largest_table_fills_to_its_last_place_and_takes_no_more() {
+    let mut link = Link::new(|config| config.max_entries = crate::limits::MAX_NEIGHBOURS);
+    let host = |n: usize| IpAddr::from(Ipv4Addr::from_bits(0x0a00_0001 + n as u32));
+    for n in 0..crate::limits::MAX_NEIGHBOURS {
+        link.table.add_static(link.port, host(n), MAC_A, link.now).unwrap();
+    }
+    let one_more = link.table.bind(link.port, host(crate::limits::MAX_NEIGHBOURS), link.now);
+    assert_eq!(one_more, Err(DropReason::NeighbourTableFull));
+    assert!((0..crate::limits::MAX_NEIGHBOURS).all(|n| link.table.lookup(link.port, host(n)).is_some()));
+}
+
+#[test]
+fn an_impossible_configuration_is_refused_with_its_field() {
+    let config = NeighbourConfig { max_entries: 0, ..NeighbourConfig::default() };
+    let error = NeighbourTable::<HeapFrame>::new(config, 1).err().unwrap();
+    assert_eq!(error.to_string(), "max_entries must be 1 to 65536");
 }
