@@ -18,6 +18,7 @@ pub mod checksum;
 pub mod frame;
 pub mod limits;
 pub mod mac;
+pub mod neighbour;
 pub mod port;
 pub mod time;
 pub mod verdict;

@@ -29,3 +29,22 @@ pub const MIN_MTU_IPV6: u16 = 1280;
 
 /// Largest MTU of a port in bytes.
 pub const MAX_MTU: u16 = 9216;
+
+/// Neighbours of one worker, both families together. A [`crate::neighbour::NeighbourId`] has 16 bits for the
+/// place and 16 for the generation, so that one word holds it and one compare finds a stale one.
+pub const MAX_NEIGHBOURS: usize = 1 << 16;
+
+/// Entries of the neighbour table in one hash bucket. With at least two buckets an entry and a keyed hash, 16
+/// in one bucket is rarer than a broken machine; a 17th is refused, so that a lookup is at most 16 compares.
+pub const MAX_NEIGHBOUR_CHAIN: usize = 16;
+
+/// Packets that wait for neighbours at one worker: one byte's worth of bursts, far more than any pool spares.
+pub const MAX_NEIGHBOUR_PENDING: usize = 1 << 16;
+
+/// Solicitations that wait to be sent at the end of a worker's turn. Four bursts: a turn cannot cause more
+/// than one a packet and one an expired timer; one that finds no room is made up for by the next retransmission.
+pub const NEIGHBOUR_SOLICITS: usize = 256;
+
+/// Facts for other workers that wait for the end of a turn. One that finds no room is counted and lost: the
+/// other workers then ask by themselves.
+pub const NEIGHBOUR_FACTS: usize = 256;

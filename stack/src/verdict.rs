@@ -64,6 +64,10 @@ drop_reasons! {
     NeighbourQueueFull => "neighbour-queue-full",
     /// The neighbour table is full of entries in use.
     NeighbourTableFull => "neighbour-table-full",
+    /// Resolving one more neighbour would exceed the configured rate of broadcast solicitations.
+    NeighbourRateLimited => "neighbour-rate-limited",
+    /// The next hop is not an address that one station can have.
+    NeighbourNotUnicast => "neighbour-not-unicast",
 
     // IPv4 input
     /// The packet is shorter than its IPv4 header says.
