@@ -18,6 +18,7 @@ pub mod frame;
 pub mod limits;
 pub mod mac;
 pub mod port;
+pub mod route;
 pub mod time;
 pub mod verdict;
 
