@@ -206,3 +206,107 @@ impl<K: CacheKey, V: Copy + Default> RouteCache<K, V> {
         key.hash(self.key) as usize & self.mask
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    const KEY: HashKey = HashKey::new([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]);
+
+    fn flow(number: u32) -> Flow4 {
+        let destination = Ipv4Addr::from_bits(number);
+        Flow4 { destination, source: Ipv4Addr::new(10, 0, 0, 1), port: 1, class: 0 }
+    }
+
+    fn flow6(number: u32) -> Flow6 {
+        let destination = Ipv6Addr::from_bits(u128::from(number) << 64);
+        Flow6 { destination, source: Ipv6Addr::LOCALHOST, port: 1, class: 0 }
+    }
+
+    #[test]
+    fn an_ipv4_set_is_one_cache_line_and_an_ipv6_way_too() {
+        assert_eq!(size_of::<Set<Flow4, [u32; 3]>>(), 64);
+        assert_eq!(size_of::<Set<Flow6, [u32; 3]>>(), 128);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_found_is_what_was_inserted_last_in_this_generation(
+            steps in proptest::collection::vec((0u32..40, any::<u32>(), 0u8..10), 1..400)
+        ) {
+            let mut four = RouteCache::new(16, KEY);
+            let mut six = RouteCache::new(16, KEY);
+            let (mut model, mut generation) = (HashMap::new(), 0);
+            for (number, value, action) in steps {
+                match action {
+                    0 => {
+                        generation += 1 + u64::from(value);
+                        model.clear();
+                        four.begin_burst(generation);
+                        six.begin_burst(generation);
+                    }
+                    1..=4 => {
+                        four.insert(flow(number), value);
+                        six.insert(flow6(number), value);
+                        model.insert(number, value);
+                        // The newest is always there.
+                        prop_assert_eq!(four.probe(&flow(number)), Some(value));
+                        prop_assert_eq!(six.probe(&flow6(number)), Some(value));
+                    }
+                    _ => {
+                        let keys: Vec<_> = (number..number + 20).map(flow).collect();
+                        let mut values = [0; 20];
+                        let hits = four.probe_burst(&keys, &mut values);
+                        for at in 0..20 {
+                            let known = model.get(&(number + at as u32)).copied();
+                            if hits >> at & 1 != 0 {
+                                prop_assert_eq!(Some(values[at]), known);
+                            }
+                        }
+                        prop_assert_eq!(hits >> 20, 0);
+                        let found = six.probe(&flow6(number));
+                        prop_assert!(found.is_none() || found == model.get(&number).copied());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_of_all_zeros_is_not_found_in_an_empty_cache_not_even_after_the_stamp_wraps() {
+        let mut cache = RouteCache::<Flow4, u32>::new(2, KEY);
+        assert_eq!(cache.probe(&Flow4::NULL), None);
+        cache.insert(flow(1), 7); // stamp 1
+        cache.stamp = u32::MAX;
+        cache.begin_burst(99);
+        assert_eq!(cache.stamp, VOID + 1);
+        assert_eq!(cache.probe(&Flow4::NULL), None);
+        assert_eq!(cache.probe(&flow(1)), None); // of 2^32 generations ago, with the same stamp
+    }
+
+    #[test]
+    fn a_flood_of_new_keys_leaves_what_is_used_again_and_again() {
+        let mut cache = RouteCache::new(4096, KEY);
+        let busy = 0..1000u32;
+        let mut found = 0;
+        for round in 0..40 {
+            for number in busy.clone() {
+                match cache.probe(&flow(number)) {
+                    Some(value) => {
+                        assert_eq!(value, number);
+                        found += u32::from(round >= 20);
+                    }
+                    None => cache.insert(flow(number), number),
+                }
+            }
+            for number in 0..4000 {
+                let key = flow(1_000_000 + round * 4000 + number);
+                assert_eq!(cache.probe(&key), None);
+                cache.insert(key, 0);
+            }
+        }
+        assert!(found > 20 * 700, "{found} of 20000 found under a flood of four times as many");
+    }
+}

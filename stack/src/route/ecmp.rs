@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_hash_spreads_flows_that_differ_in_one_port_and_depends_on_the_key() {
-        let hash = |key, port| {
+        let hash = |key, port: u32| {
             flow_hash4(key, Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 9, 9, 9), 17, 0x1234_0000 | port)
         };
         let (one, two) = (HashKey::new([7, 11]), HashKey::new([7, 12]));

@@ -216,12 +216,7 @@ impl HopPool {
     }
 
     /// The id for `target`, with one more use.
-    pub(crate) fn acquire(
-        &mut self,
-        shared: &NextHops,
-        target: &Target,
-        dead: &mut Graveyard,
-    ) -> Result<NextHopId, RouteError> {
+    pub(crate) fn acquire(&mut self, shared: &NextHops, target: &Target) -> Result<NextHopId, RouteError> {
         let hop = match target {
             Target::Local => NextHop::Local,
             Target::Broadcast { port } => NextHop::Broadcast { port: *port },
@@ -230,7 +225,7 @@ impl HopPool {
             Target::Blackhole => NextHop::Blackhole,
             Target::Unreachable => NextHop::Unreachable,
             Target::Prohibit => NextHop::Prohibit,
-            Target::Multipath(paths) => return self.acquire_group(shared, paths, dead),
+            Target::Multipath(paths) => return self.acquire_group(shared, paths),
         };
         self.acquire_single(shared, hop)
     }
@@ -248,12 +243,7 @@ impl HopPool {
         Ok(NextHopId(id))
     }
 
-    fn acquire_group(
-        &mut self,
-        shared: &NextHops,
-        paths: &[Path],
-        dead: &mut Graveyard,
-    ) -> Result<NextHopId, RouteError> {
+    fn acquire_group(&mut self, shared: &NextHops, paths: &[Path]) -> Result<NextHopId, RouteError> {
         let mut members = ArrayVec::<(u32, u16), MAX_PATHS>::new();
         let mut result = Ok(());
         for path in paths.iter().take(MAX_PATHS) {
@@ -270,7 +260,7 @@ impl HopPool {
         let made = result.and_then(|()| self.group_of(shared, &members));
         if !matches!(made, Ok((_, true))) {
             // The group existed and holds its members already, or it could not be made.
-            members.iter().for_each(|&(id, _)| self.release(NextHopId(id), dead));
+            members.iter().for_each(|&(id, _)| self.abandon(NextHopId(id)));
         }
         made.map(|(id, _)| id)
     }
@@ -300,6 +290,23 @@ impl HopPool {
 
     /// One use less; at none its place waits for the grace period.
     pub(crate) fn release(&mut self, id: NextHopId, dead: &mut Graveyard) {
+        self.drop_use(id, &mut |unlinked| dead.push(unlinked));
+    }
+
+    /// Takes back an [`HopPool::acquire`] of which no reader has heard: what it made is free at once.
+    pub(crate) fn abandon(&mut self, id: NextHopId) {
+        let mut unlinked = ArrayVec::<Dead, { MAX_PATHS + 2 }>::new();
+        self.drop_use(id, &mut |dead| unlinked.push(dead));
+        for dead in unlinked {
+            match dead {
+                Dead::Hop(id) => self.reuse(id),
+                Dead::Buckets(group) => self.reuse_buckets(group),
+                Dead::Group4(_) | Dead::Nodes6(..) | Dead::Leaves6(..) => {}
+            }
+        }
+    }
+
+    fn drop_use(&mut self, id: NextHopId, unlinked: &mut dyn FnMut(Dead)) {
         let Some(place @ Some(_)) = self.records.get_mut(id.0 as usize) else { return };
         if let Some(record) = place {
             record.uses -= 1;
@@ -309,12 +316,12 @@ impl HopPool {
         }
         let Some(record) = place.take() else { return };
         self.ids.remove(&record.key);
-        dead.push(Dead::Hop(id.0));
+        unlinked(Dead::Hop(id.0));
         if let Some((group, _)) = record.group {
-            dead.push(Dead::Buckets(group));
+            unlinked(Dead::Buckets(group));
         }
         if let Key::Group(members) = record.key {
-            members.iter().for_each(|&(id, _)| self.release(NextHopId(id), dead));
+            members.iter().for_each(|&(id, _)| self.drop_use(NextHopId(id), unlinked));
         }
     }
 

@@ -110,3 +110,71 @@ impl PathMtus {
         (bits, hash as usize & (self.sets.len() - 1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::Ipv4Addr;
+
+    const KEY: HashKey = HashKey::new([1, 2]);
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_millis(seconds * 1000)
+    }
+
+    fn clear(mtu: u16) -> Option<PathMtu> {
+        Some(PathMtu { mtu, fragment: false })
+    }
+
+    #[test]
+    fn a_report_is_believed_for_ten_minutes() {
+        let mut mtus = PathMtus::new(64, KEY);
+        let host: IpAddr = "192.0.2.1".parse().unwrap();
+        assert_eq!(mtus.mtu(host, at(0)), None);
+        assert!(mtus.learn(host, 1400, at(0)));
+        assert_eq!(mtus.mtu(host, at(599)), clear(1400));
+        assert_eq!(mtus.mtu("192.0.2.2".parse().unwrap(), at(1)), None);
+        assert_eq!(mtus.mtu(host, at(600)), None);
+        assert_eq!(mtus.age(at(599)), 1);
+        assert_eq!(mtus.age(at(600)), 0);
+    }
+
+    #[test]
+    fn a_later_report_lowers_but_never_raises() {
+        let mut mtus = PathMtus::new(64, KEY);
+        let host: IpAddr = "2001:db8::1".parse().unwrap();
+        assert!(mtus.learn(host, 1400, at(0)));
+        assert!(!mtus.learn(host, 1450, at(1)));
+        assert!(mtus.learn(host, 1300, at(2)));
+        assert_eq!(mtus.mtu(host, at(3)), clear(1300));
+        assert!(mtus.learn(host, 1300, at(300))); // the same again keeps it alive
+        assert_eq!(mtus.mtu(host, at(899)), clear(1300));
+        assert!(mtus.learn(host, 1450, at(900))); // after expiry anything goes
+    }
+
+    #[test]
+    fn reports_below_the_floors_do_not_shrink_packets_further() {
+        let mut mtus = PathMtus::new(64, KEY);
+        let (four, six): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
+        assert!(mtus.learn(four, 552, at(0)));
+        assert_eq!(mtus.mtu(four, at(1)), clear(552));
+        assert!(mtus.learn(four, 551, at(1)));
+        assert_eq!(mtus.mtu(four, at(2)), Some(PathMtu { mtu: 552, fragment: true }));
+        assert!(!mtus.learn(six, 1279, at(0)));
+        assert_eq!(mtus.mtu(six, at(1)), None);
+        assert!(mtus.learn(six, 1280, at(0)));
+        assert_eq!(mtus.mtu(six, at(1)), clear(1280));
+    }
+
+    #[test]
+    fn a_flood_of_reports_stays_within_the_table_and_the_latest_is_known() {
+        let mut mtus = PathMtus::new(64, KEY);
+        for number in 0..10_000 {
+            let host = IpAddr::V4(Ipv4Addr::from_bits(number));
+            assert!(mtus.learn(host, 1000, at(u64::from(number))));
+            assert_eq!(mtus.mtu(host, at(u64::from(number))), clear(1000));
+            assert!(mtus.held <= 64);
+        }
+        assert_eq!(mtus.age(at(100_000)), 0);
+    }
+}

@@ -264,19 +264,18 @@ impl Rib {
     fn insert(&mut self, route: &Route, replace: bool) -> Result<(), RouteError> {
         route.check()?;
         self.retrying(route.prefix, |rib| {
-            let hop = rib.hops.acquire(&rib.shared.hops, &route.target, &mut rib.dead)?;
+            let hop = rib.hops.acquire(&rib.shared.hops, &route.target)?;
             let candidate = Candidate::new(hop, route.source, route.metric);
             let (shared, hops, dead) = (&rib.shared, &rib.hops, &mut rib.dead);
             let done = match route.prefix {
                 IpNet::V4(net) => rib.v4.insert(Prefix4::of(net), candidate, replace, shared, hops, dead),
                 IpNet::V6(net) => rib.v6.insert(Prefix6::of(net), candidate, replace, shared, hops, dead),
             };
-            // What is not, or no longer, in the RIB does not use its next hop.
-            let unused = match &done {
-                Ok(old) => old.map(Candidate::hop_id),
-                Err(_) => Some(hop),
-            };
-            unused.into_iter().for_each(|hop| rib.hops.release(hop, &mut rib.dead));
+            match &done {
+                Ok(Some(old)) => rib.hops.release(old.hop_id(), &mut rib.dead),
+                Ok(None) => {}
+                Err(_) => rib.hops.abandon(hop),
+            }
             done.map(|_| ())
         })
     }
