@@ -20,6 +20,7 @@ pub mod limits;
 pub mod mac;
 pub mod neighbour;
 pub mod port;
+pub mod route;
 pub mod time;
 pub mod verdict;
 pub mod wire;

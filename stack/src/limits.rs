@@ -48,3 +48,44 @@ pub const NEIGHBOUR_SOLICITS: usize = 256;
 /// Facts for other workers that wait for the end of a turn. One that finds no room is counted and lost: the
 /// other workers then ask by themselves.
 pub const NEIGHBOUR_FACTS: usize = 256;
+/// IPv4 routes (prefixes with their alternatives) of one table, unless configured: a full Internet table
+/// (1,000,000) and a fifth more.
+pub const MAX_ROUTES_IPV4: usize = 1_200_000;
+
+/// IPv6 routes of one table, unless configured: a full Internet table (250,000) and a fifth more.
+pub const MAX_ROUTES_IPV6: usize = 300_000;
+
+/// Groups of 256 entries below /24 in the IPv4 table (1 KiB each), unless configured. One is needed for each
+/// /24 in which a longer prefix lies; the Internet's table has almost none, a large site has thousands.
+pub const FIB4_GROUPS: usize = 32_768;
+
+/// Nodes of the IPv6 trie (32 bytes each), unless configured: four for each of 250,000 routes, which is twice
+/// what prefixes scattered at random need.
+pub const FIB6_NODES: usize = 1 << 20;
+
+/// Leaves of the IPv6 trie (4 bytes each), unless configured: sixteen for each of 250,000 routes; a prefix
+/// needs 1 to 32, and four on average with the lengths of the Internet's table.
+pub const FIB6_LEAVES: usize = 1 << 22;
+
+/// Next hops of one table, unless configured; each is 32 bytes. Must stay below 2^24 (the leaves' field).
+pub const MAX_NEXT_HOPS: usize = 65_536;
+
+/// Multipath groups of one table, unless configured; each is 1 KiB of buckets.
+pub const MAX_MULTIPATH: usize = 1024;
+
+/// Members of a multipath route. Each gets at least one of [`MULTIPATH_BUCKETS`], so shares stay within a
+/// sixteenth of what the weights ask for.
+pub const MAX_PATHS: usize = 16;
+
+/// Largest weight of a member of a multipath route, as in Linux (rtnh_hops + 1).
+pub const MAX_WEIGHT: u16 = 256;
+
+/// Buckets of a multipath group: a share is exact to 1/256.
+pub const MULTIPATH_BUCKETS: usize = 256;
+
+/// Readers of one route table: a worker each, and a few for `show` and tests.
+pub const MAX_ROUTE_READERS: usize = MAX_WORKERS + 8;
+
+/// Smallest path MTU that is believed for IPv4, in bytes: Linux's min_pmtu. A smaller report is taken as this
+/// one and the packets may then be fragmented, so that a forged report cannot make every packet tiny.
+pub const MIN_PATH_MTU_IPV4: u16 = 552;
