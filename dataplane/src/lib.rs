@@ -1,2 +1,4 @@
 //! The Flumen service: see the binary `flumen`.
 #![forbid(unsafe_code)]
+
+pub mod config;
