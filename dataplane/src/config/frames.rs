@@ -75,6 +75,6 @@ pub fn frames_needed(
     add(core.burst, "packets that we originate (ARP, ND, ICMP)".to_owned());
     add(config.limits.pending * longest, "packets that wait for neighbours".to_owned());
     let others = config.cores.len().saturating_sub(1);
-    add(config.limits.handoff * others * longest, format!("handed over to {others} other workers"));
+    add(config.limits.handoff * others * longest, "packets handed over to other workers".to_owned());
     uses
 }
