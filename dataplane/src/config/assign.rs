@@ -70,9 +70,8 @@ fn check_port(config: &Config, id: PortId, port: &Port, problems: &mut Problems)
             Queues::All => {
                 if let Some(other) = whole.or(single.values().next().copied()) {
                     problems.push(twice("every queue".to_owned(), here, other));
-                } else {
-                    whole = Some(here);
                 }
+                whole = whole.or(Some(here));
             }
             Queues::These(queues) => {
                 for queue in queues {
@@ -108,14 +107,14 @@ fn check_port(config: &Config, id: PortId, port: &Port, problems: &mut Problems)
 /// Queues that no core polls.
 pub fn report_left(port: &Port, left: &[u16], problems: &mut Problems) {
     let Some(first) = left.first() else { return };
-    let (noun, verb) = if left.len() == 1 { ("queue", "it") } else { ("queues", "them") };
+    let (noun, which) = if left.len() == 1 { ("queue", "this queue") } else { ("queues", "these queues") };
     let at = match &port.kind {
         PortKind::AfXdp(af_xdp) => af_xdp.queues_at,
         PortKind::Pcap(_) | PortKind::Memory(_) => port.at,
     };
     problems.push(
         Problem::error(at, format!("no core polls {noun} {} of port `{}`", show_queues(left), port.name))
-            .label(format!("the packets of {verb} would never be looked at"))
+            .label(format!("packets on {which} would never be looked at"))
             .help(format!(
                 "add \"{}:{first}\" to `ports` of a [[core]], or leave the queue out of `queues` and out of the card's RSS",
                 port.name

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Bytes of a configuration file. The largest sensible one (64 ports, 64 cores, thousands of routes) is a
 /// tenth of this; larger tables belong in a `routes_file`.
-pub const MAX_FILE: usize = 16 << 20;
+pub const MAX_FILE: usize = 4 << 20;
 
 /// Problems that are kept and shown; of the rest only the number. Nobody reads more in one go.
 pub const MAX_PROBLEMS: usize = 50;

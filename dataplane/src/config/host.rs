@@ -101,19 +101,21 @@ fn interface_in(folder: &Path) -> Option<Interface> {
     Some(Interface { driver, rx_queues, tx_queues, mtu, mac, up, addresses: Vec::new() })
 }
 
-/// The kind of an interface without a device. The kernel does not say "veth" in sysfs: but a virtual
-/// interface whose link is another interface (`iflink` is not `ifindex`) and that has no DEVTYPE is one.
+/// The kind of an interface without a device. The kernel does not say "veth" in sysfs, but of all virtual
+/// Ethernet interfaces without a DEVTYPE only veth is linked to another one (`iflink` is not `ifindex`) or has a
+/// speed. Both are asked, because the other end, in another namespace, may have the same number, and because
+/// an interface that is down has no speed.
 fn virtual_kind(folder: &Path, uevent: &str) -> Option<String> {
     if folder.join("tun_flags").exists() {
         return Some("tun".to_owned());
     }
-    let number = |file: &str| fs::read_to_string(folder.join(file)).ok()?.trim().parse::<u32>().ok();
-    let devtype = uevent.lines().find_map(|line| line.strip_prefix("DEVTYPE="));
-    match devtype {
-        Some(devtype) => Some(devtype.to_owned()),
-        None if number("iflink")? != number("ifindex")? => Some("veth".to_owned()),
-        None => None,
+    if let Some(devtype) = uevent.lines().find_map(|line| line.strip_prefix("DEVTYPE=")) {
+        return Some(devtype.to_owned());
     }
+    let number = |file: &str| fs::read_to_string(folder.join(file)).ok()?.trim().parse::<i64>().ok();
+    let is_linked = number("iflink") != number("ifindex");
+    let has_speed = number("speed").is_some_and(|speed| speed > 0);
+    (is_linked || has_speed).then(|| "veth".to_owned())
 }
 
 /// Receive and transmit queues: one folder for each.
@@ -162,13 +164,22 @@ mod tests {
         write(&card, "flags", "0x1002");
         fs::create_dir_all(card.join("device")).unwrap();
         std::os::unix::fs::symlink("../../bus/drivers/ice", card.join("device/driver")).unwrap();
+        for name in ["dummy0", "same"] {
+            for (file, text) in [("mtu", "1500"), ("ifindex", "3"), ("iflink", "3"), ("uevent", "IFINDEX=3")]
+            {
+                write(&folder.path().join(name), file, text);
+            }
+        }
+        write(&folder.path().join("same"), "speed", "10000");
         write(folder.path(), "bonding_masters", "");
 
         let found = interfaces_in(folder.path()).unwrap();
-        assert_eq!(found.keys().collect::<Vec<_>>(), ["eth9", "veth0"]);
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["dummy0", "eth9", "same", "veth0"]);
         let veth = &found["veth0"];
         assert_eq!((veth.driver.as_deref(), veth.rx_queues, veth.tx_queues), (Some("veth"), 2, 1));
         assert_eq!((veth.mtu, veth.mac, veth.up), (1500, "02:00:00:00:00:07".parse().ok(), true));
+        assert_eq!(found["dummy0"].driver, None);
+        assert_eq!(found["same"].driver.as_deref(), Some("veth"), "the other end has the same number");
         let card = &found["eth9"];
         assert_eq!((card.driver.as_deref(), card.mtu, card.mac, card.up), (Some("ice"), 9000, None, false));
     }

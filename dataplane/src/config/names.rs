@@ -19,7 +19,11 @@ impl<'a> Names<'a> {
         let mut names = Names::default();
         for (index, section) in sections.iter().enumerate() {
             let value = section.required("name", "\"lan\"");
-            let name = value.and_then(|value| read_name(&value));
+            // A name that cannot be one still tells which port is meant elsewhere: one problem, not three.
+            let name = value.and_then(|value| {
+                check_name(&value);
+                value.text()
+            });
             names.order.push(name.unwrap_or(""));
             let (Some(value), Some(name)) = (value, name) else { continue };
             let Some(id) = PortId::new(index) else {
@@ -71,15 +75,15 @@ impl<'a> Names<'a> {
     }
 }
 
-fn read_name<'a>(value: &Value<'a>) -> Option<&'a str> {
-    let name = value.string("lan")?;
+fn check_name(value: &Value<'_>) {
+    let Some(name) = value.string("lan") else { return };
     let fits = (1..=MAX_NAME).contains(&name.len());
     if !fits || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
         value.wrong(
             "this cannot be the name of a port",
-            format!("use 1 to {MAX_NAME} letters, digits, `-`, `_`, `.`: a colon separates the queue, as in \"lan:0\""),
+            format!(
+                "use 1 to {MAX_NAME} letters, digits, `-`, `_`, `.`: a colon separates the queue, as in \"lan:0\""
+            ),
         );
-        return None;
     }
-    Some(name)
 }

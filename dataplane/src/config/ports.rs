@@ -328,7 +328,8 @@ fn read_pcap(section: &Section<'_>, at: At, folder: &Path) -> Pcap {
         write: path("write"),
         read_at: section.place("read", at),
     };
-    if let Some(value) = section.value("repeat")
+    if pcap.repeat
+        && let Some(value) = section.value("repeat")
         && section.value("read").is_none()
     {
         value.wrong("`repeat` without `read`", "name the file to replay with `read`, or take `repeat` out");

@@ -24,7 +24,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use std::ops::Range;
 
 /// A place in one of the texts of a configuration: bytes `start..end` of file `file` in [`Sources`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct At {
     file: u16,
     start: u32,
@@ -47,6 +47,12 @@ impl At {
     /// Bytes of the text.
     pub const fn span(self) -> Range<usize> {
         self.start as usize..self.end as usize
+    }
+}
+
+impl std::fmt::Debug for At {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "At({}:{}..{})", self.file, self.start, self.end)
     }
 }
 
@@ -215,28 +221,29 @@ impl Sources {
             if !here && others.is_empty() {
                 continue;
             }
-            let places = here
-                .then_some(problem.at)
-                .into_iter()
-                .chain(others.iter().map(|(at, _)| *at))
-                .collect::<Vec<_>>();
-            let window = window(&source.text, &places);
-            let shift = |at: At| -> Range<usize> {
-                let start = floor(&source.text, at.span().start).clamp(window.bytes.start, window.bytes.end);
-                let end = floor(&source.text, at.span().end).clamp(start, window.bytes.end);
-                start - window.bytes.start..end - window.bytes.start
-            };
-            let mut snippet = Snippet::source(&source.text[window.bytes.clone()])
-                .path(source.name.as_str())
-                .line_start(window.first_line);
-            if here {
-                snippet =
-                    snippet.annotation(AnnotationKind::Primary.span(shift(problem.at)).label(label.as_str()));
+            let mut marks: Vec<(At, AnnotationKind, &str)> =
+                here.then_some((problem.at, AnnotationKind::Primary, label.as_str())).into_iter().collect();
+            marks.extend(others.iter().map(|(at, text)| (*at, AnnotationKind::Context, text.as_str())));
+            // Places far apart are shown one by one: the renderer walks all the lines between those of one snippet.
+            let whole = window(&source.text, &marks.iter().map(|(at, ..)| *at).collect::<Vec<_>>());
+            let apart = if whole.bytes.len() > MAX_SNIPPET { 1 } else { marks.len() };
+            for marks in marks.chunks(apart.max(1)) {
+                let window = window(&source.text, &marks.iter().map(|(at, ..)| *at).collect::<Vec<_>>());
+                let inside = |offset: usize| {
+                    floor(&source.text, offset).clamp(window.bytes.start, window.bytes.end)
+                        - window.bytes.start
+                };
+                let annotations = marks.iter().map(|(at, kind, text)| {
+                    let start = inside(at.span().start);
+                    kind.span(start..inside(at.span().end).max(start)).label(*text)
+                });
+                group = group.element(
+                    Snippet::source(without_c1(&source.text[window.bytes.clone()]))
+                        .path(printable(&source.name))
+                        .line_start(window.first_line)
+                        .annotations(annotations),
+                );
             }
-            for (at, text) in others {
-                snippet = snippet.annotation(AnnotationKind::Context.span(shift(*at)).label(text.as_str()));
-            }
-            group = group.element(snippet);
         }
         if let Some(help) = &help {
             group = group.element(Level::HELP.message(help.as_str()));
@@ -255,6 +262,9 @@ impl Sources {
         shown.join("\n\n")
     }
 }
+
+/// Bytes of text that one snippet may span: some hundred lines.
+const MAX_SNIPPET: usize = 16 << 10;
 
 /// The lines of a text that a problem shows, so that the renderer need not walk a file of a million lines.
 struct Window {
@@ -279,4 +289,55 @@ fn floor(text: &str, offset: usize) -> usize {
 /// `text` with control characters made visible: what a file says must not steer the terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// `text` with the C1 control characters (U+009B begins a terminal command as ESC [ does) made visible, each
+/// by a character of the same length, so that places stay right. The renderer does it for the others.
+fn without_c1(text: &str) -> String {
+    text.chars().map(|c| if matches!(c, '\u{80}'..='\u{9f}') { '¿' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_kept_even_when_warnings_came_first() {
+        let at = At::new(0, 0..0);
+        let mut problems = Problems::default();
+        for _ in 0..MAX_PROBLEMS {
+            problems.push(Problem::warning(at, "warning"));
+        }
+        problems.push(Problem::error(at, "error"));
+        problems.push(Problem::warning(at, "one too many"));
+        assert_eq!(problems.iter().count(), MAX_PROBLEMS);
+        assert_eq!(problems.iter().filter(|problem| problem.severity == Severity::Error).count(), 1);
+        assert_eq!((problems.errors(), problems.warnings()), (1, MAX_PROBLEMS + 1));
+    }
+
+    #[test]
+    fn places_far_apart_and_in_two_files_are_all_shown() {
+        let text = format!("first\n{}last\n", "between\n".repeat(10_000));
+        let end = text.len();
+        let source = |name: &str, text: &str| Source { name: name.to_owned(), text: text.to_owned() };
+        let sources = Sources(vec![source("a", &text), source("b", "other\n")]);
+        let problem = Problem::error(At::new(0, end - 5..end - 1), "it")
+            .related(At::new(0, 0..5), "this")
+            .related(At::new(1, 0..5), "that");
+        let shown = sources.render(&problem, false);
+        for part in ["a:10002:1", "| last", "| first", "| other", "this", "that"] {
+            assert!(shown.contains(part), "{part} is not in\n{shown}");
+        }
+        assert!(!shown.contains("between"));
+    }
+
+    #[test]
+    fn a_place_beyond_the_text_is_shown_at_its_end() {
+        let sources = Sources(vec![Source { name: "a".to_owned(), text: "é".to_owned() }]);
+        for span in [0..99, 1..1, 99..99, 1..2] {
+            let problem = Problem::error(At::new(0, span), "it").label("here");
+            assert!(sources.render(&problem, true).contains("here"));
+        }
+        assert_eq!(sources.line_column(At::new(1, 0..0)), None);
+    }
 }

@@ -2,6 +2,7 @@
 //! the [`Reader`] and gives `None`; the caller goes on with a default, so that one run finds all there is
 //! to find. (serde would stop at the first.) A configuration with an error never leaves `config`.
 
+use super::bounds::MAX_PROBLEMS;
 use super::problem::{At, Problem, Problems};
 use super::schema::Spec;
 use std::cell::RefCell;
@@ -29,6 +30,11 @@ impl Reader {
     /// Errors so far.
     pub fn errors(&self) -> usize {
         self.problems.borrow().errors()
+    }
+
+    /// True when further problems are only counted: then advice that takes long to find is not worth it.
+    fn is_full(&self) -> bool {
+        self.errors() >= MAX_PROBLEMS
     }
 
     /// The place of `span` in this text.
@@ -59,6 +65,10 @@ impl<'a> Section<'a> {
             let name: &str = key.get_ref();
             if !spec.keys.contains(&name) {
                 let at = reader.at(key.span());
+                if reader.is_full() {
+                    reader.report(Problem::error(at, "unknown key"));
+                    continue;
+                }
                 reader.report(
                     Problem::error(at, format!("{} has no key `{name}`", spec.name))
                         .label("unknown key")

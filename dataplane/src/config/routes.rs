@@ -246,8 +246,9 @@ fn read_next_hops(
             }
         }
         (Some(value), _) if value.is_list() => {
-            let elements =
-                value.list(bounds::MAX_NEXT_HOPS, "[\"192.0.2.1\", \"192.0.2.2\"]").unwrap_or_default();
+            let Some(elements) = value.list(bounds::MAX_NEXT_HOPS, "[\"192.0.2.1\", \"192.0.2.2\"]") else {
+                return next_hops;
+            };
             if elements.is_empty() {
                 value.wrong("an empty list of gateways", "name one");
             }
