@@ -1,2 +1,5 @@
 //! The Flumen service: see the binary `flumen`.
 #![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod config;

@@ -1,3 +1,9 @@
-//! The `flumen` command.
+//! The `flumen` command: see [`flumen::cli`].
 #![forbid(unsafe_code)]
-fn main() {}
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    flumen::cli::execute(&flumen::cli::Cli::parse())
+}

@@ -1,0 +1,53 @@
+//! The command line: what `flumen` is asked to do.
+//!
+//! Exit codes: 0 done; 1 it could not be done, and standard error says why; 2 the command line itself is
+//! wrong.
+
+use clap::{Parser, Subcommand};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+pub mod check;
+
+/// A user-space IP data plane for Linux.
+#[derive(Debug, Parser)]
+#[command(name = "flumen", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a configuration: 0 when the data plane could start with it, 1 when not
+    Check(check::Args),
+    /// Print the version
+    Version,
+}
+
+/// Does what is asked.
+pub fn execute(cli: &Cli) -> ExitCode {
+    match &cli.command {
+        Command::Check(args) => check::execute(args),
+        Command::Version => {
+            println!("flumen {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// True when what goes to standard error may be coloured (<https://no-color.org>).
+pub fn colour_on_stderr() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// The configuration file of a command.
+#[derive(Debug, clap::Args)]
+pub struct ConfigFile {
+    /// The configuration, in TOML
+    #[arg(value_name = "CONFIG")]
+    pub path: PathBuf,
+}

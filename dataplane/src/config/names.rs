@@ -1,0 +1,89 @@
+//! The names of the ports, so that the rest of the file can speak of them.
+
+use super::bounds::MAX_NAME;
+use super::problem::{At, Problem};
+use super::read::{Reader, Section, Value, suggest};
+use flumen_stack::{PortId, limits};
+use std::collections::HashMap;
+
+/// Name to number. A port whose name is missing or wrong counts too, so that the others keep their numbers.
+#[derive(Debug, Default)]
+pub struct Names<'a> {
+    order: Vec<&'a str>,
+    by_name: HashMap<&'a str, (PortId, At)>,
+}
+
+impl<'a> Names<'a> {
+    /// Takes the name of every `[[port]]`.
+    pub fn collect(reader: &Reader, sections: &[Section<'a>]) -> Names<'a> {
+        let mut names = Names::default();
+        for (index, section) in sections.iter().enumerate() {
+            let value = section.required("name", "\"lan\"");
+            // A name that cannot be one still tells which port is meant elsewhere: one problem, not three.
+            let name = value.and_then(|value| {
+                check_name(&value);
+                value.text()
+            });
+            names.order.push(name.unwrap_or(""));
+            let (Some(value), Some(name)) = (value, name) else { continue };
+            let Some(id) = PortId::new(index) else {
+                if index == limits::MAX_PORTS {
+                    value.wrong("too many ports", format!("{} are the most", limits::MAX_PORTS));
+                }
+                continue;
+            };
+            if let Some((_, first)) = names.by_name.get(name) {
+                reader.report(
+                    Problem::error(value.at(), format!("two ports are named `{name}`"))
+                        .related(*first, "the first")
+                        .help("give one of them another name"),
+                );
+            } else {
+                names.by_name.insert(name, (id, value.at()));
+            }
+        }
+        names
+    }
+
+    /// The name of the `index`th port; empty when it has none.
+    pub fn name(&self, index: usize) -> &'a str {
+        self.order.get(index).copied().unwrap_or("")
+    }
+
+    /// The port that `value` names.
+    pub fn resolve(&self, value: &Value<'_>) -> Option<PortId> {
+        let name = value.string("lan")?;
+        let found = self.find(name);
+        if found.is_none() {
+            value.wrong(format!("there is no port `{name}`"), self.advice(name));
+        }
+        found
+    }
+
+    /// The port with this name.
+    pub fn find(&self, name: &str) -> Option<PortId> {
+        self.by_name.get(name).map(|(id, _)| *id)
+    }
+
+    /// What to say when `name` is not found.
+    pub fn advice(&self, name: &str) -> String {
+        let known: Vec<&str> = self.order.iter().copied().filter(|name| !name.is_empty()).collect();
+        if known.is_empty() {
+            return "describe it with [[port]] first".to_owned();
+        }
+        suggest(name, &known, "the ports are")
+    }
+}
+
+fn check_name(value: &Value<'_>) {
+    let Some(name) = value.string("lan") else { return };
+    let fits = (1..=MAX_NAME).contains(&name.len());
+    if !fits || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+        value.wrong(
+            "this cannot be the name of a port",
+            format!(
+                "use 1 to {MAX_NAME} letters, digits, `-`, `_`, `.`: a colon separates the queue, as in \"lan:0\""
+            ),
+        );
+    }
+}

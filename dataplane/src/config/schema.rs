@@ -1,0 +1,122 @@
+//! Every key that a configuration may have. What is not in here is an unknown key; a test checks that each
+//! is read (a value of a wrong type is noticed) and that each is explained in `config/flumen.toml`.
+
+/// A table of the file.
+#[derive(Debug)]
+pub struct Spec {
+    /// How a person writes it: `[[port]]`.
+    pub name: &'static str,
+    /// Its keys.
+    pub keys: &'static [&'static str],
+}
+
+/// The file itself.
+pub const FILE: Spec = Spec {
+    name: "the file",
+    keys: &["port", "core", "route", "neighbour", "routes_file", "limits", "icmp", "control", "log"],
+};
+
+/// `[[port]]`, of every kind: [`kind_of_key`] tells whose a key is.
+pub const PORT: Spec = Spec {
+    name: "[[port]]",
+    keys: &[
+        "name",
+        "kind",
+        "mtu",
+        "mac",
+        "addresses",
+        "forwarding",
+        "rp_filter",
+        "checksum",
+        "tx_queue",
+        "distribute",
+        "interface",
+        "mode",
+        "queues",
+        "rings",
+        "multi_buffer",
+        "need_wakeup",
+        "busy_poll",
+        "napi_defer",
+        "kick",
+        "claim",
+        "never",
+        "read",
+        "repeat",
+        "write",
+        "peer",
+        "ring",
+    ],
+};
+
+/// The kind of port that alone has this key; `None`: every port has it.
+pub fn kind_of_key(key: &str) -> Option<&'static str> {
+    match key {
+        "interface" | "mode" | "queues" | "rings" | "multi_buffer" | "need_wakeup" | "busy_poll"
+        | "napi_defer" | "kick" | "claim" | "never" => Some("af_xdp"),
+        "read" | "repeat" | "write" => Some("pcap"),
+        "peer" | "ring" => Some("memory"),
+        _ => None,
+    }
+}
+
+/// `rings` of a port.
+pub const RINGS: Spec = Spec { name: "rings", keys: &["rx", "tx", "fill", "completion"] };
+/// `busy_poll` of a port.
+pub const BUSY_POLL: Spec = Spec { name: "busy_poll", keys: &["prefer", "budget", "duration"] };
+/// `napi_defer` of a port.
+pub const NAPI_DEFER: Spec = Spec { name: "napi_defer", keys: &["hard_irqs", "gro_flush_timeout"] };
+/// One rule of `claim` or `never`.
+pub const RULE: Spec = Spec { name: "a rule", keys: &["address", "protocol", "ports"] };
+/// `[[core]]`.
+pub const CORE: Spec = Spec {
+    name: "[[core]]",
+    keys: &["cpu", "ports", "idle", "max_latency", "frames", "chunk", "hugepages", "burst"],
+};
+/// A table in `ports` of a core.
+pub const SERVES: Spec = Spec { name: "an entry of `ports`", keys: &["port", "queues"] };
+/// `[[route]]`.
+pub const ROUTE: Spec = Spec { name: "[[route]]", keys: &["to", "via", "port", "type", "metric"] };
+/// A table in `via` of a route.
+pub const NEXT_HOP: Spec = Spec { name: "a next hop", keys: &["via", "port", "weight"] };
+/// `[[neighbour]]`.
+pub const NEIGHBOUR: Spec = Spec { name: "[[neighbour]]", keys: &["port", "address", "mac"] };
+/// `[limits]`.
+pub const LIMITS: Spec = Spec {
+    name: "[limits]",
+    keys: &[
+        "routes_ipv4",
+        "routes_ipv6",
+        "route_cache",
+        "neighbours",
+        "pending_per_neighbour",
+        "pending",
+        "handoff",
+    ],
+};
+/// `[icmp]`.
+pub const ICMP: Spec =
+    Spec { name: "[icmp]", keys: &["error_rate", "error_burst", "echo_rate", "echo_burst"] };
+/// `[control]`.
+pub const CONTROL: Spec = Spec { name: "[control]", keys: &["socket", "mode"] };
+/// `[log]`.
+pub const LOG: Spec = Spec { name: "[log]", keys: &["level"] };
+
+/// Every table.
+pub const ALL: &[&Spec] = &[
+    &FILE,
+    &PORT,
+    &RINGS,
+    &BUSY_POLL,
+    &NAPI_DEFER,
+    &RULE,
+    &CORE,
+    &SERVES,
+    &ROUTE,
+    &NEXT_HOP,
+    &NEIGHBOUR,
+    &LIMITS,
+    &ICMP,
+    &CONTROL,
+    &LOG,
+];
