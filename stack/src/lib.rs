@@ -1,11 +1,18 @@
 //! # flumen-stack: the protocol library of the Flumen data plane
 //!
 //! Sans-I/O: bytes, the time and randomness come in as arguments; frames, in bursts, go out. The stack never
-//! sees a clock, a socket, a file or a thread, and contains no unsafe code. One [`stack::Stack`] belongs to
-//! one worker; what workers share (the forwarding table) is read without locks.
+//! sees a clock, a socket, a file or a thread, and contains no unsafe code. One [`Stack`] belongs to one
+//! worker; what workers share (the forwarding table) is read without locks.
 //!
 //! ## The walk of a packet
-//! See `ARCHITECTURE.md` for the whole; the modules here are its stations.
+//! ```text
+//!   port ─> ethernet ─┬─> offload ─> ipv4::input ─> route ─┬─> forward ─> output ─> neighbour ─> egress ─> port
+//!                     │              ipv6::input           ├─> local ─┬─> icmp ──────┐
+//!                     │                                    │          └─> closed ────┴─> output …
+//!                     └─> arp, nd ─> neighbour             └─> refused: a reason, and perhaps an ICMP error
+//! ```
+//! Every end is a value: a frame in [`egress`], or a [`DropReason`] with its counter. `ARCHITECTURE.md`
+//! walks the same way with the reasons.
 //!
 //! ## Glossary
 //! *frame*: a chunk of packet memory. *packet*: the bytes in process. *fragment*: IP's. *segment*: TCP's (or
@@ -15,19 +22,37 @@
 
 pub mod burst;
 pub mod checksum;
+pub mod closed;
+pub mod counters;
+pub mod egress;
+pub mod ethernet;
 pub mod frame;
+pub mod hash;
+pub mod icmp;
+pub mod interface;
+pub mod ip;
+pub mod ipv4;
+pub mod ipv6;
 pub mod limits;
 pub mod mac;
 pub mod neighbour;
+pub mod offload;
 pub mod port;
 pub mod route;
+pub mod stack;
 pub mod time;
+pub mod turn;
 pub mod verdict;
 pub mod wire;
 
 pub use burst::Burst;
+pub use counters::{Counter, Counters};
+pub use egress::Egress;
 pub use frame::{Frame, FramePool};
+pub use interface::{Interface, Interfaces};
 pub use mac::MacAddr;
 pub use port::PortId;
+pub use stack::{Stack, StackConfig};
 pub use time::Instant;
+pub use turn::{NoProbe, Probe, Stage, Turn};
 pub use verdict::DropReason;

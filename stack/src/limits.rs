@@ -89,3 +89,6 @@ pub const MAX_ROUTE_READERS: usize = MAX_WORKERS + 8;
 /// Smallest path MTU that is believed for IPv4, in bytes: Linux's min_pmtu. A smaller report is taken as this
 /// one and the packets may then be fragmented, so that a forged report cannot make every packet tiny.
 pub const MIN_PATH_MTU_IPV4: u16 = 552;
+
+/// Destinations whose path MTU is remembered by one worker; each is 40 bytes. A router originates little.
+pub const PATH_MTUS: usize = 1024;

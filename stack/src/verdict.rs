@@ -58,6 +58,8 @@ drop_reasons! {
     NdMalformed => "nd-malformed",
     /// The neighbour discovery message is about an address that is not ours to answer or learn.
     NdNotForUs => "nd-not-for-us",
+    /// The sender of a neighbour advertisement claims an address that is ours.
+    NdConflict => "nd-conflict",
     /// The neighbour did not answer in time.
     NeighbourUnreachable => "neighbour-unreachable",
     /// Too many packets wait for this neighbour already; the oldest gave way.
@@ -138,6 +140,8 @@ drop_reasons! {
     IcmpDiscarded => "icmp-discarded",
     /// An echo request to a broadcast or multicast address, which policy leaves unanswered.
     IcmpEchoIgnored => "icmp-echo-ignored",
+    /// More echo requests arrived than the configured rate of replies.
+    IcmpEchoLimited => "icmp-echo-limited",
     /// The transport header is truncated or malformed.
     TransportMalformed => "transport-malformed",
     /// The UDP or TCP checksum is wrong.

@@ -1,0 +1,185 @@
+//! Counters: plain numbers, one writer. The worker adds, housekeeping publishes a copy; nothing here is
+//! atomic. Every counter has one place in one flat array, so that publishing is a loop and adding is one
+//! instruction. The MIB names are those of RFC 4293 (IP) and RFC 4884/2011 (ICMP) where they exist.
+
+use crate::limits::MAX_PORTS;
+use crate::port::PortId;
+use crate::verdict::DropReason;
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $variant:ident => $name:literal,)+) => {
+        /// An event that the stack counts; drops are counted by [`DropReason`] instead.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Counter { $($(#[doc = $doc])+ $variant,)+ }
+        impl Counter {
+            /// Every counter, in order.
+            pub const ALL: &'static [Counter] = &[$(Counter::$variant,)+];
+            /// The label in `show` and in the metrics.
+            pub const fn name(self) -> &'static str { match self { $(Counter::$variant => $name,)+ } }
+        }
+    };
+}
+
+counters! {
+    /// IPv4 packets that arrived (ipSystemStatsInReceives).
+    Ipv4Received => "ipv4-received",
+    /// IPv4 packets that were for us (ipSystemStatsInDelivers).
+    Ipv4Delivered => "ipv4-delivered",
+    /// IPv4 packets that left by another port (ipSystemStatsOutForwDatagrams).
+    Ipv4Forwarded => "ipv4-forwarded",
+    /// IPv4 packets that we originated (ipSystemStatsOutRequests).
+    Ipv4Originated => "ipv4-originated",
+    /// IPv4 fragments that we made.
+    Ipv4FragmentsCreated => "ipv4-fragments-created",
+    /// IPv6 packets that arrived.
+    Ipv6Received => "ipv6-received",
+    /// IPv6 packets that were for us.
+    Ipv6Delivered => "ipv6-delivered",
+    /// IPv6 packets that left by another port.
+    Ipv6Forwarded => "ipv6-forwarded",
+    /// IPv6 packets that we originated.
+    Ipv6Originated => "ipv6-originated",
+    /// ICMP messages for us.
+    IcmpIn => "icmp-in",
+    /// ICMP echo requests answered.
+    IcmpEchoReplies => "icmp-echo-replies",
+    /// ICMP errors sent.
+    IcmpErrorsOut => "icmp-errors-out",
+    /// ICMP errors not sent because a rate limit said so.
+    IcmpErrorsLimited => "icmp-errors-limited",
+    /// ICMPv6 messages for us.
+    Icmpv6In => "icmpv6-in",
+    /// ICMPv6 echo requests answered.
+    Icmpv6EchoReplies => "icmpv6-echo-replies",
+    /// ICMPv6 errors sent.
+    Icmpv6ErrorsOut => "icmpv6-errors-out",
+    /// ICMPv6 errors not sent because a rate limit said so.
+    Icmpv6ErrorsLimited => "icmpv6-errors-limited",
+    /// TCP resets sent because no socket wanted the segment.
+    TcpResetsOut => "tcp-resets-out",
+    /// ARP packets that arrived.
+    ArpIn => "arp-in",
+    /// ARP requests sent.
+    ArpRequestsOut => "arp-requests-out",
+    /// ARP replies sent.
+    ArpRepliesOut => "arp-replies-out",
+    /// Neighbour discovery messages that arrived.
+    NdIn => "nd-in",
+    /// Neighbour solicitations sent.
+    NdSolicitationsOut => "nd-solicitations-out",
+    /// Neighbour advertisements sent.
+    NdAdvertisementsOut => "nd-advertisements-out",
+    /// Route cache hits.
+    RouteCacheHits => "route-cache-hits",
+    /// Route cache misses; each costs one lookup of the forwarding table.
+    RouteCacheMisses => "route-cache-misses",
+    /// Packets whose partial checksum, left by a local kernel peer, was completed here.
+    PartialChecksumsRepaired => "partial-checksums-repaired",
+    /// Packets that look as if a local kernel peer left their checksum partial, on a port that does not repair.
+    PartialChecksumsSeen => "partial-checksums-seen",
+    /// Path MTU reports believed.
+    PathMtuLearned => "path-mtu-learned",
+}
+
+/// What is counted for each port.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PortCounters {
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Bytes received, link header included.
+    pub rx_bytes: u64,
+    /// Packets handed to the port for transmission.
+    pub tx_packets: u64,
+    /// Bytes handed to the port for transmission, link header included.
+    pub tx_bytes: u64,
+    /// Received packets that were dropped, whatever the reason.
+    pub drops: u64,
+}
+
+/// All counters of one stack.
+#[derive(Debug, Clone)]
+pub struct Counters {
+    events: [u64; Counter::ALL.len()],
+    drops: [u64; DropReason::COUNT],
+    ports: [PortCounters; MAX_PORTS],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Counters {
+            events: [0; Counter::ALL.len()],
+            drops: [0; DropReason::COUNT],
+            ports: [PortCounters::default(); MAX_PORTS],
+        }
+    }
+}
+
+impl Counters {
+    /// Counts one event.
+    #[inline]
+    pub fn count(&mut self, counter: Counter) {
+        self.add(counter, 1);
+    }
+
+    /// Counts `n` events at once.
+    #[inline]
+    pub fn add(&mut self, counter: Counter, n: u64) {
+        self.events[counter as usize] += n;
+    }
+
+    /// Counts one drop.
+    #[inline]
+    pub fn drop(&mut self, reason: DropReason) {
+        self.drops[reason as usize] += 1;
+    }
+
+    /// How often an event happened.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.events[counter as usize]
+    }
+
+    /// How many packets ended for this reason.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    /// All drops, of every reason.
+    pub fn dropped_in_all(&self) -> u64 {
+        self.drops.iter().sum()
+    }
+
+    /// The counters of a port.
+    #[inline]
+    pub fn port(&self, port: PortId) -> &PortCounters {
+        &self.ports[port.index() % MAX_PORTS]
+    }
+
+    /// The counters of a port, to add to.
+    #[inline]
+    pub fn port_mut(&mut self, port: PortId) -> &mut PortCounters {
+        &mut self.ports[port.index() % MAX_PORTS]
+    }
+
+    /// Events, then drops, as flat numbers in the order of [`Counter::ALL`] and [`DropReason::ALL`].
+    pub fn flat(&self) -> impl Iterator<Item = u64> + '_ {
+        self.events.iter().chain(self.drops.iter()).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_event_and_each_drop_has_a_place_of_its_own() {
+        let mut counters = Counters::default();
+        counters.count(Counter::Ipv4Forwarded);
+        counters.add(Counter::PathMtuLearned, 2);
+        counters.drop(DropReason::NoRoute);
+        assert_eq!(counters.get(Counter::Ipv4Forwarded), 1);
+        assert_eq!(counters.get(Counter::PathMtuLearned), 2);
+        assert_eq!((counters.dropped(DropReason::NoRoute), counters.dropped_in_all()), (1, 1));
+        assert_eq!(counters.flat().sum::<u64>(), 4);
+    }
+}

@@ -1,0 +1,148 @@
+//! The way out of the stack: one bounded transmit queue for each port.
+//!
+//! The stack pushes frames, the worker takes them to the port. A port whose ring is full takes fewer; the
+//! rest stay here, in order, and are offered again on the next turn: that is the back pressure (row L6).
+//! Only when this queue is full as well is a packet dropped, with its reason.
+
+use crate::counters::Counters;
+use crate::frame::Frame;
+use crate::port::PortId;
+use crate::verdict::DropReason;
+use std::collections::VecDeque;
+
+/// Frames that wait for a port, first in, first out, never more than its capacity.
+#[derive(Debug)]
+pub struct TxQueue<F> {
+    frames: VecDeque<F>,
+    capacity: usize,
+}
+
+impl<F> TxQueue<F> {
+    fn new(capacity: usize) -> Self {
+        TxQueue { frames: VecDeque::with_capacity(capacity), capacity }
+    }
+
+    /// Frames that wait.
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// True when none waits.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Takes the frame that has waited longest.
+    #[inline]
+    pub fn pop(&mut self) -> Option<F> {
+        self.frames.pop_front()
+    }
+
+    /// Puts a frame back that the port could not take after all; it will be the next to go.
+    pub fn unpop(&mut self, frame: F) {
+        self.frames.push_front(frame);
+    }
+
+    /// Drops all that wait; returns how many.
+    pub fn clear(&mut self) -> usize {
+        let count = self.frames.len();
+        self.frames.clear();
+        count
+    }
+
+    /// The frames that wait, longest first.
+    pub fn iter(&self) -> impl Iterator<Item = &F> {
+        self.frames.iter()
+    }
+
+    #[inline]
+    fn push(&mut self, frame: F) -> Result<(), F> {
+        if self.frames.len() < self.capacity {
+            self.frames.push_back(frame);
+            Ok(())
+        } else {
+            Err(frame)
+        }
+    }
+}
+
+/// The transmit queues of one worker, by port.
+#[derive(Debug)]
+pub struct Egress<F> {
+    queues: Vec<TxQueue<F>>,
+}
+
+impl<F: Frame> Egress<F> {
+    /// Queues for `ports` ports with room for `capacity` frames each.
+    pub fn new(ports: usize, capacity: usize) -> Self {
+        Egress { queues: (0..ports).map(|_| TxQueue::new(capacity)).collect() }
+    }
+
+    /// Queues a complete link-layer frame for a port, or drops it with its reason.
+    #[inline]
+    pub fn send(&mut self, port: PortId, frame: F, counters: &mut Counters) {
+        let bytes = frame.packet_len() as u64;
+        let Some(queue) = self.queues.get_mut(port.index()) else {
+            counters.drop(DropReason::PortDown);
+            return;
+        };
+        match queue.push(frame) {
+            Ok(()) => {
+                let port = counters.port_mut(port);
+                port.tx_packets += 1;
+                port.tx_bytes += bytes;
+            }
+            Err(_full) => counters.drop(DropReason::TxQueueFull),
+        }
+    }
+
+    /// Queues a frame that another worker counted as sent already and that this one only has the port for.
+    pub fn forward(&mut self, port: PortId, frame: F, counters: &mut Counters) {
+        match self.queues.get_mut(port.index()).map(|queue| queue.push(frame)) {
+            Some(Ok(())) => {}
+            Some(Err(_full)) => counters.drop(DropReason::TxQueueFull),
+            None => counters.drop(DropReason::PortDown),
+        }
+    }
+
+    /// The queue of a port.
+    #[inline]
+    pub fn queue(&mut self, port: PortId) -> Option<&mut TxQueue<F>> {
+        self.queues.get_mut(port.index())
+    }
+
+    /// Frames that wait, over all ports.
+    pub fn len(&self) -> usize {
+        self.queues.iter().map(TxQueue::len).sum()
+    }
+
+    /// True when no frame waits.
+    pub fn is_empty(&self) -> bool {
+        self.queues.iter().all(TxQueue::is_empty)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{FramePool, heap::HeapPool};
+
+    #[test]
+    fn a_full_queue_drops_the_newcomer_with_its_reason_and_keeps_the_order() {
+        let mut pool = HeapPool::new(4, 256);
+        let mut counters = Counters::default();
+        let mut egress = Egress::new(1, 2);
+        let port = PortId::new(0).unwrap();
+        for byte in 1..=3u8 {
+            egress.send(port, pool.frame(&[byte]).unwrap(), &mut counters);
+        }
+        assert_eq!(counters.dropped(DropReason::TxQueueFull), 1);
+        assert_eq!(counters.port(port).tx_packets, 2);
+        let first = egress.queue(port).unwrap().pop().unwrap();
+        assert_eq!(&first[..], [1]);
+        egress.queue(port).unwrap().unpop(first);
+        assert_eq!(&egress.queue(port).unwrap().pop().unwrap()[..], [1]);
+        assert_eq!(&egress.queue(port).unwrap().pop().unwrap()[..], [2]);
+        assert_eq!(pool.available(), 4);
+    }
+}

@@ -1,0 +1,320 @@
+//! ICMP for IPv4 (rows I1, I2, I3, I5, I8; RFC 792, RFC 1122 section 3.2.2, RFC 1812 section 4.3).
+//!
+//! Three rules bound what we say: never an error about an ICMP error, a group or broadcast packet, a later
+//! fragment, or a source that is not one host (RFC 1122 section 3.2.2); never more than the rate limits
+//! allow; never more of the packet than fits in 576 bytes (RFC 1812 section 4.3.2.3).
+
+use crate::checksum::{self, Checksum};
+use crate::counters::Counter;
+use crate::ethernet::LinkCast;
+use crate::frame::{Frame, FramePool};
+use crate::ipv4::input::Arrival;
+use crate::ipv4::{HEADER_LEN, output};
+use crate::port::PortId;
+use crate::stack::Stack;
+use crate::turn::{Probe, Turn};
+use crate::verdict::DropReason;
+use crate::wire::address;
+use core::net::{IpAddr, Ipv4Addr};
+
+/// The longest error in bytes, IP header included (RFC 1812 section 4.3.2.3).
+const MAX_ERROR_LEN: usize = 576;
+
+/// Bytes of an ICMP header.
+const ICMP_HEADER_LEN: usize = 8;
+
+/// TTL of what we originate (RFC 1700; Linux's default too).
+pub(crate) const DEFAULT_TTL: u8 = 64;
+
+/// ICMP types (IANA).
+mod kind {
+    pub(super) const ECHO_REPLY: u8 = 0;
+    pub(super) const UNREACHABLE: u8 = 3;
+    pub(super) const SOURCE_QUENCH: u8 = 4;
+    pub(super) const REDIRECT: u8 = 5;
+    pub(super) const ECHO_REQUEST: u8 = 8;
+    pub(super) const TIME_EXCEEDED: u8 = 11;
+    pub(super) const PARAMETER_PROBLEM: u8 = 12;
+}
+
+/// Code of "fragmentation needed" under destination unreachable.
+const FRAGMENTATION_NEEDED: u8 = 4;
+
+/// An ICMP error: type, code, and the word behind the checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Error {
+    kind: u8,
+    code: u8,
+    rest: u32,
+}
+
+impl Error {
+    /// No route to the network.
+    pub const NET_UNREACHABLE: Error = Error::unreachable(0);
+    /// The host does not answer, or an unreachable route.
+    pub const HOST_UNREACHABLE: Error = Error::unreachable(1);
+    /// No such protocol here.
+    pub const PROTOCOL_UNREACHABLE: Error = Error::unreachable(2);
+    /// Nobody listens on the port.
+    pub const PORT_UNREACHABLE: Error = Error::unreachable(3);
+    /// A prohibit route.
+    pub const ADMIN_PROHIBITED: Error = Error::unreachable(13);
+    /// The TTL ran out in transit.
+    pub const TTL_EXCEEDED: Error = Error { kind: kind::TIME_EXCEEDED, code: 0, rest: 0 };
+
+    /// Too long for the next link and not to be fragmented; `mtu` is the next link's, in bytes (RFC 1191).
+    pub const fn fragmentation_needed(mtu: u16) -> Error {
+        Error { kind: kind::UNREACHABLE, code: FRAGMENTATION_NEEDED, rest: mtu as u32 }
+    }
+
+    /// A header field cannot be processed; `pointer` is its offset in bytes.
+    pub const fn parameter_problem(pointer: u8) -> Error {
+        Error { kind: kind::PARAMETER_PROBLEM, code: 0, rest: (pointer as u32) << 24 }
+    }
+
+    const fn unreachable(code: u8) -> Error {
+        Error { kind: kind::UNREACHABLE, code, rest: 0 }
+    }
+}
+
+/// True when an error may be sent about this packet, whose first byte is that of its IP header.
+fn may_be_about(packet: &[u8], cast: LinkCast) -> bool {
+    let Some(header) = packet.first_chunk::<HEADER_LEN>() else { return false };
+    let source = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
+    let destination = Ipv4Addr::new(header[16], header[17], header[18], header[19]);
+    let later_fragment = u16::from_be_bytes([header[6], header[7]]) & 0x1fff != 0;
+    let group = cast == LinkCast::Group || destination.is_multicast() || destination.is_broadcast();
+    let one_host = !address::ipv4_source_is_martian(source) && !source.is_unspecified();
+    if later_fragment || group || !one_host {
+        return false;
+    }
+    let header_len = usize::from(header[0] & 0x0f) * 4;
+    // An ICMP message whose type cannot be read might be an error: silence.
+    header[9] != 1 || packet.get(header_len).is_some_and(|&kind| !is_error(kind))
+}
+
+/// Types that are errors; unknown ones are taken for errors, to be safe.
+const fn is_error(message: u8) -> bool {
+    !matches!(message, kind::ECHO_REPLY | kind::ECHO_REQUEST | 9 | 10 | 13..=18)
+}
+
+/// Tells the source of `about` (byte 0 is the first of its IP header) what went wrong with it. It
+/// came in on `port`.
+pub fn send_error<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    about: &P::Frame,
+    (port, cast): (PortId, LinkCast),
+    error: Error,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    if !may_be_about(about, cast) {
+        return;
+    }
+    let Some(header) = about.first_chunk::<HEADER_LEN>() else { return };
+    let peer = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
+    let asked = Ipv4Addr::new(header[16], header[17], header[18], header[19]);
+    if !stack.icmp_limit_v4.allow(IpAddr::V4(peer), turn.now) {
+        return stack.counters.count(Counter::IcmpErrorsLimited);
+    }
+    let Ok(hop) = stack.route_output(turn.now, IpAddr::V4(peer), port) else { return };
+    let Some(out) = stack.interfaces.get(hop.port) else { return };
+    let offload = out.tx_checksum;
+    // The address that the packet was sent to, when that is ours; else the one we would speak from.
+    let source = if stack.is_local4(asked) { Some(asked) } else { out.source_ipv4(peer) };
+    // A router without an IPv4 address on the port that leads back stays silent.
+    let Some(source) = source else { return };
+    let quoted = about.len().min(MAX_ERROR_LEN - HEADER_LEN - ICMP_HEADER_LEN);
+    let tos = 0xc0 | header[1] & 0x1e; // internetwork control (RFC 1812 section 4.3.2.5), as Linux sends it
+    let id = stack.next_ipv4_id();
+    let Some(mut frame) = turn.pool.alloc() else {
+        return stack.counters.drop(DropReason::NoFrame);
+    };
+    let len = HEADER_LEN + ICMP_HEADER_LEN + quoted;
+    if !frame.append(len) {
+        return stack.counters.drop(DropReason::NoFrame);
+    }
+    let [q0, q1, q2, q3] = error.rest.to_be_bytes();
+    frame[HEADER_LEN..HEADER_LEN + ICMP_HEADER_LEN]
+        .copy_from_slice(&[error.kind, error.code, 0, 0, q0, q1, q2, q3]);
+    frame[HEADER_LEN + ICMP_HEADER_LEN..].copy_from_slice(&about[..quoted]);
+    write_header(
+        &mut frame,
+        &Fields { tos, id, protocol: 1, source, destination: peer, total_len: len as u16 },
+    );
+    if !(offload && frame.request_tx_checksum(HEADER_LEN as u16, 2)) {
+        let sum = checksum::sum(&frame[HEADER_LEN..]).checksum();
+        frame[HEADER_LEN + 2..HEADER_LEN + 4].copy_from_slice(&sum.to_be_bytes());
+    }
+    stack.counters.count(Counter::IcmpErrorsOut);
+    output::send(stack, turn, frame, hop);
+}
+
+/// The fields of a header that we originate; no options, no fragment, TTL 64.
+pub(crate) struct Fields {
+    pub(crate) tos: u8,
+    pub(crate) id: u16,
+    pub(crate) protocol: u8,
+    pub(crate) source: Ipv4Addr,
+    pub(crate) destination: Ipv4Addr,
+    pub(crate) total_len: u16,
+}
+
+/// Writes the one kind of header that we originate into the first 20 bytes, which exist.
+pub(crate) fn write_header(packet: &mut [u8], fields: &Fields) {
+    let Some(header) = packet.first_chunk_mut::<HEADER_LEN>() else { return };
+    let Fields { tos, id, protocol, source, destination, total_len } = *fields;
+    header[..2].copy_from_slice(&[0x45, tos]);
+    header[2..4].copy_from_slice(&total_len.to_be_bytes());
+    header[4..6].copy_from_slice(&id.to_be_bytes());
+    header[6..12].copy_from_slice(&[0, 0, DEFAULT_TTL, protocol, 0, 0]);
+    header[12..16].copy_from_slice(&source.octets());
+    header[16..20].copy_from_slice(&destination.octets());
+    let sum = checksum::sum(header).checksum();
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// Takes an ICMP message for this node (row I2); the IP header is `header_len` bytes long.
+pub fn input<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: Arrival<P::Frame>,
+    header_len: usize,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    stack.counters.count(Counter::IcmpIn);
+    let Some(message) = arrival.frame.get(header_len..).and_then(<[u8]>::first_chunk::<ICMP_HEADER_LEN>)
+    else {
+        return stack.drop_received(arrival.port, DropReason::IcmpTruncated);
+    };
+    let &[message_kind, code, _, _, _, _, mtu_high, mtu_low] = message;
+    if !sum_behind(&arrival.frame, header_len).is_valid() {
+        return stack.drop_received(arrival.port, DropReason::IcmpBadChecksum);
+    }
+    match message_kind {
+        kind::ECHO_REQUEST => reply_to_echo(stack, turn, arrival, header_len),
+        kind::UNREACHABLE if code == FRAGMENTATION_NEEDED => {
+            let mtu = u16::from_be_bytes([mtu_high, mtu_low]);
+            let quoted = &arrival.frame[header_len + ICMP_HEADER_LEN..];
+            let reason = learn_path_mtu(stack, turn.now, quoted, mtu);
+            stack.drop_received(arrival.port, reason);
+        }
+        kind::UNREACHABLE
+        | kind::SOURCE_QUENCH
+        | kind::REDIRECT
+        | kind::TIME_EXCEEDED
+        | kind::PARAMETER_PROBLEM
+        | kind::ECHO_REPLY => stack.drop_received(arrival.port, DropReason::IcmpDiscarded),
+        _ => stack.drop_received(arrival.port, DropReason::IcmpDiscarded),
+    }
+}
+
+/// The one's complement sum of everything behind `skip` bytes of the first segment.
+pub(crate) fn sum_behind<F: Frame>(packet: &F, skip: usize) -> checksum::Sum {
+    let mut sum = Checksum::default();
+    let mut index = 0;
+    while let Some(segment) = packet.segment(index) {
+        sum.add(if index == 0 { segment.get(skip..).unwrap_or_default() } else { segment });
+        index += 1;
+    }
+    sum.sum()
+}
+
+/// Turns an echo request around in its own frame (row I5; RFC 1122 section 3.2.2.6, RFC 1812 section
+/// 4.3.3.6). Requests to a group stay unanswered, as Linux leaves them (icmp_echo_ignore_broadcasts).
+fn reply_to_echo<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    mut arrival: Arrival<P::Frame>,
+    header_len: usize,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    if arrival.cast == LinkCast::Group || arrival.destination.is_multicast() {
+        return stack.drop_received(arrival.port, DropReason::IcmpEchoIgnored);
+    }
+    if !stack.echo_limit.allow(turn.now) {
+        return stack.drop_received(arrival.port, DropReason::IcmpEchoLimited);
+    }
+    let hop = match stack.route_output(turn.now, IpAddr::V4(arrival.source), arrival.port) {
+        Ok(hop) => hop,
+        Err(refusal) => return stack.drop_received(arrival.port, refusal.reason(false)),
+    };
+    let tos = arrival.frame[1];
+    let total_len = (arrival.frame.packet_len() - header_len + HEADER_LEN) as u16;
+    let id = stack.next_ipv4_id();
+    // Options of the request are not sent back: the reply's header is a plain one.
+    if !arrival.frame.trim_front(header_len - HEADER_LEN) {
+        return stack.drop_received(arrival.port, DropReason::Ipv4Truncated);
+    }
+    let frame = &mut arrival.frame;
+    write_header(
+        frame,
+        &Fields { tos, id, protocol: 1, source: arrival.destination, destination: arrival.source, total_len },
+    );
+    let Some(message) = frame.get_mut(HEADER_LEN..HEADER_LEN + 4) else { return };
+    let sum = u16::from_be_bytes([message[2], message[3]]);
+    let request = u16::from_be_bytes([kind::ECHO_REQUEST, message[1]]);
+    let reply = u16::from_be_bytes([kind::ECHO_REPLY, message[1]]);
+    message[0] = kind::ECHO_REPLY;
+    message[2..4].copy_from_slice(&checksum::update_u16(sum, request, reply).to_be_bytes());
+    stack.counters.count(Counter::IcmpEchoReplies);
+    output::send(stack, turn, arrival.frame, hop);
+}
+
+/// Believes a path MTU report about a packet of ours (row I3; RFC 1191). What it quotes must have come from
+/// one of our addresses; without a socket to ask, only ICMP that we originated qualifies (RFC 5927).
+fn learn_path_mtu<F: Frame>(
+    stack: &mut Stack<F>,
+    now: crate::Instant,
+    quoted: &[u8],
+    mtu: u16,
+) -> DropReason {
+    let Some(header) = quoted.first_chunk::<HEADER_LEN>() else {
+        return DropReason::IcmpTruncated;
+    };
+    let source = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
+    let destination = Ipv4Addr::new(header[16], header[17], header[18], header[19]);
+    if header[0] >> 4 != 4 || header[9] != 1 || !stack.is_local4(source) {
+        return DropReason::IcmpDiscarded;
+    }
+    if stack.path_mtus.learn(IpAddr::V4(destination), mtu, now) {
+        stack.counters.count(Counter::PathMtuLearned);
+    }
+    DropReason::Consumed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(change: impl FnOnce(&mut [u8; 28])) -> [u8; 28] {
+        let mut packet = [0u8; 28];
+        packet[..20].copy_from_slice(&[0x45, 0, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 1, 2, 10, 0, 2, 2]);
+        change(&mut packet);
+        packet
+    }
+
+    #[test]
+    fn no_error_is_about_an_error_a_group_a_later_fragment_or_nobody() {
+        let may = |change: fn(&mut [u8; 28])| may_be_about(&packet(change), LinkCast::Unicast);
+        assert!(may(|_| {}));
+        assert!(!may_be_about(&packet(|_| {}), LinkCast::Group));
+        assert!(!may(|p| p[7] = 1), "later fragment");
+        assert!(may(|p| p[6] = 0x20), "first fragment");
+        assert!(!may(|p| p[16] = 224), "multicast destination");
+        assert!(!may(|p| p[16..20].fill(255)), "broadcast destination");
+        assert!(!may(|p| p[12..16].fill(0)), "no source");
+        assert!(!may(|p| p[12] = 127), "loopback source");
+        assert!(may(|p| (p[9], p[20]) = (1, kind::ECHO_REQUEST)), "ping");
+        for error in [3, 4, 5, 11, 12, 200] {
+            let about = packet(|p| (p[9], p[20]) = (1, error));
+            assert!(!may_be_about(&about, LinkCast::Unicast), "ICMP type {error}");
+        }
+    }
+}

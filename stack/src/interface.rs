@@ -1,0 +1,232 @@
+//! Interfaces: what the stack knows of a port: its address on the link, its IP addresses and its policies.
+
+use crate::limits::{MAX_ADDRESSES, MAX_PORTS};
+use crate::mac::MacAddr;
+use crate::port::PortId;
+use arrayvec::ArrayVec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use ipnet::{Ipv4Net, Ipv6Net};
+
+/// Whether a packet's source must be reachable by the port it came in on (RFC 3704).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReversePathFilter {
+    /// Any source that is not martian is taken.
+    #[default]
+    Off,
+    /// The way back to the source must use this port (RFC 3704 section 2.2).
+    Strict,
+    /// There must be a way back to the source, by whatever port (RFC 3704 section 2.4).
+    Loose,
+}
+
+/// What is done about transport checksums that a local kernel peer left partial (only the pseudo-header
+/// summed), because it trusts the virtual link: veth, virtio and TAP peers do so by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChecksumPolicy {
+    /// Checksums are what they should be; what arrives for us is verified, what goes through is not touched.
+    #[default]
+    Verify,
+    /// Partial checksums are recognised and completed on arrival; then as `Verify`.
+    Repair,
+    /// The link is trusted: TCP and UDP checksums of what arrives for us are not looked at.
+    Trust,
+}
+
+/// One port, as the stack sees it.
+#[derive(Debug, Clone)]
+pub struct Interface {
+    /// The port.
+    pub id: PortId,
+    /// The operator's name for it.
+    pub name: String,
+    /// Its station address.
+    pub mac: MacAddr,
+    /// Largest IP packet that its link carries, in bytes.
+    pub mtu: u16,
+    /// True while the link is up.
+    pub up: bool,
+    /// Its IPv4 addresses, each with the prefix of its subnet; the first is preferred as a source.
+    pub ipv4: ArrayVec<Ipv4Net, MAX_ADDRESSES>,
+    /// Its IPv6 addresses, each with the prefix of its subnet; the link-local one among them.
+    pub ipv6: ArrayVec<Ipv6Net, MAX_ADDRESSES>,
+    /// Whether packets that arrive here may be forwarded.
+    pub forwarding: bool,
+    /// Reverse-path filter.
+    pub rp_filter: ReversePathFilter,
+    /// Checksum policy.
+    pub checksum: ChecksumPolicy,
+    /// The port can finish Internet checksums on transmit.
+    pub tx_checksum: bool,
+}
+
+impl Interface {
+    /// An interface that is up, forwards, and has no addresses yet.
+    pub fn new(id: PortId, name: &str, mac: MacAddr, mtu: u16) -> Self {
+        Interface {
+            id,
+            name: name.to_owned(),
+            mac,
+            mtu,
+            up: true,
+            ipv4: ArrayVec::new(),
+            ipv6: ArrayVec::new(),
+            forwarding: true,
+            rp_filter: ReversePathFilter::Off,
+            checksum: ChecksumPolicy::Verify,
+            tx_checksum: false,
+        }
+    }
+
+    /// True when `addr` is one of this port's own addresses.
+    pub fn owns(&self, addr: IpAddr) -> bool {
+        match addr {
+            IpAddr::V4(addr) => self.owns_ipv4(addr),
+            IpAddr::V6(addr) => self.owns_ipv6(addr),
+        }
+    }
+
+    /// True when `addr` is one of this port's own IPv4 addresses.
+    pub fn owns_ipv4(&self, addr: Ipv4Addr) -> bool {
+        self.ipv4.iter().any(|net| net.addr() == addr)
+    }
+
+    /// True when `addr` is one of this port's own IPv6 addresses.
+    pub fn owns_ipv6(&self, addr: Ipv6Addr) -> bool {
+        self.ipv6.iter().any(|net| net.addr() == addr)
+    }
+
+    /// The IPv4 address to speak to `peer` from: the one whose subnet holds the peer, else the first.
+    pub fn source_ipv4(&self, peer: Ipv4Addr) -> Option<Ipv4Addr> {
+        let on_link = self.ipv4.iter().find(|net| net.contains(&peer));
+        on_link.or(self.ipv4.first()).map(Ipv4Net::addr)
+    }
+
+    /// The IPv6 address to speak to `peer` from, by the rules of RFC 6724 section 5 that can tell addresses
+    /// of one port apart: the peer's own scope (rule 2), then the longest matching prefix (rule 8).
+    pub fn source_ipv6(&self, peer: Ipv6Addr) -> Option<Ipv6Addr> {
+        let wants_link_local = is_link_scoped(peer);
+        self.ipv6
+            .iter()
+            .map(Ipv6Net::addr)
+            .max_by_key(|addr| {
+                let same_scope = addr.is_unicast_link_local() == wants_link_local;
+                let common = (addr.to_bits() ^ peer.to_bits()).leading_zeros().min(64);
+                (same_scope, common)
+            })
+            .filter(|addr| wants_link_local || !addr.is_unicast_link_local())
+    }
+
+    /// The link-local IPv6 address.
+    pub fn link_local(&self) -> Option<Ipv6Addr> {
+        self.ipv6.iter().map(Ipv6Net::addr).find(Ipv6Addr::is_unicast_link_local)
+    }
+
+    /// True when this port listens to the IPv6 group: all nodes, all routers (when it forwards), or the
+    /// solicited-node group of one of its addresses (RFC 4291 section 2.8).
+    pub fn listens_to_ipv6(&self, group: Ipv6Addr) -> bool {
+        match group.segments() {
+            [0xff01 | 0xff02, 0, 0, 0, 0, 0, 0, 1] => true,
+            [0xff01 | 0xff02 | 0xff05, 0, 0, 0, 0, 0, 0, 2] => self.forwarding,
+            [0xff02, 0, 0, 0, 0, 1, high, low] if high >> 8 == 0xff => self.ipv6.iter().any(|net| {
+                let segments = net.addr().segments();
+                segments[6] & 0xff == high & 0xff && segments[7] == low
+            }),
+            _ => false,
+        }
+    }
+}
+
+/// True for addresses that mean something on one link only: link-local unicast and link-scoped groups.
+fn is_link_scoped(addr: Ipv6Addr) -> bool {
+    addr.is_unicast_link_local() || (addr.is_multicast() && addr.octets()[1] & 0x0f <= 2)
+}
+
+/// The interfaces of the data plane, by port.
+#[derive(Debug, Clone, Default)]
+pub struct Interfaces {
+    list: ArrayVec<Interface, MAX_PORTS>,
+}
+
+impl Interfaces {
+    /// Interfaces in the order of their ports; `None` when an id is not its own place in the list or there
+    /// are more than [`MAX_PORTS`].
+    pub fn new(interfaces: Vec<Interface>) -> Option<Self> {
+        let in_order = interfaces.iter().enumerate().all(|(index, one)| one.id.index() == index);
+        if !in_order || interfaces.len() > MAX_PORTS {
+            return None;
+        }
+        Some(Interfaces { list: interfaces.into_iter().collect() })
+    }
+
+    /// The interface of a port.
+    #[inline]
+    pub fn get(&self, port: PortId) -> Option<&Interface> {
+        self.list.get(port.index())
+    }
+
+    /// The interface of a port, to change.
+    pub fn get_mut(&mut self, port: PortId) -> Option<&mut Interface> {
+        self.list.get_mut(port.index())
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Interface> {
+        self.list.iter()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface() -> Interface {
+        let mut one = Interface::new(PortId::new(0).unwrap(), "lan", MacAddr([2, 0, 0, 0, 0, 1]), 1500);
+        one.ipv4.push("10.0.1.1/24".parse().unwrap());
+        one.ipv4.push("192.0.2.1/24".parse().unwrap());
+        one.ipv6.push("fe80::1/64".parse().unwrap());
+        one.ipv6.push("fd00:1::1/64".parse().unwrap());
+        one.ipv6.push("2001:db8::1/64".parse().unwrap());
+        one
+    }
+
+    #[test]
+    fn the_source_is_the_address_whose_subnet_holds_the_peer() {
+        let one = interface();
+        assert_eq!(one.source_ipv4("192.0.2.77".parse().unwrap()), Some("192.0.2.1".parse().unwrap()));
+        assert_eq!(one.source_ipv4("8.8.8.8".parse().unwrap()), Some("10.0.1.1".parse().unwrap()));
+        assert_eq!(one.source_ipv6("fd00:1::9".parse().unwrap()), Some("fd00:1::1".parse().unwrap()));
+        assert_eq!(one.source_ipv6("2001:db8:5::9".parse().unwrap()), Some("2001:db8::1".parse().unwrap()));
+        assert_eq!(one.source_ipv6("fe80::9".parse().unwrap()), Some("fe80::1".parse().unwrap()));
+        assert_eq!(one.source_ipv6("ff02::1".parse().unwrap()), Some("fe80::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_link_local_address_never_speaks_off_the_link() {
+        let mut one = interface();
+        one.ipv6.truncate(1);
+        assert_eq!(one.source_ipv6("2001:db8::9".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn a_port_hears_all_nodes_and_the_solicited_node_groups_of_its_addresses() {
+        let mut one = interface();
+        assert!(one.listens_to_ipv6("ff02::1".parse().unwrap()));
+        assert!(one.listens_to_ipv6("ff02::2".parse().unwrap()));
+        assert!(one.listens_to_ipv6("ff02::1:ff00:1".parse().unwrap()));
+        assert!(!one.listens_to_ipv6("ff02::1:ff00:2".parse().unwrap()));
+        one.forwarding = false;
+        assert!(!one.listens_to_ipv6("ff02::2".parse().unwrap()), "a host is no router");
+    }
+}

@@ -1,0 +1,134 @@
+//! Flows: what makes packets belong together. The hash covers the addresses, the protocol and, where they
+//! can be read, the transport ports (row O4, multipath). Fragments of one datagram, of which only the first
+//! carries ports, are hashed by addresses and protocol alone, so that they stay together.
+
+use crate::hash::{hash2, hash4};
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+/// True for protocols whose first four bytes are the ports: TCP, UDP, DCCP, SCTP, UDP-Lite.
+const fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, 6 | 17 | 33 | 132 | 136)
+}
+
+fn word(packet: &[u8], at: usize) -> u32 {
+    packet.get(at..).and_then(<[u8]>::first_chunk::<4>).map_or(0, |bytes| u32::from_be_bytes(*bytes))
+}
+
+fn long(packet: &[u8], at: usize) -> u64 {
+    u64::from(word(packet, at)) << 32 | u64::from(word(packet, at + 4))
+}
+
+/// The destination of an IPv4 packet; the unspecified address when it is too short to have one.
+pub fn destination4(packet: &[u8]) -> Ipv4Addr {
+    Ipv4Addr::from_bits(word(packet, 16))
+}
+
+/// The destination of an IPv6 packet; the unspecified address when it is too short to have one.
+pub fn destination6(packet: &[u8]) -> Ipv6Addr {
+    Ipv6Addr::from_bits(u128::from(long(packet, 24)) << 64 | u128::from(long(packet, 32)))
+}
+
+/// The source of an IPv4 packet; the unspecified address when it is too short to have one.
+pub fn source4(packet: &[u8]) -> Ipv4Addr {
+    Ipv4Addr::from_bits(word(packet, 12))
+}
+
+/// The source of an IPv6 packet; the unspecified address when it is too short to have one.
+pub fn source6(packet: &[u8]) -> Ipv6Addr {
+    Ipv6Addr::from_bits(u128::from(long(packet, 8)) << 64 | u128::from(long(packet, 16)))
+}
+
+/// The flow hash of an IPv4 packet, whose first byte is that of its IP header.
+pub fn hash4_of(packet: &[u8], key: [u64; 2]) -> u64 {
+    let addresses = long(packet, 12);
+    let first = packet.first().copied().unwrap_or(0);
+    let protocol = packet.get(9).copied().unwrap_or(0);
+    let fragment = word(packet, 4) & 0x3fff != 0;
+    let ports = if has_ports(protocol) && !fragment { word(packet, usize::from(first & 15) * 4) } else { 0 };
+    hash2(addresses, u64::from(ports) | u64::from(protocol) << 32, key)
+}
+
+/// The flow hash of an IPv6 packet: by flow label when the sender set one (RFC 6437, RFC 6438), else by the
+/// ports when they follow the fixed header.
+pub fn hash6_of(packet: &[u8], key: [u64; 2]) -> u64 {
+    let label = word(packet, 0) & 0x000f_ffff;
+    let protocol = packet.get(6).copied().unwrap_or(0);
+    let ports = if has_ports(protocol) { word(packet, 40) } else { 0 };
+    let flow = u64::from(ports) | u64::from(label) << 32;
+    let addresses =
+        [long(packet, 8), long(packet, 16) ^ flow.rotate_left(13), long(packet, 24), long(packet, 32)];
+    hash4(addresses, key)
+}
+
+/// The flow hash of a received frame (byte 0 is the first of its Ethernet header), the same for both
+/// directions of a flow, so that both meet on one worker. `None` for what is not IP: that has no flow.
+pub fn symmetric_hash_of_frame(frame: &[u8], key: [u64; 2]) -> Option<u64> {
+    let packet = frame.get(14..)?;
+    match *frame.get(12..14)? {
+        [0x08, 0x00] if packet.len() >= 20 => {
+            let protocol = packet[9];
+            let fragment = word(packet, 4) & 0x3fff != 0;
+            let ports = if has_ports(protocol) && !fragment {
+                word(packet, usize::from(packet[0] & 15) * 4)
+            } else {
+                0
+            };
+            let (source, destination) = (word(packet, 12), word(packet, 16));
+            let addresses = u64::from(source.min(destination)) << 32 | u64::from(source.max(destination));
+            Some(hash2(addresses, u64::from(unordered(ports)) | u64::from(protocol) << 32, key))
+        }
+        [0x86, 0xdd] if packet.len() >= 40 => {
+            let protocol = packet[6];
+            let ports = if has_ports(protocol) { word(packet, 40) } else { 0 };
+            let high = long(packet, 8) ^ long(packet, 24);
+            let low = long(packet, 16) ^ long(packet, 32);
+            Some(hash4([high, low, u64::from(unordered(ports)), u64::from(protocol)], key))
+        }
+        _ => None,
+    }
+}
+
+/// Two ports in ascending order.
+fn unordered(ports: u32) -> u32 {
+    ports.min(ports.rotate_left(16))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: [u64; 2] = [0x1234_5678_9abc_def1, 0x0fed_cba9_8765_4321];
+
+    fn packet(source: u8, destination: u8, ports: [u8; 4], fragment: u8) -> [u8; 24] {
+        let mut packet = [0u8; 24];
+        packet[0] = 0x45;
+        packet[7] = fragment;
+        packet[9] = 17;
+        packet[12..16].copy_from_slice(&[10, 0, 0, source]);
+        packet[16..20].copy_from_slice(&[10, 0, 0, destination]);
+        packet[20..].copy_from_slice(&ports);
+        packet
+    }
+
+    #[test]
+    fn ports_tell_flows_apart_but_fragments_stay_together() {
+        let hash = |ports, fragment| hash4_of(&packet(1, 2, ports, fragment), KEY);
+        assert_ne!(hash([0, 1, 0, 2], 0), hash([0, 1, 0, 3], 0));
+        assert_eq!(hash([0, 1, 0, 2], 1), hash([9, 9, 9, 9], 1));
+        assert_eq!(hash4_of(&[], KEY), hash4_of(&[], KEY), "nothing to read is no reason to panic");
+    }
+
+    #[test]
+    fn both_directions_of_a_flow_have_one_symmetric_hash() {
+        let frame = |packet: &[u8]| {
+            let mut frame = vec![0u8; 14];
+            frame[12] = 8;
+            frame.extend_from_slice(packet);
+            symmetric_hash_of_frame(&frame, KEY)
+        };
+        let there = frame(&packet(1, 2, [0, 7, 0, 9], 0));
+        assert!(there.is_some());
+        assert_eq!(there, frame(&packet(2, 1, [0, 9, 0, 7], 0)));
+        assert_ne!(there, frame(&packet(2, 1, [0, 9, 0, 8], 0)));
+    }
+}

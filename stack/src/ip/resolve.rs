@@ -1,0 +1,287 @@
+//! From addresses to paths: cache, then forwarding table, then neighbour (rows O3, O5, O6, P4).
+//!
+//! In transit the source is judged together with the destination (RFC 1812 section 5.3.7 and 5.3.8), and the
+//! judgement is part of the path that the cache remembers: that is why the cache's key has the source and
+//! the port in it.
+
+use crate::counters::Counter;
+use crate::frame::Frame;
+use crate::hash::hash2;
+use crate::interface::ReversePathFilter;
+use crate::ip::flow;
+use crate::ip::path::{Hop, Path, Refusal};
+use crate::limits::{BURST, MULTIPATH_BUCKETS};
+use crate::port::PortId;
+use crate::route::{CacheKey, Flow4, Flow6, NextHop, NextHopId, RouteCache};
+use crate::stack::Stack;
+use crate::time::Instant;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// 224.0.0.1, all systems on the link: the one IPv4 group that every host is in (RFC 1112 section 4).
+const ALL_SYSTEMS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
+
+/// Paths of a burst, place by place with its keys.
+pub type Paths = [Path; BURST];
+
+/// Which of a burst's keys the cache answered: a bit for each.
+fn probe<K: CacheKey>(cache: &mut Option<RouteCache<K, Path>>, keys: &[K], paths: &mut Paths) -> u64 {
+    match cache {
+        Some(cache) => cache.probe_burst(keys, paths),
+        None => 0,
+    }
+}
+
+/// The bits of the first `count` keys that are not in `hits`.
+fn misses_of(hits: u64, count: usize) -> u64 {
+    let all = if count < u64::BITS as usize { (1 << count) - 1 } else { u64::MAX };
+    all & !hits
+}
+
+/// The places of the bits that are set, lowest first.
+fn places(mut bits: u64) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let place = (bits != 0).then(|| bits.trailing_zeros() as usize);
+        bits &= bits.wrapping_sub(1);
+        place
+    })
+}
+
+impl<F: Frame> Stack<F> {
+    /// Paths for a burst of IPv4 packets.
+    pub(crate) fn route_burst4(&mut self, now: Instant, keys: &[Flow4], paths: &mut Paths) {
+        let misses = misses_of(probe(&mut self.cache4, keys, paths), keys.len());
+        self.count_probes(keys.len(), misses);
+        if misses == 0 {
+            return;
+        }
+        let mut wanted = [Ipv4Addr::UNSPECIFIED; BURST];
+        for (want, place) in wanted.iter_mut().zip(places(misses)) {
+            *want = keys[place].destination;
+        }
+        let mut found = [NextHopId::NONE; BURST];
+        let count = misses.count_ones() as usize;
+        self.routes.lookup4_burst(&wanted[..count], &mut found[..count]);
+        for (place, next_hop) in places(misses).zip(found) {
+            let key = keys[place];
+            paths[place] = self.path4(now, &key, next_hop);
+            if let Some(cache) = self.cache4.as_mut().filter(|_| paths[place].is_lasting()) {
+                cache.insert(key, paths[place]);
+            }
+        }
+    }
+
+    /// Paths for a burst of IPv6 packets.
+    pub(crate) fn route_burst6(&mut self, now: Instant, keys: &[Flow6], paths: &mut Paths) {
+        let misses = misses_of(probe(&mut self.cache6, keys, paths), keys.len());
+        self.count_probes(keys.len(), misses);
+        if misses == 0 {
+            return;
+        }
+        let mut wanted = [Ipv6Addr::UNSPECIFIED; BURST];
+        for (want, place) in wanted.iter_mut().zip(places(misses)) {
+            *want = keys[place].destination;
+        }
+        let mut found = [NextHopId::NONE; BURST];
+        let count = misses.count_ones() as usize;
+        self.routes.lookup6_burst(&wanted[..count], &mut found[..count]);
+        for (place, next_hop) in places(misses).zip(found) {
+            let key = keys[place];
+            paths[place] = self.path6(now, &key, next_hop);
+            if let Some(cache) = self.cache6.as_mut().filter(|_| paths[place].is_lasting()) {
+                cache.insert(key, paths[place]);
+            }
+        }
+    }
+
+    #[inline]
+    fn count_probes(&mut self, keys: usize, misses: u64) {
+        let misses = u64::from(misses.count_ones());
+        self.counters.add(Counter::RouteCacheHits, keys as u64 - misses);
+        self.counters.add(Counter::RouteCacheMisses, misses);
+    }
+
+    /// The path of an IPv4 packet in transit.
+    fn path4(&mut self, now: Instant, key: &Flow4, next_hop: NextHopId) -> Path {
+        if key.destination.is_broadcast() || key.destination == ALL_SYSTEMS {
+            return Path::Broadcast;
+        }
+        if key.destination.is_multicast() {
+            return Path::Refuse(Refusal::NotJoined);
+        }
+        let back = self.routes.lookup4(key.source);
+        if let Some(refusal) = self.judge_source(back, key.port) {
+            return Path::Refuse(refusal);
+        }
+        self.path_by(now, next_hop, IpAddr::V4(key.destination), Some(key.port))
+    }
+
+    /// The path of an IPv6 packet in transit. A link-local or unspecified source is judged by forwarding.
+    fn path6(&mut self, now: Instant, key: &Flow6, next_hop: NextHopId) -> Path {
+        if !key.source.is_unicast_link_local() && !key.source.is_unspecified() {
+            let back = self.routes.lookup6(key.source);
+            if let Some(refusal) = self.judge_source(back, key.port) {
+                return Path::Refuse(refusal);
+            }
+        }
+        self.path_by(now, next_hop, IpAddr::V6(key.destination), Some(key.port))
+    }
+
+    /// Martian sources that only the table knows (ours, a broadcast address), and the reverse-path filter
+    /// (RFC 3704).
+    fn judge_source(&self, back: NextHopId, port: u16) -> Option<Refusal> {
+        let back = self.routes.next_hop(back);
+        if matches!(back, Some(NextHop::Local | NextHop::Broadcast { .. })) {
+            return Some(Refusal::MartianSource);
+        }
+        let port = PortId::new(usize::from(port))?;
+        let passes = match self.interfaces.get(port)?.rp_filter {
+            ReversePathFilter::Off => true,
+            ReversePathFilter::Loose => back.is_some_and(leads_somewhere),
+            ReversePathFilter::Strict => back.is_some_and(|back| self.leads_through(back, port)),
+        };
+        if passes { None } else { Some(Refusal::ReversePath) }
+    }
+
+    /// True when a way back leads, or may lead, through `port`.
+    fn leads_through(&self, back: NextHop, port: PortId) -> bool {
+        match back {
+            NextHop::Connected { port: out } | NextHop::Gateway { port: out, .. } => out == port,
+            NextHop::Multipath(group) => (0..MULTIPATH_BUCKETS as u32)
+                .any(|bucket| self.routes.select(group, bucket).and_then(NextHop::port) == Some(port)),
+            _ => false,
+        }
+    }
+
+    /// What a next hop means for packets to `destination`; `port` is where they came in, if they did.
+    fn path_by(&mut self, now: Instant, id: NextHopId, destination: IpAddr, port: Option<u16>) -> Path {
+        match self.routes.next_hop(id) {
+            None => Path::Refuse(Refusal::NoRoute),
+            Some(NextHop::Local) => Path::Local,
+            Some(NextHop::Broadcast { port: on }) if port.map(usize::from) == Some(on.index()) => {
+                Path::Broadcast
+            }
+            Some(NextHop::Broadcast { .. }) => Path::Refuse(Refusal::DirectedBroadcast),
+            Some(NextHop::Blackhole) => Path::Refuse(Refusal::Blackhole),
+            Some(NextHop::Unreachable) => Path::Refuse(Refusal::Unreachable),
+            Some(NextHop::Prohibit) => Path::Refuse(Refusal::Prohibit),
+            Some(NextHop::Multipath(_)) => Path::Multipath(id),
+            Some(single) => self.hop_by(now, single, destination).map_or_else(Path::Refuse, Path::Hop),
+        }
+    }
+
+    /// The hop of a single next hop.
+    fn hop_by(&mut self, now: Instant, next_hop: NextHop, destination: IpAddr) -> Result<Hop, Refusal> {
+        match next_hop {
+            NextHop::Connected { port } => self.on_link_hop(now, port, destination),
+            NextHop::Gateway { port, via } => self.on_link_hop(now, port, via),
+            _ => Err(Refusal::NoRoute),
+        }
+    }
+
+    /// The hop to a neighbour on the link of `port`.
+    pub(crate) fn on_link_hop(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        neighbour: IpAddr,
+    ) -> Result<Hop, Refusal> {
+        let mtu = self.interfaces.get(port).ok_or(Refusal::NoRoute)?.mtu;
+        let neighbour = self.neighbours.bind(port, neighbour, now).map_err(Refusal::Neighbour)?;
+        Ok(Hop { port, mtu, neighbour })
+    }
+
+    /// The hop of a multipath group that a packet's flow takes.
+    fn choose(
+        &mut self,
+        now: Instant,
+        group: NextHopId,
+        destination: IpAddr,
+        hash: u64,
+    ) -> Result<Hop, Refusal> {
+        let member = self.routes.resolve(group, (hash >> 32) as u32).ok_or(Refusal::NoRoute)?;
+        self.hop_by(now, member, destination)
+    }
+
+    /// The member of a multipath group that an IPv4 packet's flow takes.
+    pub(crate) fn choose_hop4(
+        &mut self,
+        now: Instant,
+        group: NextHopId,
+        packet: &[u8],
+    ) -> Result<Hop, Refusal> {
+        let hash = flow::hash4_of(packet, self.flow_key);
+        self.choose(now, group, IpAddr::V4(flow::destination4(packet)), hash)
+    }
+
+    /// The member of a multipath group that an IPv6 packet's flow takes.
+    pub(crate) fn choose_hop6(
+        &mut self,
+        now: Instant,
+        group: NextHopId,
+        packet: &[u8],
+    ) -> Result<Hop, Refusal> {
+        let hash = flow::hash6_of(packet, self.flow_key);
+        self.choose(now, group, IpAddr::V6(flow::destination6(packet)), hash)
+    }
+
+    /// Where a packet that we originate leaves for `destination`, and how long it may be. `port` is where
+    /// what we answer came in: link-local destinations are on its link.
+    pub(crate) fn route_output(
+        &mut self,
+        now: Instant,
+        destination: IpAddr,
+        port: PortId,
+    ) -> Result<Hop, Refusal> {
+        let (id, hash) = match destination {
+            IpAddr::V4(to) => (self.routes.lookup4(to), hash2(0, u64::from(to.to_bits()), self.flow_key)),
+            IpAddr::V6(to) if to.is_unicast_link_local() => return self.on_link_hop(now, port, destination),
+            IpAddr::V6(to) => {
+                let bits = to.to_bits();
+                (self.routes.lookup6(to), hash2((bits >> 64) as u64, bits as u64, self.flow_key))
+            }
+        };
+        let hop = match self.path_by(now, id, destination, None) {
+            Path::Hop(hop) => hop,
+            Path::Multipath(group) => self.choose(now, group, destination, hash)?,
+            Path::Refuse(refusal) => return Err(refusal),
+            // We do not talk to ourselves by way of the wire.
+            Path::Local | Path::Broadcast => return Err(Refusal::NoRoute),
+        };
+        let mtu = match self.path_mtus.mtu(destination, now) {
+            Some(learnt) => learnt.mtu.min(hop.mtu),
+            None => hop.mtu,
+        };
+        Ok(Hop { mtu, ..hop })
+    }
+
+    /// True when an IPv4 address is ours.
+    pub(crate) fn is_local4(&self, address: Ipv4Addr) -> bool {
+        self.interfaces.iter().any(|interface| interface.owns_ipv4(address))
+    }
+
+    /// True when an IPv6 address is ours: anywhere, or, for a link-local one, on `port`.
+    pub(crate) fn is_local6(&self, address: Ipv6Addr, port: PortId) -> bool {
+        if address.is_unicast_link_local() {
+            return self.interfaces.get(port).is_some_and(|interface| interface.owns_ipv6(address));
+        }
+        self.interfaces.iter().any(|interface| interface.owns_ipv6(address))
+    }
+}
+
+/// True when a way back leads to the network at all.
+fn leads_somewhere(back: NextHop) -> bool {
+    matches!(back, NextHop::Connected { .. } | NextHop::Gateway { .. } | NextHop::Multipath(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_places_of_misses_are_those_without_a_hit() {
+        assert_eq!(places(misses_of(0b0101, 4)).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(misses_of(0, 64), u64::MAX);
+        assert_eq!(misses_of(0, 0), 0);
+        assert_eq!(places(misses_of(u64::MAX >> 1, 64)).collect::<Vec<_>>(), [63]);
+    }
+}

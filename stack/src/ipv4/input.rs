@@ -1,0 +1,238 @@
+//! IPv4 input (rows P1, P4): the header checks, then the route, then the one match that acts on it.
+//!
+//! Works on a burst in three stages, so that the table lookups of independent packets overlap: check every
+//! header, look every route up, then act.
+//!
+//! Reads: the header. Sets: the frame ends where the total length says (Ethernet pads). Sends to: `forward`,
+//! `local`, or the end with a reason and, where RFC 1812 wants one, an ICMP error.
+
+use super::HEADER_LEN;
+use crate::burst::Burst;
+use crate::checksum;
+use crate::counters::Counter;
+use crate::ethernet::LinkCast;
+use crate::frame::{Frame, FramePool};
+use crate::ip::path::{Path, Refusal};
+use crate::limits::BURST;
+use crate::port::PortId;
+use crate::route::Flow4;
+use crate::stack::Stack;
+use crate::turn::{Probe, Stage, Turn};
+use crate::verdict::DropReason;
+use crate::wire::address;
+use core::net::Ipv4Addr;
+
+/// A packet whose header passed the checks.
+#[derive(Debug)]
+pub struct Arrival<F> {
+    /// The packet, from the first byte of the IP header, without link-layer padding.
+    pub frame: F,
+    /// Its source.
+    pub source: Ipv4Addr,
+    /// Its destination.
+    pub destination: Ipv4Addr,
+    /// The port it came in on.
+    pub port: PortId,
+    /// How it was addressed on the link.
+    pub cast: LinkCast,
+}
+
+/// Takes a burst of IPv4 packets that came in on `port`.
+pub fn input<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    port: PortId,
+    cast: LinkCast,
+    burst: &mut Burst<P::Frame>,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    stack.counters.add(Counter::Ipv4Received, burst.len() as u64);
+    let mut arrivals: Burst<Arrival<P::Frame>> = Burst::new();
+    let mut keys: Burst<Flow4> = Burst::new();
+    for mut frame in burst.drain(..) {
+        match check(&frame, frame.packet_len()) {
+            Ok(Checked { source, destination, total_len }) => {
+                frame.truncate(usize::from(total_len));
+                keys.push(Flow4 { destination, source, port: port.index() as u16, class: 0 });
+                arrivals.push(Arrival { frame, source, destination, port, cast });
+            }
+            Err(reason) => stack.drop_received(port, reason),
+        }
+    }
+    turn.probe.mark(Stage::IpInput);
+    let mut paths = [Path::default(); BURST];
+    stack.route_burst4(turn.now, &keys, &mut paths);
+    turn.probe.mark(Stage::Route);
+    for (arrival, path) in arrivals.drain(..).zip(paths) {
+        act(stack, turn, arrival, path);
+    }
+    turn.probe.mark(Stage::Forward);
+}
+
+/// What the checks found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Checked {
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    total_len: u16,
+}
+
+/// The checks of RFC 1812 section 5.2.2 and the martian filter of section 5.3.7, in the order of the RFC.
+/// `len` is the length of the packet with whatever padding the link added.
+#[inline]
+fn check(packet: &[u8], len: usize) -> Result<Checked, DropReason> {
+    let Some(header) = packet.first_chunk::<HEADER_LEN>() else {
+        return Err(DropReason::Ipv4Truncated);
+    };
+    let total_len = u16::from_be_bytes([header[2], header[3]]);
+    if header[0] == 0x45 {
+        if !checksum::ipv4_header_is_valid(header) {
+            return Err(DropReason::Ipv4BadChecksum);
+        }
+        if usize::from(total_len) < HEADER_LEN {
+            return Err(DropReason::Ipv4BadHeader);
+        }
+    } else {
+        check_with_options(packet, header[0], usize::from(total_len))?;
+    }
+    if usize::from(total_len) > len {
+        return Err(DropReason::Ipv4Truncated);
+    }
+    let [.., s0, s1, s2, s3, d0, d1, d2, d3] = *header;
+    let source = Ipv4Addr::new(s0, s1, s2, s3);
+    let destination = Ipv4Addr::new(d0, d1, d2, d3);
+    if address::ipv4_source_is_martian(source) {
+        return Err(DropReason::Ipv4MartianSource);
+    }
+    if address::ipv4_destination_is_martian(destination) {
+        return Err(DropReason::Ipv4MartianDestination);
+    }
+    Ok(Checked { source, destination, total_len })
+}
+
+/// The same checks for a header that is not the common one: with options, or broken.
+#[cold]
+fn check_with_options(packet: &[u8], version_ihl: u8, total_len: usize) -> Result<(), DropReason> {
+    let header_len = usize::from(version_ihl & 0x0f) * 4;
+    if version_ihl >> 4 != 4 || header_len < HEADER_LEN || total_len < header_len {
+        return Err(DropReason::Ipv4BadHeader);
+    }
+    let Some(header) = packet.get(..header_len) else {
+        return Err(DropReason::Ipv4Truncated);
+    };
+    if !checksum::sum(header).is_valid() {
+        return Err(DropReason::Ipv4BadChecksum);
+    }
+    super::forward::check_options(&header[HEADER_LEN..])
+}
+
+#[inline]
+fn act<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, arrival: Arrival<P::Frame>, path: Path)
+where
+    P: FramePool,
+    M: Probe,
+{
+    match path {
+        Path::Hop(hop) => super::forward::forward(stack, turn, arrival, hop),
+        Path::Local => super::local::deliver(stack, turn, arrival),
+        Path::Broadcast => {
+            super::local::deliver(stack, turn, Arrival { cast: LinkCast::Group, ..arrival });
+        }
+        Path::Multipath(group) => match stack.choose_hop4(turn.now, group, &arrival.frame) {
+            Ok(hop) => super::forward::forward(stack, turn, arrival, hop),
+            Err(refusal) => refuse(stack, turn, &arrival, refusal),
+        },
+        Path::Refuse(refusal) => refuse(stack, turn, &arrival, refusal),
+    }
+}
+
+/// Ends a packet that has no way on, with the error that RFC 1812 section 5.2.7.1 and Linux give for it.
+#[cold]
+fn refuse<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: &Arrival<P::Frame>,
+    refusal: Refusal,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    use crate::icmp::v4::Error;
+    let error = match refusal {
+        Refusal::NoRoute => Some(Error::NET_UNREACHABLE),
+        Refusal::Unreachable => Some(Error::HOST_UNREACHABLE),
+        Refusal::Prohibit => Some(Error::ADMIN_PROHIBITED),
+        Refusal::Blackhole
+        | Refusal::MartianSource
+        | Refusal::ReversePath
+        | Refusal::DirectedBroadcast
+        | Refusal::NotJoined
+        | Refusal::Neighbour(_) => None,
+    };
+    stack.drop_received(arrival.port, refusal.reason(false));
+    // A host that does not forward says nothing about packets that are not for it.
+    let forwards = stack.interfaces.get(arrival.port).is_some_and(|port| port.forwarding);
+    if let Some(error) = error.filter(|_| forwards) {
+        crate::icmp::v4::send_error(stack, turn, &arrival.frame, (arrival.port, arrival.cast), error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> [u8; 28] {
+        let mut packet = [0u8; 28];
+        packet[..20].copy_from_slice(&[0x45, 0, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 1, 2, 10, 0, 2, 2]);
+        finish(&mut packet);
+        packet
+    }
+
+    fn finish(packet: &mut [u8]) {
+        packet[10..12].fill(0);
+        let header_len = usize::from(packet[0] & 15) * 4;
+        let sum = checksum::sum(&packet[..header_len.clamp(20, 28)]).checksum();
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
+
+    fn verdict(change: impl FnOnce(&mut [u8; 28])) -> Result<Checked, DropReason> {
+        let mut packet = header();
+        change(&mut packet);
+        check(&packet, packet.len())
+    }
+
+    #[test]
+    fn a_good_header_passes_and_says_where_it_goes() {
+        let checked = verdict(|_| {}).unwrap();
+        assert_eq!((checked.destination, checked.total_len), (Ipv4Addr::new(10, 0, 2, 2), 28));
+    }
+
+    #[test]
+    fn each_broken_field_has_its_own_reason() {
+        assert_eq!(verdict(|p| p[8] = 63), Err(DropReason::Ipv4BadChecksum));
+        let refinish = |change: fn(&mut [u8; 28])| {
+            verdict(|p| {
+                change(p);
+                finish(p);
+            })
+        };
+        assert_eq!(refinish(|p| p[0] = 0x65), Err(DropReason::Ipv4BadHeader));
+        assert_eq!(refinish(|p| p[0] = 0x44), Err(DropReason::Ipv4BadHeader));
+        assert_eq!(refinish(|p| p[3] = 19), Err(DropReason::Ipv4BadHeader));
+        assert_eq!(refinish(|p| p[3] = 29), Err(DropReason::Ipv4Truncated));
+        assert_eq!(refinish(|p| p[12] = 127), Err(DropReason::Ipv4MartianSource));
+        assert_eq!(refinish(|p| p[12] = 224), Err(DropReason::Ipv4MartianSource));
+        assert_eq!(refinish(|p| p[16] = 127), Err(DropReason::Ipv4MartianDestination));
+        assert_eq!(refinish(|p| p[16] = 0), Err(DropReason::Ipv4MartianDestination));
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        let packet = header();
+        for len in 0..packet.len() {
+            assert_eq!(check(&packet[..len], len), Err(DropReason::Ipv4Truncated), "{len} bytes");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! IPv4 local delivery (rows P5, P6): packets for this node, handed to the protocol that they name.
+//!
+//! Sends to: `icmp::v4`, `closed` for UDP and TCP that nobody listens to, or the end with a reason.
+
+use super::HEADER_LEN;
+use super::input::Arrival;
+use crate::counters::Counter;
+use crate::ethernet::LinkCast;
+use crate::frame::FramePool;
+use crate::icmp::v4::{self, Error};
+use crate::stack::Stack;
+use crate::turn::{Probe, Turn};
+use crate::verdict::DropReason;
+
+/// Protocol numbers (IANA) that have a home here.
+const ICMP: u8 = 1;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// "More fragments" and the offset, in bytes 6 and 7 of the header.
+const FRAGMENT_BITS: u16 = 0x3fff;
+
+/// Delivers a packet for this node.
+pub fn deliver<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, arrival: Arrival<P::Frame>)
+where
+    P: FramePool,
+    M: Probe,
+{
+    let Some(header) = arrival.frame.first_chunk::<HEADER_LEN>() else {
+        return stack.drop_received(arrival.port, DropReason::Ipv4Truncated);
+    };
+    let header_len = usize::from(header[0] & 0x0f) * 4;
+    let protocol = header[9];
+    if u16::from_be_bytes([header[6], header[7]]) & FRAGMENT_BITS != 0 {
+        return stack.drop_received(arrival.port, DropReason::FragmentDropped);
+    }
+    stack.counters.count(Counter::Ipv4Delivered);
+    match protocol {
+        ICMP => v4::input(stack, turn, arrival, header_len),
+        UDP => crate::closed::udp4(stack, turn, arrival, header_len),
+        TCP => crate::closed::tcp4(stack, turn, arrival, header_len),
+        _ => {
+            stack.drop_received(arrival.port, DropReason::ProtocolUnreachable);
+            if arrival.cast == LinkCast::Unicast {
+                v4::send_error(
+                    stack,
+                    turn,
+                    &arrival.frame,
+                    (arrival.port, arrival.cast),
+                    Error::PROTOCOL_UNREACHABLE,
+                );
+            }
+        }
+    }
+}

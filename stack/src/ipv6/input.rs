@@ -1,0 +1,263 @@
+//! IPv6 input (twins of rows P1 and P4): the checks of RFC 8200 and RFC 4291, then the route, then the one
+//! match that acts on it. Three stages over a burst, as for IPv4.
+//!
+//! Link-local destinations are not in the forwarding table, because every link has the same ones: they are
+//! compared with the addresses of the port that the packet came in on. Group destinations go to local
+//! delivery, which knows what the port listens to.
+
+use super::HEADER_LEN;
+use crate::burst::Burst;
+use crate::counters::Counter;
+use crate::ethernet::LinkCast;
+use crate::frame::{Frame, FramePool};
+use crate::icmp::v6::{self, Error};
+use crate::ip::path::{Path, Refusal};
+use crate::limits::BURST;
+use crate::port::PortId;
+use crate::route::Flow6;
+use crate::stack::Stack;
+use crate::turn::{Probe, Stage, Turn};
+use crate::verdict::DropReason;
+use core::net::Ipv6Addr;
+
+/// A packet whose header passed the checks.
+#[derive(Debug)]
+pub struct Arrival<F> {
+    /// The packet, from the first byte of the IP header, without link-layer padding.
+    pub frame: F,
+    /// Its source.
+    pub source: Ipv6Addr,
+    /// Its destination.
+    pub destination: Ipv6Addr,
+    /// The port it came in on.
+    pub port: PortId,
+    /// How it was addressed on the link.
+    pub cast: LinkCast,
+}
+
+/// Takes a burst of IPv6 packets that came in on `port`.
+pub fn input<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    port: PortId,
+    cast: LinkCast,
+    burst: &mut Burst<P::Frame>,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    stack.counters.add(Counter::Ipv6Received, burst.len() as u64);
+    let mut arrivals: Burst<Arrival<P::Frame>> = Burst::new();
+    let mut keys: Burst<Flow6> = Burst::new();
+    for mut frame in burst.drain(..) {
+        match check(&frame, frame.packet_len()) {
+            Ok(Checked { source, destination, total_len, scope }) => {
+                frame.truncate(total_len);
+                let arrival = Arrival { frame, source, destination, port, cast };
+                match scope {
+                    Scope::Global => {
+                        keys.push(Flow6 { destination, source, port: port.index() as u16, class: 0 });
+                        arrivals.push(arrival);
+                    }
+                    Scope::Group => super::local::deliver_group(stack, turn, arrival),
+                    Scope::Link => act_on_link(stack, turn, arrival),
+                }
+            }
+            Err(reason) => stack.drop_received(port, reason),
+        }
+    }
+    turn.probe.mark(Stage::IpInput);
+    let mut paths = [Path::default(); BURST];
+    stack.route_burst6(turn.now, &keys, &mut paths);
+    turn.probe.mark(Stage::Route);
+    for (arrival, path) in arrivals.drain(..).zip(paths) {
+        act(stack, turn, arrival, path);
+    }
+    turn.probe.mark(Stage::Forward);
+}
+
+/// Where a destination has its meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// Anywhere: the forwarding table knows.
+    Global,
+    /// On the link that the packet came from.
+    Link,
+    /// A group.
+    Group,
+}
+
+/// What the checks found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Checked {
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
+    total_len: usize,
+    scope: Scope,
+}
+
+/// The checks of RFC 8200 section 3 and the address rules of RFC 4291 sections 2.5 and 2.7. `len` is the
+/// length of the packet with whatever padding the link added.
+#[inline]
+fn check(packet: &[u8], len: usize) -> Result<Checked, DropReason> {
+    let Some(header) = packet.first_chunk::<HEADER_LEN>() else {
+        return Err(DropReason::Ipv6Truncated);
+    };
+    if header[0] >> 4 != 6 {
+        return Err(DropReason::Ipv6BadHeader);
+    }
+    // A jumbogram (RFC 2675) says 0 here and needs an MTU beyond 64 KiB: no port of ours has one.
+    let total_len = HEADER_LEN + usize::from(u16::from_be_bytes([header[4], header[5]]));
+    if total_len > len {
+        return Err(DropReason::Ipv6Truncated);
+    }
+    let source = address_at(header, 8);
+    let destination = address_at(header, 24);
+    // The top word tells most addresses apart: 2000::/3, the global unicast space, needs no further look.
+    let source_top = header[8];
+    if source_top & 0xe0 != 0x20 && is_martian_source(source) {
+        return Err(DropReason::Ipv6MartianSource);
+    }
+    let scope = match header[24] {
+        0xff => {
+            if header[25] & 0x0f <= 1 {
+                // Scope 0 is reserved and scope 1 never leaves a node (RFC 4291 section 2.7).
+                return Err(DropReason::Ipv6MartianDestination);
+            }
+            Scope::Group
+        }
+        0xfe if destination.is_unicast_link_local() => Scope::Link,
+        0x00 if is_martian_destination(destination) => return Err(DropReason::Ipv6MartianDestination),
+        _ => Scope::Global,
+    };
+    Ok(Checked { source, destination, total_len, scope })
+}
+
+#[inline]
+fn address_at(header: &[u8; HEADER_LEN], at: usize) -> Ipv6Addr {
+    let mut octets = [0u8; 16];
+    octets.copy_from_slice(&header[at..at + 16]);
+    Ipv6Addr::from(octets)
+}
+
+/// No packet on the wire comes from a group, the loopback address, or an IPv4-mapped one (RFC 4291 sections
+/// 2.5.3 and 2.7; RFC 6890). The unspecified address is judged where it matters: by neighbour discovery, and
+/// by forwarding, which refuses it.
+fn is_martian_source(source: Ipv6Addr) -> bool {
+    source.is_multicast() || source.is_loopback() || source.to_ipv4_mapped().is_some()
+}
+
+fn is_martian_destination(destination: Ipv6Addr) -> bool {
+    destination.is_unspecified() || destination.is_loopback() || destination.to_ipv4_mapped().is_some()
+}
+
+/// A link-local destination: ours, or nobody's here.
+fn act_on_link<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, arrival: Arrival<P::Frame>)
+where
+    P: FramePool,
+    M: Probe,
+{
+    let ours = stack.interfaces.get(arrival.port).is_some_and(|port| port.owns_ipv6(arrival.destination));
+    if ours {
+        super::local::deliver(stack, turn, arrival);
+    } else {
+        stack.drop_received(arrival.port, DropReason::LinkLocalScope);
+    }
+}
+
+#[inline]
+fn act<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, arrival: Arrival<P::Frame>, path: Path)
+where
+    P: FramePool,
+    M: Probe,
+{
+    match path {
+        Path::Hop(hop) => super::forward::forward(stack, turn, arrival, hop),
+        Path::Local => super::local::deliver(stack, turn, arrival),
+        Path::Multipath(group) => match stack.choose_hop6(turn.now, group, &arrival.frame) {
+            Ok(hop) => super::forward::forward(stack, turn, arrival, hop),
+            Err(refusal) => refuse(stack, turn, &arrival, refusal),
+        },
+        // IPv6 has no broadcast; the table has no such next hop for it.
+        Path::Broadcast => refuse(stack, turn, &arrival, Refusal::DirectedBroadcast),
+        Path::Refuse(refusal) => refuse(stack, turn, &arrival, refusal),
+    }
+}
+
+/// Ends a packet that has no way on, with the error of RFC 4443 section 3.1.
+#[cold]
+fn refuse<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: &Arrival<P::Frame>,
+    refusal: Refusal,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let error = match refusal {
+        Refusal::NoRoute | Refusal::Unreachable => Some(Error::NO_ROUTE),
+        Refusal::Prohibit => Some(Error::ADMIN_PROHIBITED),
+        Refusal::Blackhole
+        | Refusal::MartianSource
+        | Refusal::ReversePath
+        | Refusal::DirectedBroadcast
+        | Refusal::NotJoined
+        | Refusal::Neighbour(_) => None,
+    };
+    stack.drop_received(arrival.port, refusal.reason(true));
+    if let Some(error) = error.filter(|_| stack.forwards(arrival.port)) {
+        v6::send_error(stack, turn, &arrival.frame, (arrival.port, arrival.cast), error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(source: &str, destination: &str) -> [u8; 48] {
+        let mut packet = [0u8; 48];
+        packet[0] = 0x60;
+        packet[5] = 8;
+        packet[6] = 17;
+        packet[7] = 64;
+        packet[8..24].copy_from_slice(&source.parse::<Ipv6Addr>().unwrap().octets());
+        packet[24..40].copy_from_slice(&destination.parse::<Ipv6Addr>().unwrap().octets());
+        packet
+    }
+
+    fn scope(source: &str, destination: &str) -> Result<Scope, DropReason> {
+        let packet = packet(source, destination);
+        check(&packet, packet.len()).map(|checked| checked.scope)
+    }
+
+    #[test]
+    fn each_destination_has_its_scope() {
+        assert_eq!(scope("2001:db8::1", "2001:db8::2"), Ok(Scope::Global));
+        assert_eq!(scope("fd00::1", "fd00::2"), Ok(Scope::Global));
+        assert_eq!(scope("fe80::1", "fe80::2"), Ok(Scope::Link));
+        assert_eq!(scope("::", "ff02::1:ff00:1"), Ok(Scope::Group));
+        assert_eq!(scope("2001:db8::1", "64:ff9b::1"), Ok(Scope::Global));
+    }
+
+    #[test]
+    fn martians_are_refused_on_both_sides() {
+        for source in ["::1", "ff02::1", "::ffff:10.0.0.1"] {
+            assert_eq!(scope(source, "2001:db8::2"), Err(DropReason::Ipv6MartianSource), "{source}");
+        }
+        for destination in ["::", "::1", "::ffff:10.0.0.1", "ff01::1", "ff00::1"] {
+            let got = scope("2001:db8::1", destination);
+            assert_eq!(got, Err(DropReason::Ipv6MartianDestination), "{destination}");
+        }
+    }
+
+    #[test]
+    fn every_truncation_and_a_wrong_version_are_refused() {
+        let mut packet = packet("2001:db8::1", "2001:db8::2");
+        for len in 0..packet.len() {
+            assert_eq!(check(&packet[..len], len), Err(DropReason::Ipv6Truncated), "{len} bytes");
+        }
+        packet[0] = 0x50;
+        assert_eq!(check(&packet, 48), Err(DropReason::Ipv6BadHeader));
+    }
+}

@@ -1,0 +1,54 @@
+//! IPv6 local delivery (twins of rows P5, P6): packets for this node, handed to the protocol that their
+//! chain of extension headers ends in.
+
+use super::extension;
+use super::input::Arrival;
+use crate::counters::Counter;
+use crate::ethernet::LinkCast;
+use crate::frame::FramePool;
+use crate::icmp::v6::{self, Error, ICMPV6};
+use crate::stack::Stack;
+use crate::turn::{Probe, Turn};
+use crate::verdict::DropReason;
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// "No next header" (RFC 8200 section 4.7): nothing to deliver, and nothing wrong.
+const NO_NEXT_HEADER: u8 = 59;
+
+/// Delivers a packet to a group, if the port listens to it.
+pub fn deliver_group<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, arrival: Arrival<P::Frame>)
+where
+    P: FramePool,
+    M: Probe,
+{
+    let joined =
+        stack.interfaces.get(arrival.port).is_some_and(|port| port.listens_to_ipv6(arrival.destination));
+    if joined {
+        deliver(stack, turn, Arrival { cast: LinkCast::Group, ..arrival });
+    } else {
+        stack.drop_received(arrival.port, DropReason::NotJoined);
+    }
+}
+
+/// Delivers a packet for this node.
+pub fn deliver<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, arrival: Arrival<P::Frame>)
+where
+    P: FramePool,
+    M: Probe,
+{
+    let Some(upper) = extension::examine_chain(stack, turn, &arrival) else { return };
+    stack.counters.count(Counter::Ipv6Delivered);
+    match upper.protocol {
+        ICMPV6 => v6::input(stack, turn, arrival, upper.offset),
+        UDP => crate::closed::udp6(stack, turn, arrival, upper.offset),
+        TCP => crate::closed::tcp6(stack, turn, arrival, upper.offset),
+        NO_NEXT_HEADER => stack.drop_received(arrival.port, DropReason::Consumed),
+        _ => {
+            stack.drop_received(arrival.port, DropReason::ProtocolUnreachable);
+            let error = Error::unknown_next_header(upper.named_at as u32);
+            v6::send_error(stack, turn, &arrival.frame, (arrival.port, arrival.cast), error);
+        }
+    }
+}

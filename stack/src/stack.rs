@@ -1,0 +1,264 @@
+//! The stack of one worker: the tables that its packets need, and the order of their stations.
+//!
+//! [`Stack::input`] takes a burst that a port received; [`Stack::timers`] does what time brings; both leave
+//! complete frames in the egress queues. Everything in here belongs to one worker; only the forwarding table
+//! behind [`RouteReader`] is shared, and it is read without locks.
+//!
+//! What routes mean for packets is in [`crate::ip::resolve`]; what neighbours ask for in
+//! [`crate::ip::resolution`].
+
+use crate::burst::Burst;
+use crate::counters::Counters;
+use crate::ethernet::{self, LinkCast, Sorted};
+use crate::frame::{Frame, FramePool};
+use crate::icmp::limit::{EchoLimiter, IcmpLimiter, IcmpLimits};
+use crate::interface::{ChecksumPolicy, Interfaces};
+use crate::ip::path::Path;
+use crate::limits::{BURST, NEIGHBOUR_FACTS, PATH_MTUS};
+use crate::neighbour::{ConfigError, Fact, NeighbourConfig, NeighbourTable};
+use crate::offload;
+use crate::port::PortId;
+use crate::route::ecmp::HashKey;
+use crate::route::{Flow4, Flow6, PathMtus, RouteCache, RouteReader};
+use crate::time::Instant;
+use crate::turn::{Probe, Stage, Turn};
+use crate::verdict::DropReason;
+use crate::{ipv4, ipv6};
+use std::collections::VecDeque;
+
+/// What a stack is made with.
+#[derive(Debug, Clone)]
+pub struct StackConfig {
+    /// The ports.
+    pub interfaces: Interfaces,
+    /// Bounds and times of the neighbour table.
+    pub neighbours: NeighbourConfig,
+    /// Entries of the route cache of each family, or 0 for no cache.
+    pub route_cache: usize,
+    /// Rates of ICMP errors, for each family.
+    pub icmp: IcmpLimits,
+    /// Echo replies: per second, and at once after a quiet time; for both families together.
+    pub echo: (u32, u32),
+    /// Random and secret: keys of hashes and the start of the number sequences.
+    pub seed: [u64; 4],
+}
+
+/// The stack of one worker.
+pub struct Stack<F: Frame> {
+    /// The ports.
+    pub interfaces: Interfaces,
+    /// Counters; the worker publishes them.
+    pub counters: Counters,
+    /// The neighbours on the links.
+    pub neighbours: NeighbourTable<F>,
+    pub(crate) icmp_limit_v4: IcmpLimiter,
+    pub(crate) icmp_limit_v6: IcmpLimiter,
+    pub(crate) echo_limit: EchoLimiter,
+    pub(crate) routes: RouteReader,
+    pub(crate) cache4: Option<RouteCache<Flow4, Path>>,
+    pub(crate) cache6: Option<RouteCache<Flow6, Path>>,
+    /// Added to the generation of routes: changes when cached paths name neighbours that are gone.
+    pub(crate) cache_epoch: u64,
+    pub(crate) path_mtus: PathMtus,
+    pub(crate) flow_key: [u64; 2],
+    pub(crate) facts: VecDeque<Fact>,
+    random: u64,
+}
+
+impl<F: Frame> core::fmt::Debug for Stack<F> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Stack").field("interfaces", &self.interfaces).finish_non_exhaustive()
+    }
+}
+
+impl<F: Frame> Stack<F> {
+    /// A stack that routes by `routes`. It fails when the neighbour table's bounds or times make no sense.
+    pub fn new(config: StackConfig, routes: RouteReader) -> Result<Self, ConfigError> {
+        let StackConfig { interfaces, neighbours, route_cache, icmp, echo, seed } = config;
+        let [a, b, c, d] = seed;
+        // A key for each purpose, with every bit of the seed in every bit of the key.
+        let key =
+            |purpose: u64| [split_mix(a ^ split_mix(b ^ purpose)), split_mix(b ^ split_mix(a ^ purpose))];
+        let mut table = NeighbourTable::new(neighbours, split_mix(c))?;
+        for interface in interfaces.iter() {
+            table.set_port_mac(interface.id, interface.mac);
+        }
+        let cached = route_cache > 0;
+        Ok(Stack {
+            interfaces,
+            counters: Counters::default(),
+            neighbours: table,
+            icmp_limit_v4: IcmpLimiter::new(icmp, key(1)),
+            icmp_limit_v6: IcmpLimiter::new(icmp, key(2)),
+            echo_limit: EchoLimiter::new(echo.0, echo.1),
+            routes,
+            cache4: cached.then(|| RouteCache::new(route_cache, HashKey::new(key(3)))),
+            cache6: cached.then(|| RouteCache::new(route_cache, HashKey::new(key(4)))),
+            cache_epoch: 0,
+            path_mtus: PathMtus::new(PATH_MTUS, HashKey::new(key(5))),
+            flow_key: key(6),
+            facts: VecDeque::with_capacity(NEIGHBOUR_FACTS),
+            random: d,
+        })
+    }
+
+    /// Takes a burst that `port` received; byte 0 of each frame is the first of its link header.
+    pub fn input<P, M>(&mut self, turn: &mut Turn<'_, P, M>, port: PortId, burst: &mut Burst<F>)
+    where
+        P: FramePool<Frame = F>,
+        M: Probe,
+    {
+        let (station, policy) = match self.interfaces.get(port) {
+            Some(interface) if interface.up => (interface.mac, interface.checksum),
+            _ => {
+                for _ in burst.drain(..) {
+                    self.counters.drop(DropReason::PortDown);
+                }
+                return;
+            }
+        };
+        let received = self.counters.port_mut(port);
+        received.rx_packets += burst.len() as u64;
+        received.rx_bytes += burst.iter().map(|frame| frame.packet_len() as u64).sum::<u64>();
+        self.begin_burst();
+
+        let mut sorted = Sorted::default();
+        let counters = &mut self.counters;
+        ethernet::input(burst, station, &mut sorted, |reason| {
+            counters.drop(reason);
+            counters.port_mut(port).drops += 1;
+        });
+        match policy {
+            ChecksumPolicy::Repair => offload::repair(&mut sorted, &mut self.counters),
+            ChecksumPolicy::Verify => offload::watch(&sorted, &mut self.counters),
+            ChecksumPolicy::Trust => {}
+        }
+        turn.probe.mark(Stage::Ethernet);
+
+        if !sorted.ipv4.is_empty() {
+            ipv4::input::input(self, turn, port, LinkCast::Unicast, &mut sorted.ipv4);
+        }
+        if !sorted.ipv6.is_empty() {
+            ipv6::input::input(self, turn, port, LinkCast::Unicast, &mut sorted.ipv6);
+        }
+        if !sorted.ipv4_group.is_empty() {
+            ipv4::input::input(self, turn, port, LinkCast::Group, &mut sorted.ipv4_group);
+        }
+        if !sorted.ipv6_group.is_empty() {
+            ipv6::input::input(self, turn, port, LinkCast::Group, &mut sorted.ipv6_group);
+        }
+        for frame in sorted.arp.drain(..) {
+            ipv4::arp::input(self, turn, port, &frame);
+        }
+        self.settle_neighbours(turn);
+    }
+
+    /// Does what is due at `turn.now`. Bounded work; call again when [`Stack::next_deadline`] says so.
+    pub fn timers<P, M>(&mut self, turn: &mut Turn<'_, P, M>)
+    where
+        P: FramePool<Frame = F>,
+        M: Probe,
+    {
+        self.begin_burst();
+        self.neighbours.expire(turn.now, BURST);
+        self.settle_neighbours(turn);
+        turn.probe.mark(Stage::Timers);
+    }
+
+    /// When [`Stack::timers`] has something to do next.
+    #[inline]
+    pub fn next_deadline(&self) -> Instant {
+        self.neighbours.next_deadline()
+    }
+
+    /// The worker is about to sleep: the forwarding table need not wait for it.
+    pub fn going_to_sleep(&mut self) {
+        self.routes.offline();
+    }
+
+    /// The worker is awake again; to be called before anything else.
+    pub fn awake(&mut self) {
+        self.routes.online();
+    }
+
+    /// The link of a port came up or went down. Down: packets that wait for neighbours on it end, and what
+    /// was learnt about them is forgotten.
+    pub fn set_port_up<P, M>(&mut self, turn: &mut Turn<'_, P, M>, port: PortId, up: bool)
+    where
+        P: FramePool<Frame = F>,
+        M: Probe,
+    {
+        let Some(interface) = self.interfaces.get_mut(port) else { return };
+        interface.up = up;
+        let mac = interface.mac;
+        if up {
+            self.neighbours.set_port_mac(port, mac);
+        } else {
+            self.neighbours.port_down(port);
+        }
+        self.begin_burst();
+        self.settle_neighbours(turn);
+    }
+
+    /// The next thing that other workers should know about neighbours.
+    #[inline]
+    pub fn next_fact(&mut self) -> Option<Fact> {
+        self.facts.pop_front()
+    }
+
+    /// Another worker heard this.
+    pub fn learn<P, M>(&mut self, turn: &mut Turn<'_, P, M>, fact: Fact)
+    where
+        P: FramePool<Frame = F>,
+        M: Probe,
+    {
+        self.begin_burst();
+        let _changed_or_not = self.neighbours.learn(fact, turn.now);
+        self.settle_neighbours(turn);
+    }
+
+    /// The quiescent point of the forwarding table, and the end of what caches remember of an older one.
+    #[inline]
+    fn begin_burst(&mut self) {
+        self.routes.begin_burst();
+        let generation = self.routes.generation() + self.cache_epoch + u64::from(self.neighbours.epoch());
+        if let Some(cache) = &mut self.cache4 {
+            cache.begin_burst(generation);
+        }
+        if let Some(cache) = &mut self.cache6 {
+            cache.begin_burst(generation);
+        }
+    }
+
+    /// Counts the end of a packet that came in on `port`.
+    #[inline]
+    pub(crate) fn drop_received(&mut self, port: PortId, reason: DropReason) {
+        self.counters.drop(reason);
+        self.counters.port_mut(port).drops += 1;
+    }
+
+    /// True when packets that come in on `port` may go on elsewhere.
+    #[inline]
+    pub(crate) fn forwards(&self, port: PortId) -> bool {
+        self.interfaces.get(port).is_some_and(|interface| interface.forwarding)
+    }
+
+    /// The identification of the next IPv4 packet that we originate (RFC 6864: it matters only for what may
+    /// be fragmented; it is not predictable across peers).
+    pub(crate) fn next_ipv4_id(&mut self) -> u16 {
+        self.next_random() as u16
+    }
+
+    /// The next number of the worker's own sequence (SplitMix64 over a secret start).
+    fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        split_mix(self.random)
+    }
+}
+
+/// The finaliser of SplitMix64: each bit of the input changes half of the bits of the output.
+const fn split_mix(value: u64) -> u64 {
+    let mixed = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
