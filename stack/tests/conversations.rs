@@ -180,7 +180,7 @@ impl V4 {
         [header, self.payload.clone()].concat()
     }
 
-    fn from_client(&self) -> Vec<u8> {
+    fn sent_by_client(&self) -> Vec<u8> {
         ethernet(ROUTER[LAN], CLIENT, 0x0800, &self.bytes())
     }
 }
@@ -222,7 +222,7 @@ impl V6 {
         [header, self.payload.clone()].concat()
     }
 
-    fn from_client(&self) -> Vec<u8> {
+    fn sent_by_client(&self) -> Vec<u8> {
         ethernet(ROUTER[LAN], CLIENT, 0x86dd, &self.bytes())
     }
 }
@@ -257,7 +257,7 @@ fn a_packet_in_transit_gets_a_new_link_header_a_lower_ttl_and_a_right_checksum()
     let mut router = Router::acquainted();
     let packet = V4::udp("10.0.1.2", "10.0.2.2", 18);
     for hit in [0, 1] {
-        let sent = router.receive(LAN, &[packet.from_client()]);
+        let sent = router.receive(LAN, &[packet.sent_by_client()]);
         let expected = V4 { ttl: 63, ..V4::udp("10.0.1.2", "10.0.2.2", 18) };
         assert_eq!(sent, [(WAN, ethernet(SERVER, ROUTER[WAN], 0x0800, &expected.bytes()))]);
         assert_eq!(router.stack.counters.get(Counter::RouteCacheHits), hit);
@@ -270,7 +270,7 @@ fn a_packet_in_transit_gets_a_new_link_header_a_lower_ttl_and_a_right_checksum()
 fn an_ipv6_packet_in_transit_gets_a_new_link_header_and_a_lower_hop_limit() {
     let mut router = Router::acquainted();
     for _ in 0..2 {
-        let sent = router.receive(LAN, &[V6::udp("fd00:1::2", "fd00:2::2", 18).from_client()]);
+        let sent = router.receive(LAN, &[V6::udp("fd00:1::2", "fd00:2::2", 18).sent_by_client()]);
         let expected = V6 { hop_limit: 63, ..V6::udp("fd00:1::2", "fd00:2::2", 18) };
         assert_eq!(sent, [(WAN, ethernet(SERVER, ROUTER[WAN], 0x86dd, &expected.bytes()))]);
     }
@@ -281,7 +281,7 @@ fn an_ipv6_packet_in_transit_gets_a_new_link_header_and_a_lower_hop_limit() {
 fn without_a_route_cache_packets_find_their_way_all_the_same() {
     let mut router = Router::with(|_| {}, 0);
     router.introduce();
-    let packets = vec![V4::udp("10.0.1.2", "10.0.2.2", 18).from_client(); 64];
+    let packets = vec![V4::udp("10.0.1.2", "10.0.2.2", 18).sent_by_client(); 64];
     assert_eq!(router.receive(LAN, &packets).len(), 64);
     assert_eq!(router.stack.counters.get(Counter::RouteCacheHits), 0);
 }
@@ -289,7 +289,7 @@ fn without_a_route_cache_packets_find_their_way_all_the_same() {
 #[test]
 fn link_padding_is_cut_off() {
     let mut router = Router::acquainted();
-    let mut frame = V4::udp("10.0.1.2", "10.0.2.2", 2).from_client();
+    let mut frame = V4::udp("10.0.1.2", "10.0.2.2", 2).sent_by_client();
     let len = frame.len();
     frame.resize(60, 0xee);
     assert_eq!(router.receive(LAN, &[frame])[0].1.len(), len);
@@ -299,7 +299,7 @@ fn link_padding_is_cut_off() {
 fn a_packet_for_an_unknown_neighbour_waits_until_arp_is_answered() {
     let mut router = Router::new();
     let packet = V4::udp("10.0.1.2", "10.0.2.2", 18);
-    let sent = router.receive(LAN, &[packet.from_client()]);
+    let sent = router.receive(LAN, &[packet.sent_by_client()]);
     let question = arp(1, (ROUTER[WAN], "10.0.2.1"), (MacAddr::ZERO, "10.0.2.2"));
     assert_eq!(sent, [(WAN, ethernet(MacAddr::BROADCAST, ROUTER[WAN], 0x0806, &question))]);
     assert_eq!(router.stack.neighbours.frames_held(), 1);
@@ -315,7 +315,7 @@ fn a_neighbour_that_never_answers_makes_its_packets_host_unreachable() {
     let mut router = Router::new();
     router.stack.neighbours.add_static(port(LAN), "10.0.1.2".parse().unwrap(), CLIENT, router.now).unwrap();
     let packet = V4::udp("10.0.1.2", "10.0.2.9", 18);
-    router.receive(LAN, &[packet.from_client()]);
+    router.receive(LAN, &[packet.sent_by_client()]);
     let mut questions = 0;
     let error = loop {
         let sent = router.wait(Duration::from_millis(250));
@@ -342,7 +342,7 @@ fn a_neighbour_that_never_answers_makes_its_packets_host_unreachable() {
 #[test]
 fn an_ipv6_neighbour_is_asked_for_by_its_solicited_node_group() {
     let mut router = Router::new();
-    let sent = router.receive(LAN, &[V6::udp("fd00:1::2", "fd00:2::2", 18).from_client()]);
+    let sent = router.receive(LAN, &[V6::udp("fd00:1::2", "fd00:2::2", 18).sent_by_client()]);
     let [(WAN, question)] = sent.as_slice() else { panic!("{sent:?}") };
     assert_eq!(&question[..6], [0x33, 0x33, 0xff, 0, 0, 2]);
     let (kind, _, _, body) = icmpv6(question);
@@ -369,7 +369,7 @@ fn arp_and_neighbour_solicitations_for_us_are_answered_and_teach_us_who_asked() 
     let answer = arp(2, (ROUTER[LAN], "10.0.1.1"), (CLIENT, "10.0.1.2"));
     assert_eq!(sent, [(LAN, ethernet(CLIENT, ROUTER[LAN], 0x0806, &answer))]);
     // Known now: a ping is answered at once.
-    let sent = router.receive(LAN, &[V4::ping("10.0.1.2", "10.0.1.1", 56).from_client()]);
+    let sent = router.receive(LAN, &[V4::ping("10.0.1.2", "10.0.1.1", 56).sent_by_client()]);
     assert_eq!(sent.len(), 1);
     assert_eq!(&sent[0].1[..6], CLIENT.0);
 
@@ -391,7 +391,7 @@ fn arp_and_neighbour_solicitations_for_us_are_answered_and_teach_us_who_asked() 
 fn a_ping_is_answered_in_both_families_with_its_payload() {
     let mut router = Router::acquainted();
     let ping = V4::ping("10.0.1.2", "10.0.1.1", 56);
-    let sent = router.receive(LAN, &[ping.from_client()]);
+    let sent = router.receive(LAN, &[ping.sent_by_client()]);
     let [(LAN, reply)] = sent.as_slice() else { panic!("{sent:?}") };
     let (kind, code, word, payload) = icmp(reply);
     assert_eq!((kind, code, word), (0, 0, 0x1234_0001));
@@ -399,7 +399,7 @@ fn a_ping_is_answered_in_both_families_with_its_payload() {
     assert!(checksum::sum(&reply[14..34]).is_valid());
     assert_eq!((reply[22], &reply[26..30], &reply[30..34]), (64, &[10, 0, 1, 1][..], &[10, 0, 1, 2][..]));
 
-    let sent = router.receive(LAN, &[V6::ping("fd00:1::2", "fd00:1::1", 56).from_client()]);
+    let sent = router.receive(LAN, &[V6::ping("fd00:1::2", "fd00:1::1", 56).sent_by_client()]);
     let [(LAN, reply)] = sent.as_slice() else { panic!("{sent:?}") };
     let (kind, code, word, _) = icmpv6(reply);
     assert_eq!((kind, code, word), (129, 0, 0x1234_0001));
@@ -408,7 +408,7 @@ fn a_ping_is_answered_in_both_families_with_its_payload() {
 #[test]
 fn the_far_address_of_the_router_answers_too() {
     let mut router = Router::acquainted();
-    let sent = router.receive(LAN, &[V4::ping("10.0.1.2", "10.0.2.1", 8).from_client()]);
+    let sent = router.receive(LAN, &[V4::ping("10.0.1.2", "10.0.2.1", 8).sent_by_client()]);
     assert_eq!(&sent[0].1[26..30], [10, 0, 2, 1]);
 }
 
@@ -416,7 +416,7 @@ fn the_far_address_of_the_router_answers_too() {
 fn a_ttl_that_runs_out_is_answered_with_time_exceeded_by_the_near_address() {
     let mut router = Router::acquainted();
     let packet = V4 { ttl: 1, ..V4::udp("10.0.1.2", "10.0.2.2", 18) };
-    let sent = router.receive(LAN, &[packet.from_client()]);
+    let sent = router.receive(LAN, &[packet.sent_by_client()]);
     let [(LAN, error)] = sent.as_slice() else { panic!("{sent:?}") };
     let (kind, code, word, quoted) = icmp(error);
     assert_eq!((kind, code, word), (11, 0, 0));
@@ -424,7 +424,7 @@ fn a_ttl_that_runs_out_is_answered_with_time_exceeded_by_the_near_address() {
     assert_eq!((&error[26..30], error[15]), (&[10, 0, 1, 1][..], 0xc0));
 
     let packet = V6 { hop_limit: 1, ..V6::udp("fd00:1::2", "fd00:2::2", 18) };
-    let sent = router.receive(LAN, &[packet.from_client()]);
+    let sent = router.receive(LAN, &[packet.sent_by_client()]);
     let (kind, code, _, quoted) = icmpv6(&sent[0].1);
     assert_eq!((kind, code), (3, 0));
     assert_eq!(quoted, packet.bytes());
@@ -440,7 +440,7 @@ fn routes_that_lead_nowhere_have_each_their_own_answer() {
     router.rib.add(&route("198.51.100.0/24", Target::Unreachable)).unwrap();
     router.rib.add(&route("203.0.113.0/24", Target::Prohibit)).unwrap();
     let mut answer = |destination: &str| {
-        let sent = router.receive(LAN, &[V4::udp("10.0.1.2", destination, 8).from_client()]);
+        let sent = router.receive(LAN, &[V4::udp("10.0.1.2", destination, 8).sent_by_client()]);
         router.now = router.now + Duration::from_secs(10);
         sent.first().map(|(_, frame)| (icmp(frame).0, icmp(frame).1))
     };
@@ -454,7 +454,7 @@ fn routes_that_lead_nowhere_have_each_their_own_answer() {
     }
     router.rib.add(&route("2001:db8:3::/48", Target::Prohibit)).unwrap();
     let mut answer = |destination: &str| {
-        let sent = router.receive(LAN, &[V6::udp("fd00:1::2", destination, 8).from_client()]);
+        let sent = router.receive(LAN, &[V6::udp("fd00:1::2", destination, 8).sent_by_client()]);
         router.now = router.now + Duration::from_secs(10);
         sent.first().map(|(_, frame)| (icmpv6(frame).0, icmpv6(frame).1))
     };
@@ -469,13 +469,13 @@ fn a_packet_longer_than_the_next_link_is_refused_or_cut() {
     let mut router = Router::with(|interfaces| interfaces[WAN].mtu = 1400, 64);
     router.introduce();
     let packet = V4 { flags: 0x40, ..V4::udp("10.0.1.2", "10.0.2.2", 1400) };
-    let sent = router.receive(LAN, &[packet.from_client()]);
+    let sent = router.receive(LAN, &[packet.sent_by_client()]);
     let (kind, code, mtu, quoted) = icmp(&sent[0].1);
     assert_eq!((kind, code, mtu), (3, 4, 1400));
     assert_eq!(quoted.len(), 576 - 28, "as much as fits in 576 bytes");
 
     let packet = V4::udp("10.0.1.2", "10.0.2.2", 1400);
-    let sent = router.receive(LAN, &[packet.from_client()]);
+    let sent = router.receive(LAN, &[packet.sent_by_client()]);
     let [(WAN, first), (WAN, second)] = sent.as_slice() else { panic!("{sent:?}") };
     assert_eq!((first.len(), &first[20..22]), (14 + 1396, &[0x20, 0][..]), "a multiple of eight");
     assert_eq!((second.len(), &second[20..22]), (14 + 20 + 1408 - 1376, &[0, 172][..]));
@@ -484,7 +484,7 @@ fn a_packet_longer_than_the_next_link_is_refused_or_cut() {
         assert!(checksum::sum(&fragment[14..34]).is_valid());
     }
 
-    let sent = router.receive(LAN, &[V6::udp("fd00:1::2", "fd00:2::2", 1400).from_client()]);
+    let sent = router.receive(LAN, &[V6::udp("fd00:1::2", "fd00:2::2", 1400).sent_by_client()]);
     let (kind, code, mtu, quoted) = icmpv6(&sent[0].1);
     assert_eq!((kind, code, mtu), (2, 0, 1400));
     assert_eq!(quoted.len(), 1280 - 48);
@@ -494,15 +494,15 @@ fn a_packet_longer_than_the_next_link_is_refused_or_cut() {
 #[test]
 fn closed_ports_and_unknown_protocols_say_so() {
     let mut router = Router::acquainted();
-    let sent = router.receive(LAN, &[V4::udp("10.0.1.2", "10.0.1.1", 8).from_client()]);
+    let sent = router.receive(LAN, &[V4::udp("10.0.1.2", "10.0.1.1", 8).sent_by_client()]);
     assert_eq!((icmp(&sent[0].1).0, icmp(&sent[0].1).1), (3, 3));
-    let sent = router.receive(LAN, &[V6::udp("fd00:1::2", "fd00:1::1", 8).from_client()]);
+    let sent = router.receive(LAN, &[V6::udp("fd00:1::2", "fd00:1::1", 8).sent_by_client()]);
     assert_eq!((icmpv6(&sent[0].1).0, icmpv6(&sent[0].1).1), (1, 4));
     let unknown = V4 { protocol: 253, ..V4::udp("10.0.1.2", "10.0.1.1", 8) };
-    let sent = router.receive(LAN, &[unknown.from_client()]);
+    let sent = router.receive(LAN, &[unknown.sent_by_client()]);
     assert_eq!((icmp(&sent[0].1).0, icmp(&sent[0].1).1), (3, 2));
     let unknown = V6 { next_header: 253, ..V6::udp("fd00:1::2", "fd00:1::1", 8) };
-    let sent = router.receive(LAN, &[unknown.from_client()]);
+    let sent = router.receive(LAN, &[unknown.sent_by_client()]);
     let (kind, code, pointer, _) = icmpv6(&sent[0].1);
     assert_eq!((kind, code, pointer), (4, 1, 6));
     router.assert_conserved();
@@ -513,7 +513,7 @@ fn a_broken_datagram_for_a_closed_port_is_dropped_without_a_word() {
     let mut router = Router::acquainted();
     let mut packet = V4::udp("10.0.1.2", "10.0.1.1", 8);
     packet.payload[9] ^= 1;
-    assert_eq!(router.receive(LAN, &[packet.from_client()]), []);
+    assert_eq!(router.receive(LAN, &[packet.sent_by_client()]), []);
     assert_eq!(router.dropped(DropReason::TransportBadChecksum), 1);
 }
 
@@ -526,7 +526,7 @@ fn a_connection_to_a_closed_port_is_reset() {
     let sum = pseudo.plus(checksum::sum(&segment)).checksum();
     segment[16..18].copy_from_slice(&sum.to_be_bytes());
     let syn = V4 { protocol: 6, payload: segment, ..V4::udp("10.0.1.2", "10.0.1.1", 0) };
-    let sent = router.receive(LAN, &[syn.from_client()]);
+    let sent = router.receive(LAN, &[syn.sent_by_client()]);
     let reset = &sent[0].1[34..];
     assert_eq!(&reset[..14], [0, 80, 0x30, 0x39, 0, 0, 0, 0, 0, 0, 0, 101, 0x50, 0x14]);
     let pseudo = checksum::pseudo_ipv4(us, client, 6, 20);
@@ -550,29 +550,29 @@ fn what_comes_by_link_broadcast_is_neither_forwarded_nor_answered() {
     }
     assert_eq!(router.dropped(DropReason::IcmpEchoIgnored), 2);
     let directed = V4::udp("10.0.1.2", "10.0.2.255", 8);
-    assert_eq!(router.receive(LAN, &[directed.from_client()]), []);
+    assert_eq!(router.receive(LAN, &[directed.sent_by_client()]), []);
     assert_eq!(router.dropped(DropReason::NotForwardable), 2);
 }
 
 #[test]
 fn a_source_that_is_ours_is_a_martian_and_strict_filtering_wants_the_way_back() {
     let mut router = Router::acquainted();
-    assert_eq!(router.receive(LAN, &[V4::udp("10.0.1.1", "10.0.2.2", 8).from_client()]), []);
-    assert_eq!(router.receive(LAN, &[V4::udp("10.0.2.255", "10.0.2.2", 8).from_client()]), []);
+    assert_eq!(router.receive(LAN, &[V4::udp("10.0.1.1", "10.0.2.2", 8).sent_by_client()]), []);
+    assert_eq!(router.receive(LAN, &[V4::udp("10.0.2.255", "10.0.2.2", 8).sent_by_client()]), []);
     assert_eq!(router.dropped(DropReason::Ipv4MartianSource), 2);
-    assert_eq!(router.receive(LAN, &[V6::udp("fd00:2::1", "fd00:2::2", 8).from_client()]), []);
+    assert_eq!(router.receive(LAN, &[V6::udp("fd00:2::1", "fd00:2::2", 8).sent_by_client()]), []);
     assert_eq!(router.dropped(DropReason::Ipv6MartianSource), 1);
-    assert_eq!(router.receive(LAN, &[V4::udp("10.0.2.7", "10.0.2.2", 8).from_client()]).len(), 1);
+    assert_eq!(router.receive(LAN, &[V4::udp("10.0.2.7", "10.0.2.2", 8).sent_by_client()]).len(), 1);
 
     use flumen_stack::interface::ReversePathFilter::{Loose, Strict};
     let mut strict = Router::with(|interfaces| interfaces[LAN].rp_filter = Strict, 64);
     strict.introduce();
-    assert_eq!(strict.receive(LAN, &[V4::udp("10.0.2.7", "10.0.2.2", 8).from_client()]), []);
-    assert_eq!(strict.receive(LAN, &[V4::udp("10.0.1.7", "10.0.2.2", 8).from_client()]).len(), 1);
+    assert_eq!(strict.receive(LAN, &[V4::udp("10.0.2.7", "10.0.2.2", 8).sent_by_client()]), []);
+    assert_eq!(strict.receive(LAN, &[V4::udp("10.0.1.7", "10.0.2.2", 8).sent_by_client()]).len(), 1);
     let mut loose = Router::with(|interfaces| interfaces[LAN].rp_filter = Loose, 64);
     loose.introduce();
-    assert_eq!(loose.receive(LAN, &[V4::udp("10.0.2.7", "10.0.2.2", 8).from_client()]).len(), 1);
-    assert_eq!(loose.receive(LAN, &[V4::udp("172.16.0.7", "10.0.2.2", 8).from_client()]), []);
+    assert_eq!(loose.receive(LAN, &[V4::udp("10.0.2.7", "10.0.2.2", 8).sent_by_client()]).len(), 1);
+    assert_eq!(loose.receive(LAN, &[V4::udp("172.16.0.7", "10.0.2.2", 8).sent_by_client()]), []);
     assert_eq!(strict.dropped(DropReason::ReversePath) + loose.dropped(DropReason::ReversePath), 2);
 }
 
@@ -580,17 +580,17 @@ fn a_source_that_is_ours_is_a_martian_and_strict_filtering_wants_the_way_back() 
 fn a_port_that_does_not_forward_drops_what_is_not_for_it_and_says_nothing() {
     let mut router = Router::with(|interfaces| interfaces[LAN].forwarding = false, 64);
     router.introduce();
-    assert_eq!(router.receive(LAN, &[V4::udp("10.0.1.2", "10.0.2.2", 8).from_client()]), []);
-    assert_eq!(router.receive(LAN, &[V4::udp("10.0.1.2", "8.8.8.8", 8).from_client()]), []);
+    assert_eq!(router.receive(LAN, &[V4::udp("10.0.1.2", "10.0.2.2", 8).sent_by_client()]), []);
+    assert_eq!(router.receive(LAN, &[V4::udp("10.0.1.2", "8.8.8.8", 8).sent_by_client()]), []);
     assert_eq!(router.dropped(DropReason::ForwardingOff), 1);
-    assert_eq!(router.receive(LAN, &[V4::ping("10.0.1.2", "10.0.1.1", 8).from_client()]).len(), 1);
+    assert_eq!(router.receive(LAN, &[V4::ping("10.0.1.2", "10.0.1.1", 8).sent_by_client()]).len(), 1);
 }
 
 #[test]
 fn a_route_change_takes_effect_with_the_next_burst() {
     let mut router = Router::acquainted();
     router.stack.neighbours.add_static(port(WAN), "10.0.2.9".parse().unwrap(), SERVER, router.now).unwrap();
-    let packet = V4::udp("10.0.1.2", "192.0.2.1", 8).from_client();
+    let packet = V4::udp("10.0.1.2", "192.0.2.1", 8).sent_by_client();
     let sent = router.receive(LAN, std::slice::from_ref(&packet));
     assert_eq!(icmp(&sent[0].1).1, 0, "no route");
     let via = Target::Gateway { port: port(WAN), via: "10.0.2.9".parse().unwrap() };
@@ -615,7 +615,7 @@ fn flows_spread_over_equal_paths_and_each_stays_on_its_own() {
     for flow in 0..200u8 {
         let mut packet = V4::udp("10.0.1.2", "192.0.2.1", 8);
         packet.payload[1] = flow;
-        let sent = router.receive(LAN, &[packet.from_client(), packet.from_client()]);
+        let sent = router.receive(LAN, &[packet.sent_by_client(), packet.sent_by_client()]);
         assert_eq!(sent[0].1[..6], sent[1].1[..6], "one flow, one path");
         count[usize::from(sent[0].1[..6] == gateways[1].0)] += 1;
     }
@@ -625,7 +625,7 @@ fn flows_spread_over_equal_paths_and_each_stays_on_its_own() {
 #[test]
 fn errors_to_one_peer_are_limited_and_counted() {
     let mut router = Router::acquainted();
-    let packets = vec![V4 { ttl: 1, ..V4::udp("10.0.1.2", "10.0.2.2", 8) }.from_client(); 50];
+    let packets = vec![V4 { ttl: 1, ..V4::udp("10.0.1.2", "10.0.2.2", 8) }.sent_by_client(); 50];
     assert_eq!(router.receive(LAN, &packets).len(), 6);
     assert_eq!(router.stack.counters.get(Counter::IcmpErrorsLimited), 44);
     assert_eq!(router.dropped(DropReason::HopLimitExceeded), 50);
@@ -634,16 +634,16 @@ fn errors_to_one_peer_are_limited_and_counted() {
 #[test]
 fn a_port_that_goes_down_gives_up_what_waits_and_comes_back_empty() {
     let mut router = Router::new();
-    router.receive(LAN, &[V4::udp("10.0.1.2", "10.0.2.2", 8).from_client()]);
+    router.receive(LAN, &[V4::udp("10.0.1.2", "10.0.2.2", 8).sent_by_client()]);
     assert_eq!(router.stack.neighbours.frames_held(), 1);
     router.turn(|stack, turn| stack.set_port_up(turn, port(WAN), false));
     assert_eq!(router.stack.neighbours.frames_held(), 0);
     assert_eq!(router.dropped(DropReason::PortDown), 1);
     router.rib.set_port_up(port(WAN), false);
-    let sent = router.receive(LAN, &[V4::udp("10.0.1.2", "10.0.2.2", 8).from_client()]);
+    let sent = router.receive(LAN, &[V4::udp("10.0.1.2", "10.0.2.2", 8).sent_by_client()]);
     assert!(sent.iter().all(|(index, _)| *index == LAN), "nothing leaves by a port that is down");
     router.rib.set_port_up(port(WAN), true);
     router.turn(|stack, turn| stack.set_port_up(turn, port(WAN), true));
-    let sent = router.receive(LAN, &[V4::udp("10.0.1.2", "10.0.2.2", 8).from_client()]);
+    let sent = router.receive(LAN, &[V4::udp("10.0.1.2", "10.0.2.2", 8).sent_by_client()]);
     assert_eq!(sent.iter().filter(|(index, _)| *index == WAN).count(), 1, "it asks anew");
 }
