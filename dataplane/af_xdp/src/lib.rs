@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod bpf;
+pub mod cycles;
 pub mod frame;
 pub mod mode;
 pub mod nic;

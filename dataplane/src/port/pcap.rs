@@ -1,0 +1,294 @@
+//! `pcap` ports: packets from a capture file, endlessly if asked; packets into a capture file, or nowhere.
+//!
+//! The whole file is read into memory at start, so that replay makes no system call. What is written goes
+//! through a buffer, and the worker flushes it in housekeeping and at the end: a file is no packet path.
+
+use crate::mempool::{PoolFrame, WorkerPool};
+use crate::packet_ring::MAX_PACKET;
+use flumen_stack::counters::Counters;
+use flumen_stack::egress::TxQueue;
+use flumen_stack::{Burst, DropReason, Frame, Instant};
+use pcap_file::DataLink;
+use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
+use pcap_file::pcapng::PcapNgReader;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Seek};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The most bytes of packets that a replayed file may hold; it is kept in memory.
+pub const MAX_REPLAY_BYTES: usize = 1 << 30;
+
+/// What is wrong with a capture file.
+#[derive(Debug, thiserror::Error)]
+pub enum PcapError {
+    /// It cannot be opened or created.
+    #[error("{path}: {source}", path = .path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel says.
+        source: std::io::Error,
+    },
+    /// It is not a capture, or broken in the middle.
+    #[error("{path}: not a readable capture after {packets} packets: {reason}", path = .path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// Packets that could be read.
+        packets: usize,
+        /// What the reader says.
+        reason: String,
+    },
+    /// Its packets do not start with an Ethernet header.
+    #[error("{path}: link type {link:?}; only Ethernet captures can be replayed", path = .path.display())]
+    NotEthernet {
+        /// The file.
+        path: PathBuf,
+        /// The link type that it names.
+        link: DataLink,
+    },
+    /// It holds no packet at all, or more than can be kept.
+    #[error("{path}: {reason}", path = .path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+/// The packets of a file, in one piece.
+#[derive(Debug, Default)]
+pub struct Replay {
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+    next: usize,
+    repeat: bool,
+}
+
+impl Replay {
+    /// Reads a capture (pcap or pcapng). Packets that were cut short when they were captured are replayed
+    /// as they are.
+    pub fn open(path: &Path, repeat: bool) -> Result<Replay, PcapError> {
+        let open = |source| PcapError::Open { path: path.to_owned(), source };
+        let mut file = File::open(path).map_err(open)?;
+        let mut magic = [0u8; 4];
+        file.read_exact(&mut magic).map_err(open)?;
+        file.rewind().map_err(open)?;
+        let mut replay = Replay { repeat, ..Replay::default() };
+        if magic == [0x0a, 0x0d, 0x0d, 0x0a] {
+            replay.read_pcapng(path, BufReader::new(file))?;
+        } else {
+            replay.read_pcap(path, BufReader::new(file))?;
+        }
+        if replay.ends.is_empty() {
+            return Err(PcapError::Unusable { path: path.to_owned(), reason: "the capture holds no packet" });
+        }
+        Ok(replay)
+    }
+
+    /// A replay of packets in memory.
+    pub fn of_packets<'a>(packets: impl IntoIterator<Item = &'a [u8]>, repeat: bool) -> Replay {
+        let mut replay = Replay { repeat, ..Replay::default() };
+        for packet in packets {
+            replay.bytes.extend_from_slice(packet);
+            replay.ends.push(replay.bytes.len() as u32);
+        }
+        replay
+    }
+
+    /// How many packets the file holds.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// True when it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// True when every packet has been replayed and none will come again.
+    pub fn is_finished(&self) -> bool {
+        !self.repeat && self.next == self.ends.len()
+    }
+
+    fn read_pcap(&mut self, path: &Path, file: impl Read) -> Result<(), PcapError> {
+        let mut reader = PcapReader::new(file).map_err(|error| self.broken(path, &error))?;
+        check_link(path, reader.header().datalink)?;
+        while let Some(packet) = reader.next_packet() {
+            let packet = packet.map_err(|error| self.broken(path, &error))?;
+            self.keep(path, &packet.data)?;
+        }
+        Ok(())
+    }
+
+    fn read_pcapng(&mut self, path: &Path, file: impl Read) -> Result<(), PcapError> {
+        use pcap_file::pcapng::Block;
+        let mut reader = PcapNgReader::new(file).map_err(|error| self.broken(path, &error))?;
+        while let Some(block) = reader.next_block() {
+            match block.map_err(|error| self.broken(path, &error))? {
+                Block::InterfaceDescription(interface) => check_link(path, interface.linktype)?,
+                Block::EnhancedPacket(packet) => self.keep(path, &packet.data)?,
+                Block::SimplePacket(packet) => self.keep(path, &packet.data)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, path: &Path, packet: &[u8]) -> Result<(), PcapError> {
+        let unusable = |reason| PcapError::Unusable { path: path.to_owned(), reason };
+        if packet.len() > MAX_PACKET {
+            return Err(unusable("a packet is longer than the largest MTU allows; captured with segmentation offload on?"));
+        }
+        self.bytes.extend_from_slice(packet);
+        if self.bytes.len() > MAX_REPLAY_BYTES {
+            return Err(unusable("the capture holds more than 1 GiB of packets"));
+        }
+        self.ends.push(self.bytes.len() as u32);
+        Ok(())
+    }
+
+    fn broken(&self, path: &Path, error: &dyn std::fmt::Display) -> PcapError {
+        PcapError::Broken { path: path.to_owned(), packets: self.ends.len(), reason: error.to_string() }
+    }
+
+    #[inline]
+    fn next(&mut self) -> Option<&[u8]> {
+        if self.next == self.ends.len() {
+            if !self.repeat {
+                return None;
+            }
+            self.next = 0;
+        }
+        let start = if self.next == 0 { 0 } else { self.ends[self.next - 1] as usize };
+        let end = self.ends[self.next] as usize;
+        self.next += 1;
+        Some(&self.bytes[start..end])
+    }
+}
+
+fn check_link(path: &Path, link: DataLink) -> Result<(), PcapError> {
+    if link == DataLink::ETHERNET { Ok(()) } else { Err(PcapError::NotEthernet { path: path.to_owned(), link }) }
+}
+
+/// Where packets go that leave by a pcap port.
+#[derive(Debug)]
+pub enum Sink {
+    /// Nowhere: they are counted and given back to the pool.
+    Discard,
+    /// Into a capture file with nanosecond timestamps.
+    File(Box<Capture>),
+}
+
+/// A capture file that is being written.
+#[derive(Debug)]
+pub struct Capture {
+    path: PathBuf,
+    writer: PcapWriter<BufWriter<File>>,
+    joined: Vec<u8>,
+    /// Wall-clock time of the stack's origin of time.
+    epoch: Duration,
+    failed: bool,
+}
+
+impl Capture {
+    /// Creates the file. `epoch` is the wall-clock time (since 1970) of [`Instant::ZERO`].
+    pub fn create(path: &Path, epoch: Duration) -> Result<Capture, PcapError> {
+        let file =
+            File::create(path).map_err(|source| PcapError::Open { path: path.to_owned(), source })?;
+        let header = PcapHeader {
+            ts_resolution: pcap_file::TsResolution::NanoSecond,
+            snaplen: MAX_PACKET as u32,
+            datalink: DataLink::ETHERNET,
+            ..PcapHeader::default()
+        };
+        let writer = PcapWriter::with_header(BufWriter::with_capacity(1 << 20, file), header).map_err(
+            |error| PcapError::Open { path: path.to_owned(), source: std::io::Error::other(error.to_string()) },
+        )?;
+        Ok(Capture { path: path.to_owned(), writer, joined: Vec::with_capacity(MAX_PACKET), epoch, failed: false })
+    }
+
+    fn write(&mut self, frame: &PoolFrame, now: Instant) -> Result<(), DropReason> {
+        if self.failed {
+            return Err(DropReason::TxRefused);
+        }
+        self.joined.clear();
+        let mut index = 0;
+        while let Some(segment) = frame.segment(index) {
+            self.joined.extend_from_slice(segment);
+            index += 1;
+        }
+        let at = self.epoch + Duration::from_nanos(now.nanos());
+        let len = self.joined.len() as u32;
+        let packet = PcapPacket::new(at, len, &self.joined);
+        self.writer.write_packet(&packet).map_err(|error| self.fail(&error))?;
+        Ok(())
+    }
+
+    fn fail(&mut self, error: &dyn std::fmt::Display) -> DropReason {
+        self.failed = true;
+        tracing::error!(file = %self.path.display(), %error, "the capture ends here: it cannot be written");
+        DropReason::TxRefused
+    }
+}
+
+/// A port made of files.
+#[derive(Debug)]
+pub struct PcapPort {
+    /// What comes in; `None`: nothing.
+    pub replay: Option<Replay>,
+    /// What becomes of what goes out.
+    pub sink: Sink,
+}
+
+impl PcapPort {
+    /// Takes up to `max` packets of the file.
+    #[inline]
+    pub fn receive(&mut self, pool: &mut WorkerPool, burst: &mut Burst<PoolFrame>, max: usize) {
+        let Some(replay) = &mut self.replay else { return };
+        for _ in 0..max.min(burst.remaining_capacity()) {
+            let Some(packet) = replay.next() else { break };
+            let Some(frame) = pool.frame(packet) else {
+                // Nothing is lost: the packet comes again when there are frames.
+                replay.next -= 1;
+                break;
+            };
+            burst.push(frame);
+        }
+    }
+
+    /// Writes or discards all that waits.
+    #[inline]
+    pub fn transmit(
+        &mut self,
+        queue: &mut TxQueue<PoolFrame>,
+        now: Instant,
+        counters: &mut Counters,
+    ) -> usize {
+        match &mut self.sink {
+            Sink::Discard => queue.clear(),
+            Sink::File(capture) => {
+                let mut sent = 0;
+                while let Some(frame) = queue.pop() {
+                    match capture.write(&frame, now) {
+                        Ok(()) => sent += 1,
+                        Err(reason) => counters.drop(reason),
+                    }
+                }
+                sent
+            }
+        }
+    }
+
+    /// Writes what is buffered to the file.
+    pub fn flush(&mut self) {
+        if let Sink::File(capture) = &mut self.sink
+            && !capture.failed
+            && let Err(error) = capture.writer.flush()
+        {
+            capture.fail(&error);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Reports: what only the worker knows and only an operator asks for. The control thread allocates the form,
+//! the worker fills it in within the room that it has, so that being asked costs the worker no allocation.
+
+use crate::port::Port;
+use crate::worker::Worker;
+use flumen_stack::PortId;
+use flumen_stack::neighbour::NeighbourInfo;
+
+/// What the kernel says about the socket on a queue (XDP_STATISTICS), and what the socket counted itself.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueReport {
+    /// The port.
+    pub port: PortId,
+    /// The queue.
+    pub queue: u32,
+    /// The kernel's numbers; `None` when it did not answer.
+    pub kernel: Option<af_xdp::Statistics>,
+    /// Our numbers.
+    pub socket: af_xdp::Counters,
+    /// The interface is gone.
+    pub gone: bool,
+}
+
+/// A form for one worker.
+#[derive(Debug)]
+pub struct Report {
+    /// The worker's number.
+    pub worker: usize,
+    /// Its AF_XDP queues.
+    pub queues: Vec<QueueReport>,
+    /// Its neighbours.
+    pub neighbours: Vec<NeighbourInfo>,
+    /// True when there were more than the form has room for.
+    pub cut_short: bool,
+}
+
+impl Report {
+    /// An empty form with room for so many queues and neighbours.
+    pub fn new(queues: usize, neighbours: usize) -> Box<Report> {
+        Box::new(Report {
+            worker: 0,
+            queues: Vec::with_capacity(queues),
+            neighbours: Vec::with_capacity(neighbours),
+            cut_short: false,
+        })
+    }
+
+    /// Fills the form in.
+    pub(crate) fn fill(&mut self, worker: &Worker) {
+        self.worker = worker.number;
+        for queue in &worker.queues {
+            let Port::AfXdp(carrier) = &queue.carrier else { continue };
+            let report = QueueReport {
+                port: queue.port,
+                queue: queue.queue,
+                kernel: carrier.socket.statistics().ok(),
+                socket: *carrier.socket.counters(),
+                gone: carrier.gone,
+            };
+            self.cut_short |= !push_within(&mut self.queues, report);
+        }
+        for neighbour in worker.stack.neighbours.iter() {
+            self.cut_short |= !push_within(&mut self.neighbours, neighbour);
+        }
+    }
+}
+
+/// Pushes if the vector has room without growing.
+fn push_within<T>(list: &mut Vec<T>, item: T) -> bool {
+    let fits = list.len() < list.capacity();
+    if fits {
+        list.push(item);
+    }
+    fits
+}

@@ -1,0 +1,355 @@
+//! The service: a configuration made into ports, tables and workers, and taken down again.
+//!
+//! ```text
+//!   start:  attach XDP programs ─> routes ─> one thread for each core: pool, sockets, stack ─> go
+//!   run:    signals, links, the control socket; the workers need none of it to forward
+//!   stop:   workers finish ─> sockets out of the map, closed ─> programs detached ─> NIC settings restored
+//! ```
+//!
+//! Either everything of a start succeeds or nothing of it stays: whatever was made is owned, and undone when
+//! it is dropped.
+
+pub mod build;
+pub mod links;
+pub mod ports;
+pub mod routes;
+
+use crate::config::{Config, Layout};
+use crate::handoff::{self, Doorbell, Receiver, Sender};
+use crate::metrics::Metrics;
+use crate::report::Report;
+use crate::worker::{Clock, Command, Sharing};
+use build::{Ready, Seat};
+use core::sync::atomic::{AtomicBool, Ordering};
+use flumen_stack::limits::BURST;
+use flumen_stack::route::{Rib, RouteError};
+use flumen_stack::{Interface, PortId};
+use ports::Attached;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long a worker may take to build its pool and sockets before the start is given up.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Requests that may wait for a worker; the control thread asks one thing at a time.
+const COMMANDS: usize = 256;
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The XDP program of a port.
+    #[error("port {port}: {source}")]
+    Attach {
+        /// The port's name.
+        port: String,
+        /// What is wrong.
+        source: af_xdp::AttachError,
+    },
+    /// A setting of a port's interface.
+    #[error("port {port}: {source}")]
+    Nic {
+        /// The port's name.
+        port: String,
+        /// What is wrong.
+        source: af_xdp::nic::NicError,
+    },
+    /// The socket on a queue.
+    #[error("port {port} queue {queue}: {source}")]
+    Socket {
+        /// The port's name.
+        port: String,
+        /// The queue.
+        queue: u32,
+        /// What is wrong.
+        source: af_xdp::SocketError,
+    },
+    /// A capture file.
+    #[error("port {port}: {source}")]
+    Pcap {
+        /// The port's name.
+        port: String,
+        /// What is wrong.
+        source: crate::port::pcap::PcapError,
+    },
+    /// A pool.
+    #[error("the pool of cpu {cpu}: {source}")]
+    Pool {
+        /// The processor.
+        cpu: usize,
+        /// What is wrong.
+        source: af_xdp::PoolError,
+    },
+    /// A route of the configuration.
+    #[error("route {prefix}: {source}")]
+    Route {
+        /// The route's prefix.
+        prefix: String,
+        /// What is wrong.
+        source: RouteError,
+    },
+    /// The route tables themselves.
+    #[error("the route tables: {0}")]
+    Tables(#[from] RouteError),
+    /// A static neighbour.
+    #[error("neighbour {address}: {reason}")]
+    Neighbour {
+        /// Its address.
+        address: std::net::IpAddr,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A worker cannot be pinned.
+    #[error("cpu {cpu}: the worker cannot be pinned to it; is it online and allowed (taskset, cgroup)?")]
+    Pin {
+        /// The processor.
+        cpu: usize,
+    },
+    /// Something that a working system has.
+    #[error("{doing}: {source}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// What the kernel says.
+        source: std::io::Error,
+    },
+    /// A thread ended without a word.
+    #[error("the worker of cpu {cpu} did not get ready")]
+    Lost {
+        /// The processor.
+        cpu: usize,
+    },
+    /// The configuration asks for what cannot be done.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+/// A worker, from outside.
+#[derive(Debug)]
+pub struct WorkerHandle {
+    /// The processor.
+    pub cpu: usize,
+    /// Its published numbers.
+    pub metrics: Arc<Metrics>,
+    /// What its sockets were asked for and got.
+    pub grants: Vec<(PortId, af_xdp::Grant)>,
+    commands: rtrb::Producer<Command>,
+    reports: rtrb::Consumer<Box<Report>>,
+    bell: Arc<Doorbell>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl WorkerHandle {
+    /// Asks the worker for something; false when too much waits for it already.
+    pub fn ask(&mut self, command: Command) -> bool {
+        let taken = self.commands.push(command).is_ok();
+        self.bell.ring();
+        taken
+    }
+
+    /// An answer, if one is there.
+    pub fn answer(&mut self) -> Option<Box<Report>> {
+        self.reports.pop().ok()
+    }
+}
+
+/// A running data plane.
+#[derive(Debug)]
+pub struct Service {
+    /// What it was made from.
+    pub config: Config,
+    /// How it lies on the machine.
+    pub layout: Layout,
+    /// The interfaces, as the stacks know them.
+    pub interfaces: Vec<Interface>,
+    /// The routes.
+    pub rib: Rib,
+    /// The workers, in the order of the configuration.
+    pub workers: Vec<WorkerHandle>,
+    /// The XDP programs, by port.
+    pub attached: Vec<Option<Attached>>,
+    /// When it started.
+    pub clock: Clock,
+    stop: Arc<AtomicBool>,
+}
+
+impl Service {
+    /// Starts everything, or nothing.
+    pub fn start(config: Config, layout: Layout) -> Result<Service, StartError> {
+        let clock = Clock(std::time::Instant::now());
+        let mut attached = ports::attach_all(&config, &layout)?;
+        let interfaces = ports::interfaces(&config, &layout);
+        let rib = routes::build(&config, &interfaces)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let seats = seats(&config, &layout, &interfaces, &mut attached, &rib, &stop, clock)?;
+        let mut service =
+            Service { config, layout, interfaces, rib, workers: Vec::new(), attached, clock, stop };
+        let mut waiting = Vec::new();
+        for (seat, ends) in seats {
+            let (cpu, metrics, bell) = (seat.cpu, Arc::clone(&seat.metrics), Arc::clone(&seat.bell));
+            let (ready_in, ready_out) = mpsc::sync_channel::<Result<Ready, StartError>>(1);
+            let thread = std::thread::Builder::new()
+                .name(format!("flumen-cpu{cpu}"))
+                .spawn(move || seat.serve(&ready_in))
+                .map_err(|source| StartError::System { doing: "start a worker thread", source })?;
+            let Ends { commands, reports } = ends;
+            service.workers.push(WorkerHandle {
+                cpu,
+                metrics,
+                grants: Vec::new(),
+                commands,
+                reports,
+                bell,
+                thread: Some(thread),
+            });
+            waiting.push(ready_out);
+        }
+        for (worker, ready) in service.workers.iter_mut().zip(waiting) {
+            let lost = StartError::Lost { cpu: worker.cpu };
+            worker.grants = ready.recv_timeout(START_TIMEOUT).map_err(|_| lost)??.grants;
+        }
+        Ok(service)
+    }
+
+    /// Sends a command to every worker; false when one did not take it.
+    pub fn tell_all(&mut self, mut command: impl FnMut() -> Command) -> bool {
+        self.workers.iter_mut().map(|worker| worker.ask(command())).fold(true, |all, one| all & one)
+    }
+
+    /// Asks every worker for a report and waits for the answers, at most `patience`.
+    pub fn reports(&mut self, neighbours: usize, patience: Duration) -> Vec<Box<Report>> {
+        let queues = self.layout.ports.iter().map(|port| port.queues.len()).sum();
+        for worker in &mut self.workers {
+            while worker.answer().is_some() {} // an answer that came too late for who asked
+            worker.ask(Command::Report(Report::new(queues, neighbours)));
+        }
+        let deadline = std::time::Instant::now() + patience;
+        let mut answers: Vec<Option<Box<Report>>> = self.workers.iter().map(|_| None).collect();
+        while answers.iter().any(Option::is_none) && std::time::Instant::now() < deadline {
+            for (worker, answer) in self.workers.iter_mut().zip(&mut answers) {
+                if answer.is_none() {
+                    *answer = worker.answer();
+                }
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        answers.into_iter().flatten().collect()
+    }
+
+    /// Stops the workers and waits for them; what they held is given back.
+    pub fn stop(&mut self) {
+        // Release: partner of the Acquire load at the head of the worker's loop.
+        self.stop.store(true, Ordering::Release);
+        for worker in &mut self.workers {
+            worker.bell.ring();
+            if let Some(thread) = worker.thread.take()
+                && thread.join().is_err()
+            {
+                tracing::error!(cpu = worker.cpu, "the worker ended by a panic: this is a bug");
+            }
+        }
+    }
+
+    /// True while every worker runs.
+    pub fn is_healthy(&self) -> bool {
+        self.workers.iter().all(|worker| worker.thread.as_ref().is_some_and(|thread| !thread.is_finished()))
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The control side's ends of a worker's rings.
+struct Ends {
+    commands: rtrb::Producer<Command>,
+    reports: rtrb::Consumer<Box<Report>>,
+}
+
+/// What each worker starts with, and the ends that stay here.
+fn seats(
+    config: &Config,
+    layout: &Layout,
+    interfaces: &[Interface],
+    attached: &mut [Option<Attached>],
+    rib: &Rib,
+    stop: &Arc<AtomicBool>,
+    clock: Clock,
+) -> Result<Vec<(Seat, Ends)>, StartError> {
+    let count = config.cores.len();
+    let system = |source| StartError::System { doing: "make an eventfd", source };
+    let bells = (0..count).map(|_| Doorbell::new().map_err(system)).collect::<Result<Vec<_>, _>>()?;
+    let (mut senders, mut receivers) = mesh(count, config.limits.handoff, &bells);
+    let mut wires = ports::wires(config);
+    let seed = random_words::<6>()?;
+    let sharing = Sharing { by_flow: ports::shared_by_flow(config), key: [seed[4], seed[5]] };
+    let mut seats = Vec::with_capacity(count);
+    for number in 0..count {
+        let (commands_in, commands_out) = rtrb::RingBuffer::new(COMMANDS);
+        let (reports_in, reports_out) = rtrb::RingBuffer::new(COMMANDS);
+        let (Some(core), Some(plan)) = (config.cores.get(number), layout.cores.get(number)) else { continue };
+        let seat = Seat {
+            number,
+            cpu: core.cpu,
+            plan: plan.clone(),
+            hugepages: core.hugepages,
+            idle: core.idle.into(),
+            burst: core.burst.min(BURST),
+            ports: ports::for_worker(config, layout, attached, &mut wires, &plan.queues)?,
+            ways: ports::ways(config, layout, number),
+            interfaces: interfaces.to_vec(),
+            tx_queue: config.ports.iter().map(|port| port.tx_queue).max().unwrap_or(BURST),
+            stack: build::stack_settings(config, &seed, number),
+            neighbours: config.neighbours.clone(),
+            routes: rib.reader()?,
+            to_others: core::mem::take(&mut senders[number]),
+            from_others: core::mem::take(&mut receivers[number]),
+            bell: Arc::clone(&bells[number]),
+            commands: commands_out,
+            reports: reports_in,
+            metrics: Arc::new(Metrics::default()),
+            stop: Arc::clone(stop),
+            clock,
+            sharing,
+        };
+        seats.push((seat, Ends { commands: commands_in, reports: reports_out }));
+    }
+    Ok(seats)
+}
+
+/// Rings between every two workers: `senders[from][to]` (none to oneself) and `receivers[to]`.
+fn mesh(
+    count: usize,
+    packets: usize,
+    bells: &[Arc<Doorbell>],
+) -> (Vec<Vec<Option<Sender>>>, Vec<Vec<Receiver>>) {
+    let mut senders: Vec<Vec<Option<Sender>>> = Vec::new();
+    let mut receivers: Vec<Vec<Receiver>> = (0..count).map(|_| Vec::new()).collect();
+    for from in 0..count {
+        let row = bells.iter().zip(&mut receivers).enumerate().map(|(to, (bell, inbox))| {
+            (from != to).then(|| {
+                let (sender, receiver) = handoff::channel(packets, Arc::clone(bell));
+                inbox.push(receiver);
+                sender
+            })
+        });
+        senders.push(row.collect());
+    }
+    (senders, receivers)
+}
+
+/// Random words from the kernel.
+fn random_words<const N: usize>() -> Result<[u64; N], StartError> {
+    let mut words = [0u64; N];
+    for word in &mut words {
+        let mut bytes = [0u8; 8];
+        getrandom::fill(&mut bytes).map_err(|error| StartError::System {
+            doing: "get random numbers",
+            source: std::io::Error::other(error.to_string()),
+        })?;
+        *word = u64::from_ne_bytes(bytes);
+    }
+    Ok(words)
+}

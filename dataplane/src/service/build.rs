@@ -1,0 +1,214 @@
+//! A worker, built on its own thread: the pool and the sockets belong to the thread that uses them, and the
+//! memory lies where that thread runs.
+
+use super::StartError;
+use crate::config::layout::CoreLayout;
+use crate::config::model::{self, Config, StaticNeighbour};
+use crate::handoff::{Doorbell, Receiver, Sender};
+use crate::mempool::WorkerPool;
+use crate::metrics::{Metrics, Runtime, StageClock};
+use crate::port::{AfXdpQueue, Port, PortQueue};
+use crate::report::Report;
+use crate::service::ports::{Carrier, PortSeat};
+use crate::worker::{Clock, Command, Idle, Sharing, Way, Worker};
+use af_xdp::{ChunkSize, Grant, HugePages, Pool, PoolConfig, Socket};
+use core::sync::atomic::AtomicBool;
+use flumen_stack::icmp::limit::IcmpLimits;
+use flumen_stack::neighbour::NeighbourConfig;
+use flumen_stack::route::RouteReader;
+use flumen_stack::{Egress, Instant, Interface, Interfaces, PortId, Stack, StackConfig};
+use std::sync::{Arc, mpsc};
+
+impl From<model::Idle> for Idle {
+    fn from(idle: model::Idle) -> Idle {
+        match idle {
+            model::Idle::Spin => Idle::Spin,
+            model::Idle::Adaptive { max_latency } => Idle::Adaptive(max_latency),
+        }
+    }
+}
+
+/// Bounds, rates and secrets of one worker's stack; its interfaces come later, when the sockets are known.
+pub fn stack_settings(config: &Config, seed: &[u64; 6], number: usize) -> StackConfig {
+    let workers = config.cores.len();
+    let limits = &config.limits;
+    let defaults = NeighbourConfig::default();
+    StackConfig {
+        interfaces: Interfaces::default(),
+        neighbours: NeighbourConfig {
+            max_entries: limits.neighbours,
+            max_pending_per_entry: limits.pending_per_neighbour,
+            max_pending_total: limits.pending,
+            share_facts: workers > 1,
+            // The rate is the port's, and every worker asks for itself.
+            solicit_rate: (defaults.solicit_rate / workers.max(1) as u32).max(1),
+            ..defaults
+        },
+        route_cache: limits.route_cache,
+        icmp: IcmpLimits {
+            per_second: config.icmp.error_rate,
+            burst: config.icmp.error_burst,
+            ..IcmpLimits::default()
+        },
+        echo: (config.icmp.echo_rate, config.icmp.echo_burst),
+        seed: [seed[0], seed[1], seed[2] ^ number as u64, seed[3] ^ number as u64],
+    }
+}
+
+/// What a worker starts with; everything in it may cross to the worker's thread.
+#[derive(Debug)]
+pub struct Seat {
+    /// The worker's number.
+    pub number: usize,
+    /// Its processor.
+    pub cpu: usize,
+    /// Its queues and frames.
+    pub plan: CoreLayout,
+    /// Its pool lies on 2 MiB pages.
+    pub hugepages: bool,
+    /// What to do with nothing to do.
+    pub idle: Idle,
+    /// Packets worked on together.
+    pub burst: usize,
+    /// Its ports, in the order of `plan.queues`.
+    pub ports: Vec<PortSeat>,
+    /// How each port is reached; `Own` counts in `ports`.
+    pub ways: Vec<Way>,
+    /// All interfaces.
+    pub interfaces: Vec<Interface>,
+    /// Frames that may wait for each port.
+    pub tx_queue: usize,
+    /// The stack's settings.
+    pub stack: StackConfig,
+    /// Static neighbours.
+    pub neighbours: Vec<StaticNeighbour>,
+    /// Its view of the routes.
+    pub routes: RouteReader,
+    /// Rings to the other workers.
+    pub to_others: Vec<Option<Sender>>,
+    /// Rings from the other workers.
+    pub from_others: Vec<Receiver>,
+    /// Its doorbell.
+    pub bell: Arc<Doorbell>,
+    /// What it is asked.
+    pub commands: rtrb::Consumer<Command>,
+    /// What it answers.
+    pub reports: rtrb::Producer<Box<Report>>,
+    /// Where it publishes.
+    pub metrics: Arc<Metrics>,
+    /// The end, when set.
+    pub stop: Arc<AtomicBool>,
+    /// The clock.
+    pub clock: Clock,
+    /// How arriving packets are shared out.
+    pub sharing: Sharing,
+}
+
+/// A worker is ready to run.
+#[derive(Debug)]
+pub struct Ready {
+    /// What its sockets were asked for and got.
+    pub grants: Vec<(PortId, Grant)>,
+}
+
+impl Seat {
+    /// Builds the worker on this thread, says that it is ready, and runs it until it is told to stop.
+    pub fn serve(self, ready: &mpsc::SyncSender<Result<Ready, StartError>>) {
+        if !core_affinity::set_for_current(core_affinity::CoreId { id: self.cpu }) {
+            let _ = ready.send(Err(StartError::Pin { cpu: self.cpu }));
+            return;
+        }
+        match self.build() {
+            Ok((mut worker, grants)) => {
+                // Nobody listens any more when another worker failed; the stop flag is set then, or will be.
+                let _ = ready.send(Ok(Ready { grants }));
+                worker.run();
+            }
+            Err(error) => {
+                let _ = ready.send(Err(error));
+            }
+        }
+    }
+
+    fn build(self) -> Result<(Worker, Vec<(PortId, Grant)>), StartError> {
+        let pool = Pool::new(&PoolConfig {
+            chunks: u32::try_from(self.plan.frames).unwrap_or(u32::MAX),
+            chunk_size: if self.plan.chunk == 2048 { ChunkSize::B2048 } else { ChunkSize::B4096 },
+            huge_pages: if self.hugepages { HugePages::Hugetlb } else { HugePages::Transparent },
+            ..PoolConfig::default()
+        })
+        .map_err(|source| StartError::Pool { cpu: self.cpu, source })?;
+        let mut queues = Vec::with_capacity(self.ports.len());
+        let mut grants = Vec::new();
+        let mut interfaces = self.interfaces;
+        for seat in self.ports {
+            let (queue, grant) = open(seat, &pool)?;
+            if let Some(grant) = grant {
+                if let Some(interface) = interfaces.get_mut(queue.port.index()) {
+                    interface.tx_checksum = grant.tx_checksum;
+                }
+                grants.push((queue.port, grant));
+            }
+            queues.push(queue);
+        }
+        let ports = interfaces.len();
+        let too_many = || StartError::Unsupported("there are more ports than the stack knows".to_owned());
+        let mut stack = StackConfig { interfaces: Interfaces::new(interfaces).ok_or_else(too_many)?, ..self.stack };
+        stack.neighbours.max_entries = stack.neighbours.max_entries.max(self.neighbours.len() + 1);
+        let mut stack = Stack::new(stack, self.routes)
+            .map_err(|error| StartError::Unsupported(format!("[limits]: {error}")))?;
+        for neighbour in &self.neighbours {
+            let StaticNeighbour { port, address, mac, .. } = neighbour;
+            stack.neighbours.add_static(*port, *address, *mac, Instant::ZERO).map_err(|reason| {
+                StartError::Neighbour { address: *address, reason: reason.describe() }
+            })?;
+        }
+        let worker = Worker {
+            number: self.number,
+            stack,
+            queues,
+            egress: Egress::new(ports, self.tx_queue),
+            pool: WorkerPool(pool),
+            ways: self.ways,
+            to_others: self.to_others,
+            from_others: self.from_others,
+            bell: self.bell,
+            commands: self.commands,
+            reports: self.reports,
+            metrics: self.metrics,
+            stop: self.stop,
+            clock: self.clock,
+            idle: self.idle,
+            burst: self.burst,
+            sharing: self.sharing,
+            runtime: Runtime::default(),
+            probe: StageClock::default(),
+        };
+        Ok((worker, grants))
+    }
+}
+
+/// Opens one queue of a port.
+fn open(seat: PortSeat, pool: &Pool) -> Result<(PortQueue, Option<Grant>), StartError> {
+    let PortSeat { port, name, queue, carrier } = seat;
+    let (carrier, grant) = match carrier {
+        Carrier::Pcap(port) => (Port::Pcap(port), None),
+        Carrier::Memory(port) => (Port::Memory(port), None),
+        Carrier::AfXdp { attachment, options, max_packet, kick } => {
+            let failed = |source| StartError::Socket { port: name.clone(), queue, source };
+            let mut socket = Socket::open(pool, &attachment, queue, &options).map_err(failed)?;
+            socket.set_max_packet(max_packet);
+            if let Some(sqpoll) = kick {
+                socket.use_sqpoll(&sqpoll).map_err(|source| StartError::System {
+                    doing: "start the io_uring kernel thread for kicks (kick = \"sqpoll\")",
+                    source,
+                })?;
+            }
+            let grant = socket.grant().clone();
+            let busy_poll = options.busy_poll.is_some();
+            let carrier = AfXdpQueue { socket, busy_poll, kick_again: false, gone: false };
+            (Port::AfXdp(Box::new(carrier)), Some(grant))
+        }
+    };
+    Ok((PortQueue { port, queue, carrier }, grant))
+}

@@ -1,0 +1,316 @@
+//! The ports of a configuration: XDP programs, interfaces, files and wires, and who reaches which.
+
+use super::StartError;
+use crate::config::layout::{Layout, PortLayout, QueueRef};
+use crate::config::model::{
+    self, AfXdp, Claim, Config, Distribute, PacketRule, PortKind, PortRange, Protocol, XdpMode,
+};
+use crate::packet_ring::packet_ring;
+use crate::port::memory::MemoryPort;
+use crate::port::pcap::{Capture, PcapPort, Replay, Sink};
+use crate::worker::Way;
+use af_xdp::nic::deferral::{NapiDeferral, Settings};
+use af_xdp::sqpoll::SqPollOptions;
+use af_xdp::{
+    AttachOptions, Attachment, BusyPoll, Claims, Exclusion, Mode, Ownership, Prefix, Rules, SocketOptions,
+};
+use flumen_stack::interface::{ChecksumPolicy, ReversePathFilter};
+use flumen_stack::wire::address::link_local_from_mac;
+use flumen_stack::{Interface, PortId};
+use ipnet::{IpNet, Ipv6Net};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Ports of one exclusion that are written out one by one.
+const MAX_EXCLUDED_PORTS: usize = 16;
+
+/// Bytes of link header that a port must take besides the packet, VLAN tags included.
+const LINK_OVERHEAD: usize = 22;
+
+/// How long the io_uring kernel thread polls after the last kick before it sleeps.
+const SQPOLL_IDLE_MS: u32 = 1000;
+
+/// The XDP program of a port and the settings of its interface; dropped, both are gone.
+#[derive(Debug)]
+pub struct Attached {
+    /// The program.
+    pub attachment: Arc<Attachment>,
+    /// NAPI deferral, if it was asked for.
+    pub deferral: Option<NapiDeferral>,
+}
+
+/// Attaches the XDP programs of all AF_XDP ports.
+pub fn attach_all(config: &Config, layout: &Layout) -> Result<Vec<Option<Attached>>, StartError> {
+    config.ports.iter().zip(&layout.ports).map(|(port, plan)| attach(port, plan)).collect()
+}
+
+fn attach(port: &model::Port, plan: &PortLayout) -> Result<Option<Attached>, StartError> {
+    let PortKind::AfXdp(af_xdp) = &port.kind else { return Ok(None) };
+    let mode = match af_xdp.mode {
+        XdpMode::Auto => Mode::Auto,
+        XdpMode::ZeroCopy => Mode::ZeroCopy,
+        XdpMode::Native => Mode::NativeCopy,
+        XdpMode::Generic => Mode::Generic,
+    };
+    let options = AttachOptions { mode, rules: rules(port, af_xdp, plan)?, multi_buffer: plan.multi_buffer };
+    let attachment = Attachment::attach(&af_xdp.interface, &options)
+        .map_err(|source| StartError::Attach { port: port.name.clone(), source })?;
+    let deferral = match af_xdp.napi_defer {
+        None => None,
+        Some(defer) => {
+            let settings = Settings {
+                defer_hard_irqs: defer.hard_irqs,
+                gro_flush_timeout: defer.gro_flush_timeout.as_nanos() as u64,
+            };
+            let applied = NapiDeferral::apply(&af_xdp.interface, settings)
+                .map_err(|source| StartError::Nic { port: port.name.clone(), source })?;
+            Some(applied)
+        }
+    };
+    Ok(Some(Attached { attachment: Arc::new(attachment), deferral }))
+}
+
+/// What the XDP program takes and what it leaves.
+fn rules(port: &model::Port, af_xdp: &AfXdp, plan: &PortLayout) -> Result<Rules, StartError> {
+    let ours = |prefix: &IpNet| port.addresses.iter().any(|net| prefix.contains(&net.addr()));
+    let claims = match &af_xdp.claim {
+        Claim::Port => Claims::WholePort,
+        Claim::Rules(rules) => Claims::Only(
+            rules
+                .iter()
+                .flat_map(|rule| destinations(rule).into_iter().map(move |to| (rule, to)))
+                .flat_map(|(rule, to)| {
+                    let ownership = if ours(&to) { Ownership::Sole } else { Ownership::Shared };
+                    let protocol = rule.protocol.map(|Protocol(number)| number);
+                    let ranges: Vec<_> = match rule.ports.as_slice() {
+                        [] => vec![None],
+                        some => some.iter().map(|range| Some(range.first..=range.last)).collect(),
+                    };
+                    ranges.into_iter().filter_map(move |ports| {
+                        let destination = Prefix::new(to.addr(), to.prefix_len())?;
+                        Some(af_xdp::Claim { destination, protocol, ports, ownership })
+                    })
+                })
+                .collect(),
+        ),
+    };
+    let mut exclusions = Vec::new();
+    for rule in &plan.never {
+        exclude(port, rule, &mut exclusions)?;
+    }
+    Ok(Rules { claims, exclusions })
+}
+
+fn destinations(rule: &PacketRule) -> Vec<IpNet> {
+    match rule.destination {
+        Some(net) => vec![net],
+        None => [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]
+            .into_iter()
+            .filter_map(|any| IpNet::new(any, 0).ok())
+            .collect(),
+    }
+}
+
+fn exclude(port: &model::Port, rule: &PacketRule, into: &mut Vec<Exclusion>) -> Result<(), StartError> {
+    let refuse = |why: &str| StartError::Unsupported(format!("port {}: a rule of `never` {why}", port.name));
+    let Some(Protocol(protocol)) = rule.protocol else {
+        return Err(refuse("must name a protocol"));
+    };
+    let address = rule.destination.and_then(|net| Prefix::new(net.addr(), net.prefix_len()));
+    let exclusion = |port| Exclusion { address, protocol, port, ownership: Ownership::Shared };
+    if rule.ports.is_empty() {
+        into.push(exclusion(None));
+        return Ok(());
+    }
+    let ports: Vec<u16> =
+        rule.ports.iter().flat_map(|&PortRange { first, last }| first..=last).take(MAX_EXCLUDED_PORTS + 1).collect();
+    if ports.len() > MAX_EXCLUDED_PORTS {
+        return Err(refuse("may name at most 16 ports; leave `ports` out to mean all of the protocol"));
+    }
+    into.extend(ports.into_iter().map(|port| exclusion(Some(port))));
+    Ok(())
+}
+
+/// The interfaces as the stack knows them.
+pub fn interfaces(config: &Config, layout: &Layout) -> Vec<Interface> {
+    config
+        .ports_with_ids()
+        .zip(&layout.ports)
+        .map(|((id, port), plan)| {
+            let mut one = Interface::new(id, &port.name, plan.mac, plan.mtu);
+            for net in &port.addresses {
+                // The configuration bounds addresses per port by the same limit.
+                let _ = match net {
+                    IpNet::V4(net) => one.ipv4.try_push(*net).is_ok(),
+                    IpNet::V6(net) => one.ipv6.try_push(*net).is_ok(),
+                };
+            }
+            if !one.ipv6.is_empty()
+                && one.link_local().is_none()
+                && let Ok(net) = Ipv6Net::new(link_local_from_mac(plan.mac), 64)
+            {
+                let _ = one.ipv6.try_push(net);
+            }
+            one.forwarding = port.forwarding;
+            one.rp_filter = match port.rp_filter {
+                model::RpFilter::Off => ReversePathFilter::Off,
+                model::RpFilter::Strict => ReversePathFilter::Strict,
+                model::RpFilter::Loose => ReversePathFilter::Loose,
+            };
+            one.checksum = match plan.checksum {
+                model::ChecksumPolicy::Repair => ChecksumPolicy::Repair,
+                model::ChecksumPolicy::Trust => ChecksumPolicy::Trust,
+                model::ChecksumPolicy::Verify | model::ChecksumPolicy::Auto => ChecksumPolicy::Verify,
+            };
+            one
+        })
+        .collect()
+}
+
+/// What carries a queue, ready to cross to the worker's thread.
+#[derive(Debug)]
+pub enum Carrier {
+    /// To be opened there.
+    AfXdp {
+        /// The XDP program that feeds it.
+        attachment: Arc<Attachment>,
+        /// How.
+        options: SocketOptions,
+        /// The longest frame that the interface takes, in bytes.
+        max_packet: usize,
+        /// Kick by io_uring.
+        kick: Option<SqPollOptions>,
+    },
+    /// Opened.
+    Pcap(Box<PcapPort>),
+    /// Opened.
+    Memory(Box<MemoryPort>),
+}
+
+/// One queue of a worker.
+#[derive(Debug)]
+pub struct PortSeat {
+    /// The port.
+    pub port: PortId,
+    /// Its name.
+    pub name: String,
+    /// The queue.
+    pub queue: u32,
+    /// What carries it.
+    pub carrier: Carrier,
+}
+
+/// The ends of the wires between memory ports, by port.
+pub type Wires = HashMap<PortId, MemoryPort>;
+
+/// All wires of the configuration.
+pub fn wires(config: &Config) -> Wires {
+    let mut wires = Wires::new();
+    for (id, port) in config.ports_with_ids() {
+        let PortKind::Memory(memory) = &port.kind else { continue };
+        if wires.contains_key(&id) {
+            continue;
+        }
+        let back = match config.port(memory.peer).map(|peer| &peer.kind) {
+            Some(PortKind::Memory(peer)) => peer.ring,
+            _ => memory.ring,
+        };
+        let (to_peer, from_us) = packet_ring(memory.ring as usize);
+        let (to_us, from_peer) = packet_ring(back as usize);
+        wires.insert(id, MemoryPort { from_peer, to_peer });
+        wires.insert(memory.peer, MemoryPort { from_peer: from_us, to_peer: to_us });
+    }
+    wires
+}
+
+/// The queues of one worker.
+pub fn for_worker(
+    config: &Config,
+    layout: &Layout,
+    attached: &[Option<Attached>],
+    wires: &mut Wires,
+    queues: &[QueueRef],
+) -> Result<Vec<PortSeat>, StartError> {
+    let mut seats = Vec::with_capacity(queues.len());
+    for &QueueRef { port: id, queue } in queues {
+        let (Some(port), Some(plan)) = (config.port(id), layout.ports.get(id.index())) else { continue };
+        let pcap = |source| StartError::Pcap { port: port.name.clone(), source };
+        let carrier = match &port.kind {
+            PortKind::AfXdp(af_xdp) => match attached.get(id.index()) {
+                Some(Some(attached)) => carrier(af_xdp, plan, &attached.attachment),
+                _ => continue,
+            },
+            PortKind::Pcap(files) => {
+                let replay = match &files.read {
+                    Some(path) => Some(Replay::open(path, files.repeat).map_err(pcap)?),
+                    None => None,
+                };
+                let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+                let sink = match &files.write {
+                    Some(path) => Sink::File(Box::new(Capture::create(path, epoch).map_err(pcap)?)),
+                    None => Sink::Discard,
+                };
+                Carrier::Pcap(Box::new(PcapPort { replay, sink }))
+            }
+            PortKind::Memory(_) => match wires.remove(&id) {
+                Some(end) => Carrier::Memory(Box::new(end)),
+                None => continue,
+            },
+        };
+        seats.push(PortSeat { port: id, name: port.name.clone(), queue: u32::from(queue), carrier });
+    }
+    Ok(seats)
+}
+
+fn carrier(af_xdp: &AfXdp, plan: &PortLayout, attachment: &Arc<Attachment>) -> Carrier {
+    let rings = af_xdp.rings;
+    let options = SocketOptions {
+        rx_ring: rings.rx,
+        tx_ring: rings.tx,
+        fill_ring: rings.fill,
+        completion_ring: rings.completion,
+        need_wakeup: af_xdp.need_wakeup,
+        tx_budget: Some(rings.tx),
+        busy_poll: af_xdp.busy_poll.map(|poll| BusyPoll {
+            microseconds: u32::try_from(poll.duration.as_micros()).unwrap_or(u32::MAX),
+            budget: u32::from(poll.budget),
+        }),
+    };
+    let kick = match af_xdp.kick {
+        model::Kick::Syscall => None,
+        model::Kick::Sqpoll => Some(SqPollOptions { idle_milliseconds: SQPOLL_IDLE_MS, cpu: None }),
+    };
+    let max_packet = usize::from(plan.mtu) + LINK_OVERHEAD;
+    Carrier::AfXdp { attachment: Arc::clone(attachment), options, max_packet, kick }
+}
+
+/// How worker `number` reaches each port: by its first queue of it, else by the first worker that has one.
+pub fn ways(config: &Config, layout: &Layout, number: usize) -> Vec<Way> {
+    config
+        .ports_with_ids()
+        .map(|(id, _)| {
+            let place = |worker: usize| {
+                layout.cores.get(worker).and_then(|core| core.queues.iter().position(|queue| queue.port == id))
+            };
+            match place(number) {
+                Some(queue) => Way::Own(queue),
+                None => (0..layout.cores.len())
+                    .find(|&worker| place(worker).is_some())
+                    .map_or(Way::Nowhere, Way::Other),
+            }
+        })
+        .collect()
+}
+
+/// Ports whose packets are shared out by flow, a bit for each; meaningless with one worker.
+pub fn shared_by_flow(config: &Config) -> u64 {
+    if config.cores.len() < 2 {
+        return 0;
+    }
+    config
+        .ports_with_ids()
+        .filter(|(_, port)| port.distribute == Distribute::Flow)
+        .fold(0, |bits, (id, _)| bits | 1 << id.index())
+}

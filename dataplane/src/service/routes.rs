@@ -1,0 +1,104 @@
+//! The routes of a configuration: those that follow from addresses, and those that are written down.
+
+use super::StartError;
+use crate::config::model::{Config, RouteAction};
+use core::sync::atomic::AtomicU32;
+use flumen_stack::Interface;
+use flumen_stack::route::{Path, Rib, RibConfig, Route, Source, Target, Words, fib4};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use memmap2::{Advice, MmapOptions};
+
+/// Nodes and leaves of the IPv6 trie for each route: what random prefixes need, doubled.
+const NODES6_PER_ROUTE: usize = 4;
+const LEAVES6_PER_ROUTE: usize = 16;
+
+/// The table with all routes of the configuration in it.
+pub fn build(config: &Config, interfaces: &[Interface]) -> Result<Rib, StartError> {
+    let limits = &config.limits;
+    let mut rib = Rib::new(RibConfig {
+        max_routes4: limits.routes_ipv4,
+        max_routes6: limits.routes_ipv6,
+        nodes6: u32::try_from((limits.routes_ipv6 * NODES6_PER_ROUTE).max(1 << 12)).unwrap_or(u32::MAX),
+        leaves6: u32::try_from((limits.routes_ipv6 * LEAVES6_PER_ROUTE).max(1 << 14)).unwrap_or(u32::MAX),
+        top4: on_huge_pages(),
+        ..RibConfig::default()
+    })?;
+    for interface in interfaces {
+        for route in connected(interface) {
+            // The same address or subnet on two ports is refused by the configuration's checks, but for
+            // link-local ones, which are not in the table.
+            rib.replace(&route).map_err(|source| StartError::Route { prefix: route.prefix.to_string(), source })?;
+        }
+    }
+    for route in &config.routes {
+        let route = Route {
+            prefix: route.to,
+            target: target(&route.action),
+            source: Source::Static,
+            metric: route.metric,
+        };
+        rib.add(&route).map_err(|source| StartError::Route { prefix: route.prefix.to_string(), source })?;
+    }
+    Ok(rib)
+}
+
+/// Memory for the top of the IPv4 table on transparent huge pages: it is read at random, and with small
+/// pages each read would also miss the translation buffer. Where the kernel has none, small pages do.
+fn on_huge_pages() -> Option<Words<AtomicU32>> {
+    let bytes = fib4::TOP * size_of::<u32>();
+    let map = MmapOptions::new().len(bytes).map_anon().ok()?;
+    if let Err(error) = map.advise(Advice::HugePage) {
+        tracing::debug!(%error, "no transparent huge pages for the route table");
+    }
+    // The table lives as long as the process: readers may be anywhere in it until the very end.
+    let bytes: &'static mut [u8] = Box::leak(Box::new(map));
+    Words::from_zeroed_bytes(bytes, fib4::TOP).ok()
+}
+
+/// What the addresses of a port mean: each is ours, its subnet is on the link, and its broadcast addresses
+/// are for everybody there (RFC 919, RFC 922). A /31 (RFC 3021) or /32 has none.
+pub fn connected(interface: &Interface) -> Vec<Route> {
+    let port = interface.id;
+    let route = |prefix: IpNet, target| Route { prefix, target, source: Source::Connected, metric: 0 };
+    let mut routes = Vec::new();
+    for net in &interface.ipv4 {
+        if net.prefix_len() < 32 {
+            routes.push(route(net.trunc().into(), Target::Connected { port }));
+        }
+        if net.prefix_len() < 31 {
+            for address in [net.network(), net.broadcast()] {
+                routes.push(route(Ipv4Net::from(address).into(), Target::Broadcast { port }));
+            }
+        }
+        routes.push(route(Ipv4Net::from(net.addr()).into(), Target::Local));
+    }
+    for net in interface.ipv6.iter().filter(|net| !net.addr().is_unicast_link_local()) {
+        if net.prefix_len() < 128 {
+            routes.push(route(net.trunc().into(), Target::Connected { port }));
+        }
+        // The subnet-router anycast address (RFC 4291 section 2.6.1) is a router's own.
+        if net.prefix_len() < 127 && interface.forwarding {
+            routes.push(route(Ipv6Net::from(net.network()).into(), Target::Local));
+        }
+        routes.push(route(Ipv6Net::from(net.addr()).into(), Target::Local));
+    }
+    routes
+}
+
+/// Where a configured route leads, in the words of the table.
+pub fn target(action: &RouteAction) -> Target {
+    match action {
+        RouteAction::Blackhole => Target::Blackhole,
+        RouteAction::Unreachable => Target::Unreachable,
+        RouteAction::Prohibit => Target::Prohibit,
+        RouteAction::Unicast(hops) => match hops.as_ref() {
+            [one] => match one.via {
+                Some(via) => Target::Gateway { port: one.port, via },
+                None => Target::Connected { port: one.port },
+            },
+            many => Target::Multipath(
+                many.iter().map(|hop| Path { port: hop.port, via: hop.via, weight: hop.weight }).collect(),
+            ),
+        },
+    }
+}

@@ -1,0 +1,413 @@
+//! The worker: one thread pinned to one core, which carries every packet of its queues to its end.
+//!
+//! ```text
+//!   turn:  receive ─> stack ─┐
+//!          taken over ───────┴─> timers ─> transmit ─> hand over ─> recycle
+//!          every now and then: housekeeping; with nothing to do: idle
+//! ```
+//!
+//! After start a turn allocates nothing, takes no lock, and makes no system call but the kick of a socket
+//! in copy mode: one for each burst. Everything in here belongs to this thread; other threads are met in
+//! bounded rings (handoff, commands) and in numbers that are published ([`crate::metrics`]).
+
+use crate::handoff::{Doorbell, Errand, Receiver, Sender};
+use crate::mempool::{PoolFrame, WorkerPool};
+use crate::metrics::{Metrics, Runtime, StageClock};
+use crate::port::PortQueue;
+use crate::report::Report;
+use core::sync::atomic::{AtomicBool, Ordering};
+use flumen_stack::ip::flow;
+use flumen_stack::limits::BURST;
+use flumen_stack::{Burst, DropReason, Egress, Instant, PortId, Probe, Stack, Stage, Turn};
+use rustix::event::{PollFd, PollFlags};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Turns between two rounds of housekeeping of a busy worker. At a burst a turn and 100 cycles a packet
+/// that is about every 3 ms, and costs less than a cycle a packet.
+const TURNS_PER_HOUSEKEEPING: u64 = 1024;
+
+/// Empty turns after which an adaptive worker sleeps. At about 200 ns a turn it has then spun for some 50 µs:
+/// the gaps between packets of a busy port are shorter, so a busy worker never sleeps.
+const EMPTY_TURNS_BEFORE_SLEEP: u32 = 256;
+
+/// A worker that has nothing to wait for but time wakes this often, to take commands and publish numbers.
+const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+
+/// File descriptors that a sleeping worker waits for: its queues and its doorbell.
+const MAX_WAIT: usize = flumen_stack::limits::MAX_PORTS * 4 + 1;
+
+/// What a worker does when there is nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// Look again at once.
+    Spin,
+    /// Sleep until something arrives, and never longer than this.
+    Adaptive(Duration),
+}
+
+/// Who may ask what of a worker. Taken in housekeeping.
+#[derive(Debug)]
+pub enum Command {
+    /// The link of a port came up or went down.
+    PortUp(PortId, bool),
+    /// Fill this in and send it back.
+    Report(Box<Report>),
+}
+
+/// Where the packets of a port go that this worker cannot transmit itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// It has a queue of the port: the place in its list of queues.
+    Own(usize),
+    /// Another worker has: its number.
+    Other(usize),
+    /// Nobody has.
+    Nowhere,
+}
+
+/// The time since the service started; the same origin for every worker.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock(pub std::time::Instant);
+
+impl Clock {
+    /// Now.
+    #[inline]
+    pub fn now(self) -> Instant {
+        Instant::from_nanos(self.0.elapsed().as_nanos() as u64)
+    }
+}
+
+/// How packets that arrive at a port are shared out.
+#[derive(Debug, Clone, Copy)]
+pub struct Sharing {
+    /// Ports whose packets go to the worker that the hash of their flow names; a bit for each port.
+    pub by_flow: u64,
+    /// The key of that hash, the same on all workers.
+    pub key: [u64; 2],
+}
+
+/// A worker and all that belongs to it.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its number among the workers.
+    pub number: usize,
+    /// The stack.
+    pub stack: Stack<PoolFrame>,
+    /// The queues that it polls.
+    pub queues: Vec<PortQueue>,
+    /// Frames on their way out, by port.
+    pub egress: Egress<PoolFrame>,
+    /// The pool. It stands behind everything that holds frames.
+    pub pool: WorkerPool,
+    /// How each port is reached.
+    pub ways: Vec<Way>,
+    /// The rings to the other workers; none to itself.
+    pub to_others: Vec<Option<Sender>>,
+    /// The rings from the other workers.
+    pub from_others: Vec<Receiver>,
+    /// What rings when another worker or the control thread left something.
+    pub bell: Arc<Doorbell>,
+    /// Requests of the control thread.
+    pub commands: rtrb::Consumer<Command>,
+    /// Answers to it.
+    pub reports: rtrb::Producer<Box<Report>>,
+    /// Where its numbers are published.
+    pub metrics: Arc<Metrics>,
+    /// The end, when set.
+    pub stop: Arc<AtomicBool>,
+    /// The clock.
+    pub clock: Clock,
+    /// What to do with nothing to do.
+    pub idle: Idle,
+    /// Packets worked on together.
+    pub burst: usize,
+    /// How arriving packets are shared out.
+    pub sharing: Sharing,
+    /// How it spends its time.
+    pub runtime: Runtime,
+    /// The stop-watch.
+    pub probe: StageClock,
+}
+
+impl Worker {
+    /// Runs until told to stop. Then everything is given back: see [`Worker::finish`].
+    pub fn run(&mut self) {
+        let mut empty_turns = 0u32;
+        let mut until_housekeeping = 0;
+        // Acquire: partner of the Release store of whoever stops the service.
+        while !self.stop.load(Ordering::Acquire) {
+            let busy = self.turn();
+            empty_turns = if busy { 0 } else { empty_turns.saturating_add(1) };
+            if until_housekeeping == 0 {
+                self.housekeeping();
+                until_housekeeping = TURNS_PER_HOUSEKEEPING;
+            }
+            until_housekeeping -= 1;
+            if let Idle::Adaptive(longest) = self.idle
+                && empty_turns > EMPTY_TURNS_BEFORE_SLEEP
+            {
+                self.housekeeping();
+                self.sleep(longest.min(LONGEST_SLEEP));
+            }
+        }
+        self.finish();
+    }
+
+    /// One turn of the loop: true when a packet moved.
+    pub fn turn(&mut self) -> bool {
+        let started = self.probe.start();
+        let now = self.clock.now();
+        let received = self.receive(now) + self.take_over(now);
+        if now >= self.stack.next_deadline() {
+            let mut turn = Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
+            self.stack.timers(&mut turn);
+        }
+        let sent = self.transmit(now);
+        self.hand_over_facts();
+        for queue in &mut self.queues {
+            queue.recycle();
+        }
+        self.probe.mark(Stage::Transmit);
+        self.runtime.turns += 1;
+        let busy = received + sent > 0;
+        if busy {
+            self.runtime.busy_turns += 1;
+            self.runtime.busy_cycles += af_xdp::cycles::now().wrapping_sub(started);
+        }
+        busy
+    }
+
+    /// A burst from each queue, through the stack.
+    #[inline]
+    fn receive(&mut self, now: Instant) -> usize {
+        let mut received = 0;
+        let mut burst: Burst<PoolFrame> = Burst::new();
+        for index in 0..self.queues.len() {
+            let queue = &mut self.queues[index];
+            queue.receive(&mut self.pool, &mut burst, self.burst, &mut self.stack.counters);
+            let port = queue.port;
+            self.probe.mark(Stage::Receive);
+            if burst.is_empty() {
+                continue;
+            }
+            received += burst.len();
+            self.runtime.bursts += 1;
+            if self.sharing.by_flow & 1 << port.index() != 0 {
+                self.share_out(port, &mut burst);
+            }
+            let mut turn = Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
+            self.stack.input(&mut turn, port, &mut burst);
+        }
+        self.runtime.packets += received as u64;
+        received
+    }
+
+    /// Hands the packets of other workers' flows over to them; what is left in the burst is ours.
+    fn share_out(&mut self, port: PortId, burst: &mut Burst<PoolFrame>) {
+        let workers = self.to_others.len() as u64;
+        let mut ours: Burst<PoolFrame> = Burst::new();
+        for frame in burst.drain(..) {
+            let owner = match flow::symmetric_hash_of_frame(&frame, self.sharing.key) {
+                Some(hash) => (hash % workers) as usize,
+                None => self.number,
+            };
+            match self.to_others[owner].as_mut() {
+                None => ours.push(frame),
+                Some(other) => match other.send(Errand::Receive, port, &frame) {
+                    Ok(()) => self.runtime.handed_over += 1,
+                    Err(reason) => self.stack.counters.drop(reason),
+                },
+            }
+        }
+        *burst = ours;
+        self.probe.mark(Stage::Handoff);
+    }
+
+    /// Takes over what other workers handed to this one: a burst from each.
+    fn take_over(&mut self, now: Instant) -> usize {
+        let mut taken = 0;
+        for index in 0..self.from_others.len() {
+            if self.from_others[index].is_empty() {
+                continue;
+            }
+            while let Some(fact) = self.from_others[index].fact() {
+                let mut turn = Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
+                self.stack.learn(&mut turn, fact);
+                taken += 1;
+            }
+            taken += self.take_packets(now, index);
+            self.probe.mark(Stage::Handoff);
+        }
+        taken
+    }
+
+    /// Up to a burst of packets from one other worker, in runs of the same errand and port.
+    fn take_packets(&mut self, now: Instant, index: usize) -> usize {
+        let mut burst: Burst<PoolFrame> = Burst::new();
+        let mut run: Option<PortId> = None;
+        let mut taken = 0;
+        while taken < BURST {
+            let Some(next) = self.from_others[index].receive(&mut self.pool) else { break };
+            taken += 1;
+            match next {
+                Err(reason) => self.stack.counters.drop(reason),
+                Ok((Errand::Transmit, port, frame)) => {
+                    self.egress.forward(port, frame, &mut self.stack.counters);
+                }
+                Ok((Errand::Receive, port, frame)) => {
+                    if let Some(last) = run.replace(port)
+                        && last != port
+                    {
+                        self.input(now, last, &mut burst);
+                    }
+                    burst.push(frame);
+                }
+            }
+        }
+        if let Some(port) = run {
+            self.input(now, port, &mut burst);
+        }
+        self.runtime.taken_over += taken as u64;
+        taken
+    }
+
+    fn input(&mut self, now: Instant, port: PortId, burst: &mut Burst<PoolFrame>) {
+        let mut turn = Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
+        self.stack.input(&mut turn, port, burst);
+    }
+
+    /// Sends what waits for each port: by a queue of our own, or by the worker that has one.
+    #[inline]
+    fn transmit(&mut self, now: Instant) -> usize {
+        let mut sent = 0;
+        for (index, way) in self.ways.iter().enumerate() {
+            let Some(waiting) = PortId::new(index).and_then(|port| self.egress.queue(port)) else { continue };
+            match *way {
+                Way::Own(queue) => {
+                    let queue = &mut self.queues[queue];
+                    if !waiting.is_empty() || queue.wants_kick() {
+                        sent += queue.transmit(waiting, now, &mut self.stack.counters);
+                    }
+                }
+                Way::Other(worker) => {
+                    let (Some(other), Some(port)) = (self.to_others[worker].as_mut(), PortId::new(index)) else {
+                        continue;
+                    };
+                    while let Some(frame) = waiting.pop() {
+                        match other.send(Errand::Transmit, port, &frame) {
+                            Ok(()) => {
+                                self.runtime.handed_over += 1;
+                                sent += 1;
+                            }
+                            Err(reason) => self.stack.counters.drop(reason),
+                        }
+                    }
+                }
+                Way::Nowhere => {
+                    for _ in 0..waiting.clear() {
+                        self.stack.counters.drop(DropReason::PortDown);
+                    }
+                }
+            }
+        }
+        self.runtime.transmitted += sent as u64;
+        sent
+    }
+
+    /// Tells the other workers what neighbours said, and rings whom something was left for.
+    fn hand_over_facts(&mut self) {
+        while let Some(fact) = self.stack.next_fact() {
+            for other in self.to_others.iter_mut().flatten() {
+                other.tell(fact);
+            }
+        }
+        for other in self.to_others.iter_mut().flatten() {
+            other.flush();
+        }
+    }
+
+    /// What is done now and then: commands, numbers, buffered files.
+    fn housekeeping(&mut self) {
+        while let Ok(command) = self.commands.pop() {
+            match command {
+                Command::PortUp(port, up) => self.set_port_up(port, up),
+                Command::Report(mut report) => {
+                    report.fill(self);
+                    // The ring holds as many reports as there can be requests; a full one means that nobody
+                    // waits for this one any more.
+                    let _ = self.reports.push(report);
+                }
+            }
+        }
+        for queue in &mut self.queues {
+            queue.housekeeping();
+        }
+        let account = self.pool.0.account();
+        self.runtime.frames = u64::from(account.size);
+        self.runtime.frames_free = u64::from(account.free);
+        self.runtime.frames_in_rings = u64::from(account.in_rings);
+        self.runtime.frames_held = u64::from(account.held);
+        self.runtime.frames_quarantined = u64::from(account.quarantined);
+        self.runtime.frames_unbalanced |= u64::from(!self.frames_are_conserved());
+        self.runtime.neighbours = self.stack.neighbours.len() as u64;
+        self.metrics.publish(&self.stack.counters, self.ways.len(), &self.runtime, &self.probe);
+        self.probe.mark(Stage::Housekeeping);
+    }
+
+    /// Frames free, in rings and held by what we know of must add up to the pool.
+    fn frames_are_conserved(&self) -> bool {
+        let sockets = self.queues.iter().filter_map(|queue| match &queue.carrier {
+            crate::port::Port::AfXdp(queue) => Some(&queue.socket),
+            crate::port::Port::Pcap(_) | crate::port::Port::Memory(_) => None,
+        });
+        self.pool.0.conservation(sockets).is_ok()
+    }
+
+    fn set_port_up(&mut self, port: PortId, up: bool) {
+        let now = self.clock.now();
+        let mut turn = Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
+        self.stack.set_port_up(&mut turn, port, up);
+        if !up && let Some(waiting) = self.egress.queue(port) {
+            for _ in 0..waiting.clear() {
+                self.stack.counters.drop(DropReason::PortDown);
+            }
+        }
+    }
+
+    /// Sleeps until a packet arrives, the doorbell rings, or a timer is due; at most `longest`.
+    fn sleep(&mut self, longest: Duration) {
+        let endless = self.queues.iter().any(PortQueue::is_endless);
+        self.bell.going_to_sleep();
+        let left_for_us = self.from_others.iter().any(|ring| !ring.is_empty()) || !self.commands.is_empty();
+        if !(endless || left_for_us || self.stop.load(Ordering::Acquire)) {
+            let until_timer = self.stack.next_deadline().since(self.clock.now());
+            let limit = longest.min(until_timer);
+            self.stack.going_to_sleep();
+            let mut waits = arrayvec::ArrayVec::<PollFd<'_>, MAX_WAIT>::new();
+            waits.push(PollFd::new(&self.bell, PollFlags::IN));
+            for descriptor in self.queues.iter().filter_map(PortQueue::wait_on) {
+                if waits.try_push(PollFd::from_borrowed_fd(descriptor, PollFlags::IN)).is_err() {
+                    break;
+                }
+            }
+            let timeout = rustix::time::Timespec {
+                tv_sec: limit.as_secs() as i64,
+                tv_nsec: i64::from(limit.subsec_nanos()),
+            };
+            // A signal ends the sleep early, which does no harm.
+            let _ = rustix::event::poll(&mut waits, Some(&timeout));
+            self.stack.awake();
+            self.runtime.sleeps += 1;
+        }
+        self.bell.awake();
+    }
+
+    /// The end: what waits is sent as far as it goes, and the last numbers are published.
+    fn finish(&mut self) {
+        let now = self.clock.now();
+        self.transmit(now);
+        self.stack.going_to_sleep();
+        self.housekeeping();
+    }
+}
