@@ -361,3 +361,6 @@ impl core::fmt::Debug for Frame {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests;
