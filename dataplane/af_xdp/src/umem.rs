@@ -186,11 +186,10 @@ impl Core {
         unsafe { self.base.add(((chunk as usize) << self.chunk_shift) + offset) }
     }
 
-    /// The offset in its chunk of an address inside the region. Chunks are aligned to their size, because the
-    /// region starts on a page and a chunk is not larger than one.
+    /// The offset in `chunk` of an address that lies in it or, for an empty packet, right behind it.
     #[inline]
-    pub(crate) fn offset_of(&self, data: *const u8) -> usize {
-        data as usize & (self.chunk_size() - 1)
+    pub(crate) fn offset_in(&self, chunk: u32, data: *const u8) -> usize {
+        data as usize - self.base as usize - ((chunk as usize) << self.chunk_shift)
     }
 
     /// The address of byte `offset` of `chunk` as descriptors name it.

@@ -64,6 +64,17 @@ fn the_packet_grows_into_headroom_and_tailroom_and_no_further() {
 }
 
 #[test]
+fn a_packet_trimmed_to_nothing_at_the_end_of_its_chunk_stays_in_its_chunk() {
+    let pool = pool(2);
+    let mut frame = pool.frame(&vec![1; pool.room()]).unwrap();
+    assert!(frame.trim_front(pool.room()));
+    assert_eq!((frame.len(), frame.tailroom(), frame.headroom()), (0, 0, 2048 - 16));
+    assert!(!frame.append(1));
+    assert!(frame.prepend(pool.room()));
+    assert!(frame.iter().all(|byte| *byte == 1));
+}
+
+#[test]
 fn a_packet_of_the_most_segments_is_made_and_one_byte_more_is_refused() {
     let pool = pool(64);
     let most = pool.room() * MAX_SEGMENTS;
