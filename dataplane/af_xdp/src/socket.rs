@@ -516,7 +516,7 @@ mod tests {
             let len = frame.copy_to(&mut bytes);
             // What a receiver adds is the pseudo-header, which the field held before.
             let with_pseudo =
-                [&bytes[14..len], if len % 2 == 0 { &[][..] } else { &[0] }, &[0x12, 0x34]].concat();
+                [&bytes[14..len], if len.is_multiple_of(2) { &[][..] } else { &[0] }, &[0x12, 0x34]].concat();
             assert_eq!(sum(&with_pseudo), 0xffff, "{} bytes behind", tail.len());
         }
     }

@@ -20,7 +20,7 @@
 //! 1. A chunk's number is on the free list at most once, and never while a frame or a ring has the chunk.
 //!    Everything that is unsafe in this crate's frames rests on it. Debug builds check it chunk by chunk.
 //! 2. free + in rings + held + quarantined = size (*conservation*).
-//! 3. The mapping outlives every frame and every registration with the kernel: [`Handle`] unmaps it only when
+//! 3. The mapping outlives every frame and every registration with the kernel: `Handle` unmaps it only when
 //!    all chunks are on the free list, and leaks it otherwise. A leak is a defect of the caller's; a write into
 //!    unmapped memory would be ours.
 

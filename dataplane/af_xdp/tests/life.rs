@@ -1,5 +1,7 @@
 //! Starting, dying and starting again; the pin-hole and the way in for the operator, with a real kernel beside us.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests may fail the test
+
 mod common;
 
 use af_xdp::*;

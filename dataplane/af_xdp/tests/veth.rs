@@ -1,5 +1,7 @@
 //! Real packets over veth pairs in namespaces: both directions, each mode, chains, checksums, loss of the interface.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests may fail the test
+
 mod common;
 
 use af_xdp::program::Rules;
@@ -454,5 +456,44 @@ fn the_io_uring_thread_transmits_without_a_kick_of_ours() {
         assert!(socket.counters().sqpoll_kicks > 0);
         drop(socket);
         assert_eq!(pool.account().free, 1024);
+    });
+}
+
+#[test]
+fn a_packet_of_too_many_segments_is_dropped_and_counted_and_the_next_one_is_whole() {
+    if skip() {
+        return;
+    }
+    let lab = Lab::new(1, 65_000);
+    let sender = inside(&lab.b, || UdpSocket::bind("10.9.0.2:0").unwrap());
+    inside(&lab.a, || {
+        let pool = pool(1024);
+        // The kernel answers ARP; only the datagrams come to us.
+        let claim = Claim {
+            destination: Prefix::host("10.9.0.1".parse().unwrap()),
+            protocol: Some(17),
+            ports: None,
+            ownership: Ownership::Shared,
+        };
+        let rules = Rules { claims: Claims::Only(vec![claim]), exclusions: vec![] };
+        let options = AttachOptions { mode: Mode::NativeCopy, rules, multi_buffer: true };
+        let port = Attachment::attach("v0", &options).unwrap();
+        let mut socket = Socket::open(&pool, &port, 0, &rings()).unwrap();
+        let most = pool.room() * MAX_SEGMENTS - 42;
+        for len in [most, most + 1, 60_000, 20, most] {
+            sender.send_to(&vec![len as u8; len], "10.9.0.1:9").unwrap();
+        }
+        let got = std::cell::RefCell::new(Vec::new());
+        turn_until(
+            &mut [&mut socket],
+            |_, frame| {
+                assert!(frame.segments() <= MAX_SEGMENTS);
+                got.borrow_mut().push(frame.packet_len() - 42);
+            },
+            || got.borrow().len() == 3,
+        );
+        assert_eq!(got.into_inner(), [most, 20, most]);
+        assert_eq!(socket.counters().rx_broken_chains, 2);
+        assert_eq!(pool.conservation([&socket]).unwrap().held, 0);
     });
 }
