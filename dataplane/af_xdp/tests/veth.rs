@@ -497,3 +497,64 @@ fn a_packet_of_too_many_segments_is_dropped_and_counted_and_the_next_one_is_whol
         assert_eq!(pool.conservation([&socket]).unwrap().held, 0);
     });
 }
+
+#[test]
+fn a_packet_that_cannot_be_transmitted_comes_back_with_the_reason() {
+    if skip() {
+        return;
+    }
+    let lab = Lab::new(1, 1500);
+    inside(&lab.a, || {
+        let (pool, other) = (pool(2048), pool(8));
+        let port = attach(Mode::NativeCopy, false);
+        let mut socket = Socket::open(&pool, &port, 0, &rings()).unwrap();
+        let mut refused = |frame: Frame| socket.push(frame).map_err(|(_, why)| why).unwrap_err();
+        assert_eq!(refused(pool.frame(&[0; 13]).unwrap()), Refusal::TooShort);
+        assert_eq!(refused(pool.frame(&[0; 1519]).unwrap()), Refusal::TooLong);
+        assert_eq!(refused(other.frame(&[0; 60]).unwrap()), Refusal::OtherPool);
+        let mut chain = pool.frame(&[0; 60]).unwrap();
+        chain.chain(pool.frame(&[0; 60]).unwrap()).unwrap();
+        assert_eq!(refused(chain), Refusal::ChainNotOffered);
+        let mut shortened = pool.frame(&[0; 60]).unwrap();
+        assert!(shortened.request_tx_checksum(34, 6));
+        shortened.truncate(41);
+        assert_eq!(refused(shortened), Refusal::BadChecksumRequest);
+
+        let mut frames = (0..300).map(|number| pool.frame(&numbered(1518, number)).unwrap());
+        assert_eq!(socket.transmit(&mut frames, |_, why| panic!("{why:?}")), 256);
+        assert_eq!(frames.len(), 44, "nothing was taken from the source once the ring was full");
+        assert_eq!(socket.push(pool.frame(&[0; 60]).unwrap()).unwrap_err().1, Refusal::Full);
+        assert_eq!(pool.conservation([&socket]).unwrap().held, 0);
+    });
+}
+
+#[test]
+fn preferred_busy_polling_receives_without_an_interrupt_of_its_own() {
+    if skip() {
+        return;
+    }
+    let lab = Lab::new(1, 1500);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let pool = pool(2048);
+            enter(&lab.a);
+            let port_a = attach(Mode::NativeCopy, false);
+            let mut source = Socket::open(&pool, &port_a, 0, &rings()).unwrap();
+            enter(&lab.b);
+            let port_b = attach(Mode::NativeCopy, false);
+            let busy_poll = Some(BusyPoll { microseconds: 20, budget: 64 });
+            let mut sink = Socket::open(&pool, &port_b, 0, &SocketOptions { busy_poll, ..rings() }).unwrap();
+            assert_eq!(sink.grant().busy_poll, Some(20));
+            source.push(pool.frame(&numbered(60, 7)).unwrap()).unwrap();
+            source.submit();
+            let _ = source.kick();
+            let (start, mut got) = (Instant::now(), 0);
+            while got == 0 && start.elapsed() < Duration::from_secs(5) {
+                let _ = sink.busy_poll();
+                sink.receive(64, |frame| got += u32::from(frame[12..14] == [0x88, 0xb5]));
+            }
+            assert_eq!(got, 1);
+            assert!(sink.counters().rx_wakeups > 0);
+        });
+    });
+}
