@@ -68,7 +68,7 @@ impl Frame {
     /// Bytes of the first segment in front of which lies nothing: the packet's offset in its chunk.
     #[inline]
     pub(crate) fn offset(&self) -> usize {
-        self.core().offset_of(self.data.as_ptr())
+        self.core().offset_in(self.chunk, self.data.as_ptr())
     }
 
     #[inline]
@@ -361,3 +361,6 @@ impl core::fmt::Debug for Frame {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -464,12 +464,9 @@ impl Writer<'_> {
         self.asm.set(R3, XDP_PASS);
         self.asm.call(REDIRECT_MAP);
         self.asm.exit();
-        // A program without a way to its end would be refused as unreachable code.
-        if !self.claims.is_empty() || !self.exclusions.is_empty() || self.otherwise == self.pass {
-            self.asm.place(self.pass);
-            self.asm.set(R0, XDP_PASS);
-            self.asm.exit();
-        }
+        self.asm.place(self.pass);
+        self.asm.set(R0, XDP_PASS);
+        self.asm.exit();
         self.asm.finish()
     }
 }

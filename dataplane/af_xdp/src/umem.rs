@@ -20,7 +20,7 @@
 //! 1. A chunk's number is on the free list at most once, and never while a frame or a ring has the chunk.
 //!    Everything that is unsafe in this crate's frames rests on it. Debug builds check it chunk by chunk.
 //! 2. free + in rings + held + quarantined = size (*conservation*).
-//! 3. The mapping outlives every frame and every registration with the kernel: [`Handle`] unmaps it only when
+//! 3. The mapping outlives every frame and every registration with the kernel: `Handle` unmaps it only when
 //!    all chunks are on the free list, and leaks it otherwise. A leak is a defect of the caller's; a write into
 //!    unmapped memory would be ours.
 
@@ -186,11 +186,10 @@ impl Core {
         unsafe { self.base.add(((chunk as usize) << self.chunk_shift) + offset) }
     }
 
-    /// The offset in its chunk of an address inside the region. Chunks are aligned to their size, because the
-    /// region starts on a page and a chunk is not larger than one.
+    /// The offset in `chunk` of an address that lies in it or, for an empty packet, right behind it.
     #[inline]
-    pub(crate) fn offset_of(&self, data: *const u8) -> usize {
-        data as usize & (self.chunk_size() - 1)
+    pub(crate) fn offset_in(&self, chunk: u32, data: *const u8) -> usize {
+        data as usize - self.base as usize - ((chunk as usize) << self.chunk_shift)
     }
 
     /// The address of byte `offset` of `chunk` as descriptors name it.

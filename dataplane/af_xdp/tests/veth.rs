@@ -1,5 +1,7 @@
 //! Real packets over veth pairs in namespaces: both directions, each mode, chains, checksums, loss of the interface.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests may fail the test
+
 mod common;
 
 use af_xdp::program::Rules;
@@ -454,5 +456,105 @@ fn the_io_uring_thread_transmits_without_a_kick_of_ours() {
         assert!(socket.counters().sqpoll_kicks > 0);
         drop(socket);
         assert_eq!(pool.account().free, 1024);
+    });
+}
+
+#[test]
+fn a_packet_of_too_many_segments_is_dropped_and_counted_and_the_next_one_is_whole() {
+    if skip() {
+        return;
+    }
+    let lab = Lab::new(1, 65_000);
+    let sender = inside(&lab.b, || UdpSocket::bind("10.9.0.2:0").unwrap());
+    inside(&lab.a, || {
+        let pool = pool(1024);
+        // The kernel answers ARP; only the datagrams come to us.
+        let claim = Claim {
+            destination: Prefix::host("10.9.0.1".parse().unwrap()),
+            protocol: Some(17),
+            ports: None,
+            ownership: Ownership::Shared,
+        };
+        let rules = Rules { claims: Claims::Only(vec![claim]), exclusions: vec![] };
+        let options = AttachOptions { mode: Mode::NativeCopy, rules, multi_buffer: true };
+        let port = Attachment::attach("v0", &options).unwrap();
+        let mut socket = Socket::open(&pool, &port, 0, &rings()).unwrap();
+        let most = pool.room() * MAX_SEGMENTS - 42;
+        for len in [most, most + 1, 60_000, 20, most] {
+            sender.send_to(&vec![len as u8; len], "10.9.0.1:9").unwrap();
+        }
+        let got = std::cell::RefCell::new(Vec::new());
+        turn_until(
+            &mut [&mut socket],
+            |_, frame| {
+                assert!(frame.segments() <= MAX_SEGMENTS);
+                got.borrow_mut().push(frame.packet_len() - 42);
+            },
+            || got.borrow().len() == 3,
+        );
+        assert_eq!(got.into_inner(), [most, 20, most]);
+        assert_eq!(socket.counters().rx_broken_chains, 2);
+        assert_eq!(pool.conservation([&socket]).unwrap().held, 0);
+    });
+}
+
+#[test]
+fn a_packet_that_cannot_be_transmitted_comes_back_with_the_reason() {
+    if skip() {
+        return;
+    }
+    let lab = Lab::new(1, 1500);
+    inside(&lab.a, || {
+        let (pool, other) = (pool(2048), pool(8));
+        let port = attach(Mode::NativeCopy, false);
+        let mut socket = Socket::open(&pool, &port, 0, &rings()).unwrap();
+        let mut refused = |frame: Frame| socket.push(frame).map_err(|(_, why)| why).unwrap_err();
+        assert_eq!(refused(pool.frame(&[0; 13]).unwrap()), Refusal::TooShort);
+        assert_eq!(refused(pool.frame(&[0; 1519]).unwrap()), Refusal::TooLong);
+        assert_eq!(refused(other.frame(&[0; 60]).unwrap()), Refusal::OtherPool);
+        let mut chain = pool.frame(&[0; 60]).unwrap();
+        chain.chain(pool.frame(&[0; 60]).unwrap()).unwrap();
+        assert_eq!(refused(chain), Refusal::ChainNotOffered);
+        let mut shortened = pool.frame(&[0; 60]).unwrap();
+        assert!(shortened.request_tx_checksum(34, 6));
+        shortened.truncate(41);
+        assert_eq!(refused(shortened), Refusal::BadChecksumRequest);
+
+        let mut frames = (0..300).map(|number| pool.frame(&numbered(1518, number)).unwrap());
+        assert_eq!(socket.transmit(&mut frames, |_, why| panic!("{why:?}")), 256);
+        assert_eq!(frames.len(), 44, "nothing was taken from the source once the ring was full");
+        assert_eq!(socket.push(pool.frame(&[0; 60]).unwrap()).unwrap_err().1, Refusal::Full);
+        assert_eq!(pool.conservation([&socket]).unwrap().held, 0);
+    });
+}
+
+#[test]
+fn preferred_busy_polling_receives_without_an_interrupt_of_its_own() {
+    if skip() {
+        return;
+    }
+    let lab = Lab::new(1, 1500);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let pool = pool(2048);
+            enter(&lab.a);
+            let port_a = attach(Mode::NativeCopy, false);
+            let mut source = Socket::open(&pool, &port_a, 0, &rings()).unwrap();
+            enter(&lab.b);
+            let port_b = attach(Mode::NativeCopy, false);
+            let busy_poll = Some(BusyPoll { microseconds: 20, budget: 64 });
+            let mut sink = Socket::open(&pool, &port_b, 0, &SocketOptions { busy_poll, ..rings() }).unwrap();
+            assert_eq!(sink.grant().busy_poll, Some(20));
+            source.push(pool.frame(&numbered(60, 7)).unwrap()).unwrap();
+            source.submit();
+            let _ = source.kick();
+            let (start, mut got) = (Instant::now(), 0);
+            while got == 0 && start.elapsed() < Duration::from_secs(5) {
+                let _ = sink.busy_poll();
+                sink.receive(64, |frame| got += u32::from(frame[12..14] == [0x88, 0xb5]));
+            }
+            assert_eq!(got, 1);
+            assert!(sink.counters().rx_wakeups > 0);
+        });
     });
 }

@@ -8,6 +8,9 @@
 
 use std::os::fd::RawFd;
 
+const JUMP: u8 = 0x05;
+const EXIT: u8 = 0x95;
+
 /// A register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -171,7 +174,7 @@ impl Assembler {
     /// Goes to `to`.
     pub fn jump(&mut self, to: Label) {
         self.jumps.push((self.code.len(), to));
-        self.emit(0x05, Reg::R0, Reg::R0, 0, 0);
+        self.emit(JUMP, Reg::R0, Reg::R0, 0, 0);
     }
 
     /// Goes to `to` when the low 32 bits of `reg` compare so with `imm`.
@@ -199,26 +202,60 @@ impl Assembler {
 
     /// Ends the program with R0 as its verdict.
     pub fn exit(&mut self) {
-        self.emit(0x95, Reg::R0, Reg::R0, 0, 0);
+        self.emit(EXIT, Reg::R0, Reg::R0, 0, 0);
     }
 
-    /// The finished program, its jumps resolved.
+    /// The finished program: without the instructions that nothing leads to, which the kernel would refuse, and its
+    /// jumps resolved.
     ///
     /// # Errors
     /// When a jump does not reach its label.
-    pub fn finish(mut self) -> Result<Vec<Instruction>, TooLong> {
+    pub fn finish(self) -> Result<Vec<Instruction>, TooLong> {
         let len = self.code.len();
+        let mut targets = vec![None; len];
         for (at, label) in self.jumps {
-            // Offsets count from the instruction behind the jump.
-            let place = self.places[label.0].ok_or(TooLong(len))?;
-            self.code[at].offset = i16::try_from(place as i64 - at as i64 - 1).map_err(|_| TooLong(len))?;
+            targets[at] = Some(self.places[label.0].ok_or(TooLong(len))?);
         }
-        Ok(self.code)
+        let reached = reachable(&self.code, &targets);
+        // Where each instruction will be: how many before it stay.
+        let mut kept = 0;
+        let mut moved: Vec<usize> = Vec::with_capacity(len + 1);
+        for stays in &reached {
+            moved.push(kept);
+            kept += usize::from(*stays);
+        }
+        moved.push(kept);
+        let mut code = Vec::with_capacity(kept);
+        for (at, mut instruction) in self.code.into_iter().enumerate().filter(|(at, _)| reached[*at]) {
+            if let Some(target) = targets[at] {
+                // Offsets count from the instruction behind the jump.
+                let distance = moved[target] as i64 - moved[at] as i64 - 1;
+                instruction.offset = i16::try_from(distance).map_err(|_| TooLong(kept))?;
+            }
+            code.push(instruction);
+        }
+        Ok(code)
     }
 
     fn emit(&mut self, opcode: u8, dst: Reg, src: Reg, offset: i16, imm: i32) {
         self.code.push(Instruction { opcode, dst: dst as u8, src: src as u8, offset, imm });
     }
+}
+
+/// Which instructions can be come to from the first.
+fn reachable(code: &[Instruction], targets: &[Option<usize>]) -> Vec<bool> {
+    let mut reached = vec![false; code.len()];
+    let mut ways = vec![0];
+    while let Some(at) = ways.pop() {
+        if at >= code.len() || std::mem::replace(&mut reached[at], true) {
+            continue;
+        }
+        ways.extend(targets[at]);
+        if !matches!(code[at].opcode, JUMP | EXIT) {
+            ways.push(at + 1);
+        }
+    }
+    reached
 }
 
 #[cfg(test)]
@@ -238,11 +275,25 @@ mod tests {
     }
 
     #[test]
+    fn what_nothing_leads_to_is_left_out_and_jumps_still_arrive() {
+        let mut asm = Assembler::default();
+        let end = asm.label();
+        asm.jump_if(Cond::Equal, Reg::R1, 7, end);
+        asm.exit();
+        asm.set(Reg::R0, 1);
+        asm.set(Reg::R0, 2);
+        asm.place(end);
+        asm.exit();
+        let code = asm.finish().unwrap();
+        assert_eq!((code.len(), code[0].offset, code[2].opcode), (3, 1, EXIT));
+    }
+
+    #[test]
     fn a_jump_of_32767_instructions_is_made_and_one_more_is_refused() {
         for (between, fits) in [(32_767, true), (32_768, false)] {
             let mut asm = Assembler::default();
             let end = asm.label();
-            asm.jump(end);
+            asm.jump_if(Cond::Equal, Reg::R1, 7, end);
             (0..between).for_each(|_| asm.set(Reg::R0, 1));
             asm.place(end);
             asm.exit();
