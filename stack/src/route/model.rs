@@ -27,6 +27,7 @@ fn small_config() -> RibConfig {
         next_hops: 64,
         multipath: 16,
         top4: None,
+        nodes6_memory: None,
     }
 }
 
