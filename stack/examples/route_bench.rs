@@ -11,6 +11,7 @@ use flumen_stack::route::{
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 const BURST: usize = 64;
@@ -129,22 +130,17 @@ fn main() {
     println!("resident at start {empty} MiB, with an empty table {} MiB", resident());
 
     let (nets4, nets6) = (routes4(1_000_000, &mut random), routes6(250_000, &mut random));
-    let lists = resident();
     let mut shuffled4: Vec<IpNet> = nets4.iter().map(|&net| net.into()).collect();
     for at in (1..shuffled4.len()).rev() {
         shuffled4.swap(at, random.next() as usize % (at + 1));
     }
-    let lists2 = resident();
+    let before = resident();
     insert("insert 1M IPv4, random order, batches of 256", &mut rib, &shuffled4, &mut random);
     let with4 = resident();
-    println!("  resident +{} MiB", with4 - lists2);
+    println!("  resident +{} MiB", with4 - before);
     let all6: Vec<IpNet> = nets6.iter().map(|&net| net.into()).collect();
     insert("insert 250k IPv6, sorted, batches of 256", &mut rib, &all6, &mut random);
-    println!(
-        "  resident +{} MiB; table in all {} MiB",
-        resident() - with4,
-        resident() - with4 + with4 - lists2 + lists - lists
-    );
+    println!("  resident +{} MiB", resident() - with4);
     println!("  {:?}", rib.stats());
 
     let mut reader = rib.reader().expect("a place");
@@ -191,8 +187,9 @@ fn main() {
     flooded("flood: probe, fib4", ghz, key, &mut reader, &flood, false);
     mixed(key, &keys4, &flood);
 
-    changes(&mut rib, &shuffled4, &mut random);
-    changes(&mut rib, &all6, &mut random);
+    reader.offline(); // it must not hold up the changes
+    changes(&mut rib, &shuffled4, (&far4, &far6), &mut random);
+    changes(&mut rib, &all6, (&far4, &far6), &mut random);
     let start = Instant::now();
     let change = rib.set_port_up(PortId::new(1).expect("a port"), false);
     println!("port down: {change:?} in {:?}", start.elapsed());
@@ -215,18 +212,49 @@ fn insert(what: &str, rib: &mut Rib, nets: &[IpNet], random: &mut Random) {
     println!("{what}: {:.0} a second", nets.len() as f64 / seconds);
 }
 
-/// One change at a time, each its own generation: withdraw, announce, another next hop.
-fn changes(rib: &mut Rib, nets: &[IpNet], random: &mut Random) {
+/// One change at a time, each its own generation (withdraw, announce, another next hop), while a reader looks up.
+fn changes(rib: &mut Rib, nets: &[IpNet], (to4, to6): (&[Ipv4Addr], &[Ipv6Addr]), random: &mut Random) {
     let family = if nets[0].addr().is_ipv4() { "IPv4" } else { "IPv6" };
-    let count = 100_000;
+    let (done, looked) = (AtomicBool::new(false), AtomicU64::new(0));
+    let mut reader = rib.reader().expect("a place");
+    let (count, mut retries) = (100_000, 0);
     let start = Instant::now();
-    for _ in 0..count {
-        let net = nets[random.next() as usize % nets.len()];
-        rib.remove(net, Source::Kernel, 20).expect("it is there");
-        rib.add(&route(net, random)).expect("there is room");
-        rib.replace(&route(net, random)).expect("there is room");
-    }
-    println!("changes {family}: {:.0} a second", f64::from(count) * 3.0 / start.elapsed().as_secs_f64());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut out = [NextHopId::NONE; BURST];
+            for (to4, to6) in to4.chunks_exact(BURST).zip(to6.chunks_exact(BURST)).cycle() {
+                reader.begin_burst();
+                reader.lookup4_burst(to4, &mut out);
+                black_box(&out);
+                reader.lookup6_burst(to6, &mut out);
+                black_box(&out);
+                looked.fetch_add(2 * BURST as u64, Ordering::Relaxed);
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        let mut make = |change: Change| {
+            while let Some((_, error)) = rib.apply([change.clone()]).refused.pop() {
+                assert!(error.may_retry(), "{error}");
+                retries += 1;
+                std::thread::yield_now();
+            }
+        };
+        for _ in 0..count {
+            let prefix = nets[random.next() as usize % nets.len()];
+            make(Change::Remove { prefix, source: Source::Kernel, metric: 20 });
+            make(Change::Add(route(prefix, random)));
+            make(Change::Replace(route(prefix, random)));
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    let (seconds, looked) = (start.elapsed().as_secs_f64(), looked.load(Ordering::Relaxed) as f64);
+    println!(
+        "changes {family}: {:.0} a second ({retries} retries) beside {:.1} M lookups a second, half of each family",
+        f64::from(count) * 3.0 / seconds,
+        looked / seconds / 1e6
+    );
 }
 
 /// Runs `work` over bursts of `items` and prints the median cost of one item.
@@ -343,5 +371,5 @@ fn mixed(key: HashKey, busy: &[Flow4], flood: &[Flow4]) {
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: u64 = statm.split(' ').nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
-    pages * 4096 >> 20
+    (pages * 4096) >> 20
 }

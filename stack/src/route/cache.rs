@@ -259,10 +259,10 @@ mod tests {
                         let keys: Vec<_> = (number..number + 20).map(flow).collect();
                         let mut values = [0; 20];
                         let hits = four.probe_burst(&keys, &mut values);
-                        for at in 0..20 {
+                        for (at, &value) in values.iter().enumerate() {
                             let known = model.get(&(number + at as u32)).copied();
                             if hits >> at & 1 != 0 {
-                                prop_assert_eq!(Some(values[at]), known);
+                                prop_assert_eq!(Some(value), known);
                             }
                         }
                         prop_assert_eq!(hits >> 20, 0);

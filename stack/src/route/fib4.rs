@@ -70,7 +70,7 @@ impl Fib4 {
     }
 
     /// [`Fib4::lookup`] for many. Level by level: all loads from the top table are under way together, then
-    /// those from the groups. Loads are Acquire; partner: [`store`].
+    /// those from the groups. Loads are Acquire; partner: `store`.
     #[inline]
     pub fn lookup_burst(&self, destinations: &[Ipv4Addr], out: &mut [NextHopId]) {
         let Some(top) = self.top.get().first_chunk::<TOP>() else { return };

@@ -7,7 +7,8 @@
 //!   node (32 bytes, never across a cache line)
 //!     word 0   which of the 64 slots have a child
 //!     word 1   which of the 64 slots have a leaf: a prefix that ends in this node covers them
-//!     word 2   where the children begin (high half), where the leaves begin (low half)
+//!     word 2   where the children begin (high half), where the leaves begin (low half; 0: see word 3)
+//!     word 3   the leaf of all slots that have one, when it is one and the same: no array then
 //!   The child of slot s is at children + the number of set bits below s in word 0; so for leaves.
 //!
 //!   leaf (4 bytes)   31..24 prefix length, 23..0 next hop
@@ -20,7 +21,8 @@
 //! **How a reader never sees half a change.** Words 0 and 1 of a node that readers can reach never change. When
 //! bits change, the array of siblings that holds the node is written anew elsewhere, and one store of word 2 of
 //! the parent (or of the top entry) swaps it in. When a bit appears in the parent's word 0 too, the same is done
-//! one level up. When no bits change (another next hop for a known prefix), leaves are stored in place. The old
+//! one level up. When no bits change (another next hop for a known prefix), leaves are stored in place: word 3
+//! as long as it is in force, then, once word 2 has named an array, that array, and word 3 never again. The old
 //! arrays wait for their grace period.
 
 use crate::route::buddy::{Buddy, order_of};
@@ -63,11 +65,20 @@ pub struct Fib6 {
 
 impl Fib6 {
     /// An empty table with room for `nodes` nodes and `leaves` leaves (both rounded down to multiples of 64).
-    pub fn new(nodes: u32, leaves: u32) -> Result<Self, WordsError> {
+    /// `memory` is for the nodes (4 words each), from outside, if given.
+    pub fn new(nodes: u32, leaves: u32, memory: Option<Words<AtomicU64>>) -> Result<Self, WordsError> {
+        let words = (nodes as usize & !63) * NODE_WORDS;
+        let nodes = match memory {
+            Some(memory) if memory.len() < words => {
+                return Err(WordsError::Unfit { have: memory.len() * 8, need: words * 8 });
+            }
+            Some(memory) => memory,
+            None => Words::zeroed(words)?,
+        };
         Ok(Fib6 {
             short: core::array::from_fn(|_| AtomicU32::new(0)),
             top: Words::zeroed(1 << TOP_BITS)?,
-            nodes: Words::zeroed((nodes as usize & !63) * NODE_WORDS)?,
+            nodes,
             leaves: Words::zeroed(leaves as usize & !63)?,
         })
     }
@@ -78,16 +89,14 @@ impl Fib6 {
         let address = destination.to_bits();
         let (nodes, _) = self.nodes.get().as_chunks::<NODE_WORDS>();
         let entry = self.top.get()[top_index(address)].load(Ordering::Acquire);
-        let (mut node, mut leaf_at) = ((entry >> 32) as u32, 0);
+        let (mut node, mut leaf) = ((entry >> 32) as u32, LeafPlace::default());
         for level in 0..LEVELS {
             if node == 0 {
                 break;
             }
-            let (next, leaf) = step(&nodes[node as usize], slot_of(address, level));
-            leaf_at = if leaf != 0 { leaf } else { leaf_at };
-            node = next;
+            node = step(&nodes[node as usize], slot_of(address, level), &mut leaf);
         }
-        self.finish(address, entry as u32, leaf_at)
+        self.finish(address, entry as u32, leaf)
     }
 
     /// [`Fib6::lookup`] for many, level by level: the loads of one level are under way together, and an address
@@ -96,44 +105,43 @@ impl Fib6 {
         let top = self.top.get();
         let (nodes, _) = self.nodes.get().as_chunks::<NODE_WORDS>();
         for (destinations, out) in destinations.chunks(CHUNK).zip(out.chunks_mut(CHUNK)) {
-            let (mut node, mut leaf_at, mut best) = ([0u32; CHUNK], [0u32; CHUNK], [0u32; CHUNK]);
-            let (mut racing, mut count) = ([0u8; CHUNK], 0);
-            let mut address = [0u128; CHUNK];
+            let (mut address, mut top_leaf) = ([0u128; CHUNK], [0u32; CHUNK]);
+            let (mut race, mut count) = (Race::default(), 0);
             for (at, destination) in destinations.iter().enumerate() {
                 address[at] = destination.to_bits();
                 let entry = top[top_index(address[at])].load(Ordering::Acquire);
-                best[at] = entry as u32;
-                node[at] = (entry >> 32) as u32;
-                racing[count] = at as u8;
-                count += usize::from(node[at] != 0);
+                top_leaf[at] = entry as u32;
+                race.node[at] = (entry >> 32) as u32;
+                race.runners[count] = at as u8;
+                count += usize::from(race.node[at] != 0);
             }
             for level in 0..LEVELS {
-                let mut left = 0;
-                for place in 0..count {
-                    let at = racing[place] as usize % CHUNK;
-                    let (next, leaf) = step(&nodes[node[at] as usize], slot_of(address[at], level));
-                    leaf_at[at] = if leaf != 0 { leaf } else { leaf_at[at] };
-                    node[at] = next;
-                    racing[left] = at as u8;
-                    left += usize::from(next != 0);
-                }
-                count = left;
                 if count == 0 {
                     break;
                 }
+                count = if level < LEVELS_IN_HIGH_HALF {
+                    // Nearly all of the race: shifts of one word instead of two.
+                    let shift = 64 - TOP_BITS as usize - STRIDE as usize * (level + 1);
+                    race.run(count, nodes, |at| ((address[at] >> 64) as u64 >> shift) as u32 & 63)
+                } else {
+                    race.run(count, nodes, |at| slot_of(address[at], level))
+                };
             }
             for (at, out) in out.iter_mut().take(destinations.len()).enumerate() {
-                *out = self.finish(address[at], best[at], leaf_at[at]);
+                *out = self.finish(address[at], top_leaf[at], race.leaf[at]);
             }
         }
     }
 
-    /// From where the last leaf stands (0: none below the top table) to the next hop.
+    /// From the leaf below the top table, if there was one, or the top table's, to the next hop.
     #[inline]
-    fn finish(&self, address: u128, top_leaf: u32, leaf_at: u32) -> NextHopId {
+    fn finish(&self, address: u128, top_leaf: u32, place: LeafPlace) -> NextHopId {
         let mut leaf = top_leaf;
-        if leaf_at != 0 {
-            leaf = self.leaves.get()[leaf_at as usize].load(Ordering::Acquire);
+        if place.base != 0 {
+            let at = place.base + place.below.count_ones();
+            leaf = self.leaves.get()[at as usize].load(Ordering::Acquire);
+        } else if place.only != 0 {
+            leaf = place.only;
         }
         if leaf & NUMBER == 0 {
             leaf = self.short[(address >> 120) as usize].load(Ordering::Acquire);
@@ -142,17 +150,61 @@ impl Fib6 {
     }
 }
 
-/// One node: the number of the child and the place of the leaf for `slot`, 0 where there is none. Words 0 and 1
-/// never change while we can reach the node, hence Relaxed; word 2 is Acquire, partner [`Fib6Writer::publish`].
-#[inline]
-fn step(node: &[AtomicU64; NODE_WORDS], slot: u32) -> (u32, u32) {
+/// Levels whose six bits all lie in the upper half of an address.
+const LEVELS_IN_HIGH_HALF: usize = (64 - TOP_BITS as usize) / STRIDE as usize;
+
+/// The last leaf on the way down: `only` itself if `base` is 0, else at `base` plus the number of bits in `below`,
+/// which are counted once, at the end.
+#[derive(Debug, Clone, Copy, Default)]
+struct LeafPlace {
+    below: u64,
+    base: u32,
+    only: u32,
+}
+
+/// The state of a burst on its way down: for each address its node and its last leaf, and who still runs.
+struct Race {
+    node: [u32; CHUNK],
+    leaf: [LeafPlace; CHUNK],
+    runners: [u8; CHUNK],
+}
+
+impl Default for Race {
+    fn default() -> Self {
+        Race { node: [0; CHUNK], leaf: [LeafPlace::default(); CHUNK], runners: [0; CHUNK] }
+    }
+}
+
+impl Race {
+    /// One level for the first `count` runners; how many run on.
+    #[inline(always)]
+    fn run(&mut self, count: usize, nodes: &[[AtomicU64; NODE_WORDS]], slot: impl Fn(usize) -> u32) -> usize {
+        let mut left = 0;
+        for place in 0..count {
+            let at = self.runners[place] as usize % CHUNK;
+            let next = step(&nodes[self.node[at] as usize], slot(at), &mut self.leaf[at]);
+            self.node[at] = next;
+            self.runners[left] = at as u8;
+            left += usize::from(next != 0);
+        }
+        left
+    }
+}
+
+/// One node: the number of the child for `slot`, 0 for none; and `leaf` becomes this node's, if it has one for
+/// `slot`. Words 0 and 1 never change while we can reach the node, hence Relaxed; words 2 and 3 are Acquire,
+/// partner [`Fib6Writer::publish`].
+#[inline(always)]
+fn step(node: &[AtomicU64; NODE_WORDS], slot: u32, leaf: &mut LeafPlace) -> u32 {
     let children = node[0].load(Ordering::Relaxed);
     let leaves = node[1].load(Ordering::Relaxed);
     let bases = node[2].load(Ordering::Acquire);
-    let (bit, below) = (1u64 << slot, (1u64 << slot) - 1);
+    let only = node[3].load(Ordering::Acquire) as u32;
+    let below = (1u64 << slot) - 1;
+    let here = LeafPlace { below: leaves & below, base: bases as u32, only };
+    *leaf = if leaves >> slot & 1 != 0 { here } else { *leaf };
     let child = (bases >> 32) as u32 + (children & below).count_ones();
-    let leaf = bases as u32 + (leaves & below).count_ones();
-    (if children & bit != 0 { child } else { 0 }, if leaves & bit != 0 { leaf } else { 0 })
+    if children >> slot & 1 != 0 { child } else { 0 }
 }
 
 #[inline]
@@ -173,6 +225,8 @@ struct Node {
     leaves: u64,
     child_base: u32,
     leaf_base: u32,
+    /// The leaf of all slots that have one, in force while `leaf_base` is 0.
+    only: u32,
 }
 
 impl Node {
@@ -334,7 +388,10 @@ impl Fib6Writer {
         let mut values = [0u32; 64];
         for slot in Bits(node.leaves) {
             let place = node.leaf_base + Node::rank(node.leaves, slot);
-            values[slot as usize] = leaves[place as usize].load(Ordering::Relaxed);
+            values[slot as usize] = match node.leaf_base {
+                0 => node.only,
+                _ => leaves[place as usize].load(Ordering::Relaxed),
+            };
         }
         let old = values;
         let end = TOP_BITS + STRIDE * (level_of(len) as u8 + 1);
@@ -342,7 +399,13 @@ impl Fib6Writer {
             *value = edit.apply(*value, len);
         }
         let bits = (0..64).fold(0u64, |bits, slot| bits | u64::from(values[slot] != 0) << slot);
-        if bits == node.leaves {
+        if values == old {
+            return Ok(());
+        }
+        let adding = matches!(edit, Edit::Set(_));
+        let only =
+            values.iter().copied().filter(|&value| value != 0).reduce(|a, b| if a == b { a } else { 0 });
+        if bits == node.leaves && node.leaf_base != 0 {
             for slot in Bits(bits) {
                 let (old, new) = (old[slot as usize], values[slot as usize]);
                 if old != new {
@@ -353,17 +416,27 @@ impl Fib6Writer {
             }
             return Ok(());
         }
-        if node.leaves != 0 {
-            stale.push(Dead::Leaves6(node.leaf_base, order_of(node.leaves.count_ones())));
+        let words = &fib.nodes.get()[at as usize * NODE_WORDS..][..NODE_WORDS];
+        if let Some(only @ 1..) = only
+            && bits == node.leaves
+        {
+            self.publish(&words[3], u64::from(only));
+            return Ok(());
         }
-        let adding = matches!(edit, Edit::Set(_));
-        let mut new = Node { leaves: bits, leaf_base: 0, ..node };
-        if bits != 0 {
+        let mut new = Node { leaves: bits, leaf_base: 0, only: only.unwrap_or(0), ..node };
+        if only == Some(0) {
             new.leaf_base = self.take_leaves(bits.count_ones(), adding)?;
             for (rank, slot) in Bits(bits).enumerate() {
                 // Relaxed: published by the store of a word 2 or of the top entry below.
                 leaves[new.leaf_base as usize + rank].store(values[slot as usize], Ordering::Relaxed);
             }
+            if bits == node.leaves {
+                self.publish(&words[2], u64::from(node.child_base) << 32 | u64::from(new.leaf_base));
+                return Ok(());
+            }
+        }
+        if node.leaf_base != 0 {
+            stale.push(Dead::Leaves6(node.leaf_base, order_of(node.leaves.count_ones())));
         }
 
         // Upwards: put the node into its array of siblings, until a parent's bits need not change.
@@ -461,14 +534,15 @@ fn descend(fib: &Fib6, entry: &AtomicU64, net: u128, target: usize) -> ArrayVec<
 
 fn read(fib: &Fib6, at: u32) -> Node {
     let words = &fib.nodes.get()[at as usize * NODE_WORDS..][..NODE_WORDS];
-    let [children, leaves, bases] = [0, 1, 2].map(|word: usize| words[word].load(Ordering::Relaxed));
-    Node { children, leaves, child_base: (bases >> 32) as u32, leaf_base: bases as u32 }
+    let [children, leaves, bases, only] = [0, 1, 2, 3].map(|word: usize| words[word].load(Ordering::Relaxed));
+    let (child_base, leaf_base) = ((bases >> 32) as u32, bases as u32);
+    Node { children, leaves, child_base, leaf_base, only: only as u32 }
 }
 
 fn write(fib: &Fib6, at: u32, node: Node) {
     let words = &fib.nodes.get()[at as usize * NODE_WORDS..][..NODE_WORDS];
     let bases = u64::from(node.child_base) << 32 | u64::from(node.leaf_base);
-    for (word, value) in words.iter().zip([node.children, node.leaves, bases]) {
+    for (word, value) in words.iter().zip([node.children, node.leaves, bases, u64::from(node.only)]) {
         word.store(value, Ordering::Relaxed);
     }
 }

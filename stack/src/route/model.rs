@@ -27,6 +27,7 @@ fn small_config() -> RibConfig {
         next_hops: 64,
         multipath: 16,
         top4: None,
+        nodes6_memory: None,
     }
 }
 
@@ -493,7 +494,7 @@ fn a_reader_never_sees_a_wrong_answer_while_the_writer_churns() {
     const CHANGES: u32 = 30_000;
     let mut rib = Rib::new(RibConfig { next_hops: 4096, ..small_config() }).unwrap();
     let numbered = |number: u32| {
-        let via = Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(number) + 1).into();
+        let via = Ipv6Addr::from_bits((0xfe80 << 112) | (u128::from(number) + 1)).into();
         Target::Gateway { port: port(0), via }
     };
     // Stable: these never change. Counting: replaced by ever higher gateway numbers.
@@ -572,4 +573,19 @@ fn a_reader_never_sees_a_wrong_answer_while_the_writer_churns() {
         done.store(true, Ordering::Release);
     });
     assert!(bursts.load(Ordering::Acquire) > 0);
+}
+
+#[test]
+fn the_ipv4_table_may_stand_in_memory_from_outside_if_that_is_large_enough() {
+    use crate::route::{Words, fib4::TOP};
+    use zerocopy::IntoBytes;
+    let map =
+        |words: usize| Words::from_zeroed_bytes(vec![0u32; words].leak().as_mut_bytes(), words).unwrap();
+    let small = Rib::new(RibConfig { top4: Some(map(TOP - 1)), ..small_config() });
+    assert!(matches!(small, Err(RouteError::Memory(_))));
+    let mut rib = Rib::new(RibConfig { top4: Some(map(TOP)), ..small_config() }).unwrap();
+    rib.add(&route("255.255.255.0/24", gateway(1))).unwrap();
+    let reader = rib.reader().unwrap();
+    assert!(!reader.lookup4(Ipv4Addr::BROADCAST).is_none());
+    assert!(reader.lookup4(Ipv4Addr::UNSPECIFIED).is_none());
 }

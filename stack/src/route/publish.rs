@@ -10,7 +10,7 @@
 //!
 //! What was unlinked before epoch 8 began cannot be reached by a reader that has said 8, for it says so between
 //! bursts and keeps nothing from one burst to the next but what its cache checks by generation.
-//! A reader that sleeps says [`OFFLINE`] and holds up nobody.
+//! A reader that sleeps says so ("offline") and holds up nobody.
 
 use crate::limits::MAX_ROUTE_READERS;
 use crate::route::entry::RouteError;

@@ -22,7 +22,7 @@ use crate::route::next_hop::{HopPool, NextHopId, NextHops};
 use crate::route::prefix_map::{Prefix, Prefix4, Prefix6, cover};
 use crate::route::publish::{Dead, Epochs, Graveyard, RouteReader, Shared};
 use crate::route::words::{Words, WordsError};
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, AtomicU64};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -48,6 +48,8 @@ pub struct RibConfig {
     /// Memory for the IPv4 table's top ([`crate::route::fib4::TOP`] words), to have it on huge pages; `None`
     /// allocates it.
     pub top4: Option<Words<AtomicU32>>,
+    /// Memory for the IPv6 trie's nodes (4 words for each of `nodes6`), likewise.
+    pub nodes6_memory: Option<Words<AtomicU64>>,
 }
 
 impl Default for RibConfig {
@@ -61,6 +63,7 @@ impl Default for RibConfig {
             next_hops: limits::MAX_NEXT_HOPS,
             multipath: limits::MAX_MULTIPATH,
             top4: None,
+            nodes6_memory: None,
         }
     }
 }
@@ -152,7 +155,7 @@ impl Rib {
         }
         let shared = Arc::new(Shared {
             fib4: Fib4::new(config.groups4, config.top4)?,
-            fib6: Fib6::new(config.nodes6, config.leaves6)?,
+            fib6: Fib6::new(config.nodes6, config.leaves6, config.nodes6_memory)?,
             hops: NextHops::new(config.next_hops, config.multipath)?,
             epochs: Epochs::new(),
         });
