@@ -13,7 +13,7 @@ use flumen_stack::egress::TxQueue;
 use flumen_stack::{Burst, DropReason, Instant, PortId};
 use memory::MemoryPort;
 use pcap::PcapPort;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// What carries the packets of a queue.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl PortQueue {
     /// What a sleeping worker waits for; `None` for ports that nothing can wait for.
     pub fn wait_on(&self) -> Option<BorrowedFd<'_>> {
         match &self.carrier {
-            Port::AfXdp(queue) if !queue.gone => Some(queue.socket.fd()),
+            Port::AfXdp(queue) if !queue.gone => Some(queue.socket.as_fd()),
             _ => None,
         }
     }

@@ -49,7 +49,7 @@ pub use next_hop::{Multipath, NextHop, NextHopId};
 pub use path_mtu::{PathMtu, PathMtus};
 pub use publish::RouteReader;
 pub use rib::{Applied, Change, PortChange, Rib, RibConfig, RibStats, RouteView};
-pub use words::{Words, WordsError};
+pub use words::{Word, Words, WordsError};
 
 #[cfg(test)]
 mod model;

@@ -9,10 +9,10 @@ use flumen_stack::counters::Counters;
 use flumen_stack::egress::TxQueue;
 use flumen_stack::{Burst, DropReason, Frame, Instant};
 use pcap_file::DataLink;
-use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
+use pcap_file::pcap::PcapReader;
 use pcap_file::pcapng::PcapNgReader;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek};
+use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -182,12 +182,12 @@ pub enum Sink {
     File(Box<Capture>),
 }
 
-/// A capture file that is being written.
+/// A capture file that is being written, in the classic format with nanosecond timestamps. Written here
+/// rather than by the crate that reads, because that one cannot be flushed in the middle.
 #[derive(Debug)]
 pub struct Capture {
     path: PathBuf,
-    writer: PcapWriter<BufWriter<File>>,
-    joined: Vec<u8>,
+    writer: BufWriter<File>,
     /// Wall-clock time of the stack's origin of time.
     epoch: Duration,
     failed: bool,
@@ -196,38 +196,39 @@ pub struct Capture {
 impl Capture {
     /// Creates the file. `epoch` is the wall-clock time (since 1970) of [`Instant::ZERO`].
     pub fn create(path: &Path, epoch: Duration) -> Result<Capture, PcapError> {
-        let file =
-            File::create(path).map_err(|source| PcapError::Open { path: path.to_owned(), source })?;
-        let header = PcapHeader {
-            ts_resolution: pcap_file::TsResolution::NanoSecond,
-            snaplen: MAX_PACKET as u32,
-            datalink: DataLink::ETHERNET,
-            ..PcapHeader::default()
-        };
-        let writer = PcapWriter::with_header(BufWriter::with_capacity(1 << 20, file), header).map_err(
-            |error| PcapError::Open { path: path.to_owned(), source: std::io::Error::other(error.to_string()) },
-        )?;
-        Ok(Capture { path: path.to_owned(), writer, joined: Vec::with_capacity(MAX_PACKET), epoch, failed: false })
+        let open = |source| PcapError::Open { path: path.to_owned(), source };
+        let mut writer = BufWriter::with_capacity(1 << 20, File::create(path).map_err(open)?);
+        const NANOSECOND_MAGIC: u32 = 0xa1b2_3c4d;
+        const ETHERNET: u32 = 1;
+        for word in [NANOSECOND_MAGIC, 2 | 4 << 16, 0, 0, MAX_PACKET as u32, ETHERNET] {
+            writer.write_all(&word.to_le_bytes()).map_err(open)?;
+        }
+        writer.flush().map_err(open)?;
+        Ok(Capture { path: path.to_owned(), writer, epoch, failed: false })
     }
 
     fn write(&mut self, frame: &PoolFrame, now: Instant) -> Result<(), DropReason> {
         if self.failed {
             return Err(DropReason::TxRefused);
         }
-        self.joined.clear();
+        self.write_record(frame, now).map_err(|error| self.fail(&error))
+    }
+
+    fn write_record(&mut self, frame: &PoolFrame, now: Instant) -> std::io::Result<()> {
+        let at = self.epoch + Duration::from_nanos(now.nanos());
+        let len = frame.packet_len() as u32;
+        for word in [at.as_secs() as u32, at.subsec_nanos(), len, len] {
+            self.writer.write_all(&word.to_le_bytes())?;
+        }
         let mut index = 0;
         while let Some(segment) = frame.segment(index) {
-            self.joined.extend_from_slice(segment);
+            self.writer.write_all(segment)?;
             index += 1;
         }
-        let at = self.epoch + Duration::from_nanos(now.nanos());
-        let len = self.joined.len() as u32;
-        let packet = PcapPacket::new(at, len, &self.joined);
-        self.writer.write_packet(&packet).map_err(|error| self.fail(&error))?;
         Ok(())
     }
 
-    fn fail(&mut self, error: &dyn std::fmt::Display) -> DropReason {
+    fn fail(&mut self, error: &std::io::Error) -> DropReason {
         self.failed = true;
         tracing::error!(file = %self.path.display(), %error, "the capture ends here: it cannot be written");
         DropReason::TxRefused

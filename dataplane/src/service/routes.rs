@@ -2,11 +2,10 @@
 
 use super::StartError;
 use crate::config::model::{Config, RouteAction};
-use core::sync::atomic::AtomicU32;
 use flumen_stack::Interface;
-use flumen_stack::route::{Path, Rib, RibConfig, Route, Source, Target, Words, fib4};
+use flumen_stack::route::{Path, Rib, RibConfig, Route, Source, Target, Word, Words, fib4, fib6};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use memmap2::{Advice, MmapOptions};
+use memmap2::{Advice, MmapMut, MmapOptions};
 
 /// Nodes and leaves of the IPv6 trie for each route: what random prefixes need, doubled.
 const NODES6_PER_ROUTE: usize = 4;
@@ -15,12 +14,14 @@ const LEAVES6_PER_ROUTE: usize = 16;
 /// The table with all routes of the configuration in it.
 pub fn build(config: &Config, interfaces: &[Interface]) -> Result<Rib, StartError> {
     let limits = &config.limits;
+    let nodes6 = u32::try_from((limits.routes_ipv6 * NODES6_PER_ROUTE).max(1 << 12)).unwrap_or(u32::MAX);
     let mut rib = Rib::new(RibConfig {
         max_routes4: limits.routes_ipv4,
         max_routes6: limits.routes_ipv6,
-        nodes6: u32::try_from((limits.routes_ipv6 * NODES6_PER_ROUTE).max(1 << 12)).unwrap_or(u32::MAX),
+        nodes6,
         leaves6: u32::try_from((limits.routes_ipv6 * LEAVES6_PER_ROUTE).max(1 << 14)).unwrap_or(u32::MAX),
-        top4: on_huge_pages(),
+        top4: on_huge_pages(fib4::TOP),
+        nodes6_memory: on_huge_pages(nodes6 as usize * fib6::NODE_WORDS),
         ..RibConfig::default()
     })?;
     for interface in interfaces {
@@ -42,17 +43,16 @@ pub fn build(config: &Config, interfaces: &[Interface]) -> Result<Rib, StartErro
     Ok(rib)
 }
 
-/// Memory for the top of the IPv4 table on transparent huge pages: it is read at random, and with small
-/// pages each read would also miss the translation buffer. Where the kernel has none, small pages do.
-fn on_huge_pages() -> Option<Words<AtomicU32>> {
-    let bytes = fib4::TOP * size_of::<u32>();
-    let map = MmapOptions::new().len(bytes).map_anon().ok()?;
+/// Memory for tables that are read at random, on transparent huge pages: with small pages each read would
+/// also miss the translation buffer. Where the kernel has none, small pages do.
+fn on_huge_pages<W: Word>(words: usize) -> Option<Words<W>> {
+    let map = MmapOptions::new().len(words * size_of::<W>()).map_anon().ok()?;
     if let Err(error) = map.advise(Advice::HugePage) {
-        tracing::debug!(%error, "no transparent huge pages for the route table");
+        tracing::debug!(%error, "no transparent huge pages for the route tables");
     }
-    // The table lives as long as the process: readers may be anywhere in it until the very end.
-    let bytes: &'static mut [u8] = Box::leak(Box::new(map));
-    Words::from_zeroed_bytes(bytes, fib4::TOP).ok()
+    // The tables live as long as the process: readers may be anywhere in them until the very end.
+    let map: &'static mut MmapMut = Box::leak(Box::new(map));
+    Words::from_zeroed_bytes(map, words).ok()
 }
 
 /// What the addresses of a port mean: each is ours, its subnet is on the link, and its broadcast addresses

@@ -44,7 +44,7 @@ const LEVELS: usize = (128 - TOP_BITS as usize) / STRIDE as usize;
 const SHORT: u8 = 8;
 const NUMBER: u32 = (1 << 24) - 1;
 /// Words of a node in memory.
-const NODE_WORDS: usize = 4;
+pub const NODE_WORDS: usize = 4;
 /// Addresses that are looked up together.
 const CHUNK: usize = 64;
 /// Blocks of 64 nodes and of 64 leaves that additions leave untouched, so that a removal, which writes arrays
