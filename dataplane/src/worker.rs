@@ -31,8 +31,12 @@ const TURNS_PER_HOUSEKEEPING: u64 = 1024;
 /// the gaps between packets of a busy port are shorter, so a busy worker never sleeps.
 const EMPTY_TURNS_BEFORE_SLEEP: u32 = 256;
 
-/// A worker that has nothing to wait for but time wakes this often, to take commands and publish numbers.
+/// A worker sleeps no longer than this whatever its latency bound, to take commands and publish numbers.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+
+/// How often a worker that sleeps and wakes does its housekeeping: numbers that are this old are fresh enough
+/// for an operator, and cost a thousandth of the core.
+const IDLE_HOUSEKEEPING: Duration = Duration::from_millis(50);
 
 /// File descriptors that a sleeping worker waits for: its queues and its doorbell.
 const MAX_WAIT: usize = flumen_stack::limits::MAX_PORTS * 4 + 1;
@@ -135,6 +139,7 @@ impl Worker {
     pub fn run(&mut self) {
         let mut empty_turns = 0u32;
         let mut until_housekeeping = 0;
+        let mut next_idle_housekeeping = Instant::ZERO;
         // Acquire: partner of the Release store of whoever stops the service.
         while !self.stop.load(Ordering::Acquire) {
             let busy = self.turn();
@@ -147,7 +152,11 @@ impl Worker {
             if let Idle::Adaptive(longest) = self.idle
                 && empty_turns > EMPTY_TURNS_BEFORE_SLEEP
             {
-                self.housekeeping();
+                let now = self.clock.now();
+                if !self.commands.is_empty() || now >= next_idle_housekeeping {
+                    self.housekeeping();
+                    next_idle_housekeeping = now + IDLE_HOUSEKEEPING;
+                }
                 self.sleep(longest.min(LONGEST_SLEEP));
             }
         }
@@ -160,7 +169,8 @@ impl Worker {
         let now = self.clock.now();
         let received = self.receive(now) + self.take_over(now);
         if now >= self.stack.next_deadline() {
-            let mut turn = Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
+            let mut turn =
+                Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
             self.stack.timers(&mut turn);
         }
         let sent = self.transmit(now);
@@ -196,7 +206,8 @@ impl Worker {
             if self.sharing.by_flow & 1 << port.index() != 0 {
                 self.share_out(port, &mut burst);
             }
-            let mut turn = Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
+            let mut turn =
+                Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
             self.stack.input(&mut turn, port, &mut burst);
         }
         self.runtime.packets += received as u64;
@@ -232,7 +243,8 @@ impl Worker {
                 continue;
             }
             while let Some(fact) = self.from_others[index].fact() {
-                let mut turn = Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
+                let mut turn =
+                    Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
                 self.stack.learn(&mut turn, fact);
                 taken += 1;
             }
@@ -291,7 +303,8 @@ impl Worker {
                     }
                 }
                 Way::Other(worker) => {
-                    let (Some(other), Some(port)) = (self.to_others[worker].as_mut(), PortId::new(index)) else {
+                    let (Some(other), Some(port)) = (self.to_others[worker].as_mut(), PortId::new(index))
+                    else {
                         continue;
                     };
                     while let Some(frame) = waiting.pop() {

@@ -52,11 +52,12 @@ fn prepare(args: &Args) -> Result<(config::Config, config::Layout), ExitCode> {
     let loaded = config::load(&args.config.path).map_err(|error| fail(error.to_string()))?;
     let host = Host::here().map_err(|error| fail(format!("cannot read what this machine has: {error}")))?;
     let mut problems = loaded.problems;
-    let layout = loaded
-        .config
-        .as_ref()
-        .and_then(|config| config::plan(config, &host, Missing::Refuse, &mut problems));
-    eprint!("{}", loaded.sources.render_all(&problems, super::colour_on_stderr()));
+    let layout =
+        loaded.config.as_ref().and_then(|config| config::plan(config, &host, Missing::Refuse, &mut problems));
+    let rendered = loaded.sources.render_all(&problems, super::colour_on_stderr());
+    if !rendered.is_empty() {
+        eprintln!("{}", rendered.trim_end());
+    }
     match (loaded.config, layout) {
         (Some(config), Some(layout)) => Ok((config, layout)),
         _ => Err(ExitCode::FAILURE),
@@ -143,11 +144,7 @@ fn announce(service: &Service) {
 /// Tells the operator, once for each time that more are seen, that a peer leaves checksums to hardware that
 /// is not there.
 fn warn_of_partial_checksums(service: &Service, seen_before: &mut u64) {
-    let seen = service
-        .workers
-        .iter()
-        .map(|worker| worker.metrics.event(Counter::PartialChecksumsSeen))
-        .sum();
+    let seen = service.workers.iter().map(|worker| worker.metrics.event(Counter::PartialChecksumsSeen)).sum();
     if *seen_before == 0 && seen > 0 {
         tracing::warn!(
             "packets arrive with checksums that their sender left to hardware: receivers behind us will drop \

@@ -140,7 +140,9 @@ impl Replay {
     fn keep(&mut self, path: &Path, packet: &[u8]) -> Result<(), PcapError> {
         let unusable = |reason| PcapError::Unusable { path: path.to_owned(), reason };
         if packet.len() > MAX_PACKET {
-            return Err(unusable("a packet is longer than the largest MTU allows; captured with segmentation offload on?"));
+            return Err(unusable(
+                "a packet is longer than the largest MTU allows; captured with segmentation offload on?",
+            ));
         }
         self.bytes.extend_from_slice(packet);
         if self.bytes.len() > MAX_REPLAY_BYTES {
@@ -170,7 +172,11 @@ impl Replay {
 }
 
 fn check_link(path: &Path, link: DataLink) -> Result<(), PcapError> {
-    if link == DataLink::ETHERNET { Ok(()) } else { Err(PcapError::NotEthernet { path: path.to_owned(), link }) }
+    if link == DataLink::ETHERNET {
+        Ok(())
+    } else {
+        Err(PcapError::NotEthernet { path: path.to_owned(), link })
+    }
 }
 
 /// Where packets go that leave by a pcap port.

@@ -153,15 +153,17 @@ impl Seat {
         }
         let ports = interfaces.len();
         let too_many = || StartError::Unsupported("there are more ports than the stack knows".to_owned());
-        let mut stack = StackConfig { interfaces: Interfaces::new(interfaces).ok_or_else(too_many)?, ..self.stack };
+        let mut stack =
+            StackConfig { interfaces: Interfaces::new(interfaces).ok_or_else(too_many)?, ..self.stack };
         stack.neighbours.max_entries = stack.neighbours.max_entries.max(self.neighbours.len() + 1);
         let mut stack = Stack::new(stack, self.routes)
             .map_err(|error| StartError::Unsupported(format!("[limits]: {error}")))?;
         for neighbour in &self.neighbours {
             let StaticNeighbour { port, address, mac, .. } = neighbour;
-            stack.neighbours.add_static(*port, *address, *mac, Instant::ZERO).map_err(|reason| {
-                StartError::Neighbour { address: *address, reason: reason.describe() }
-            })?;
+            stack
+                .neighbours
+                .add_static(*port, *address, *mac, Instant::ZERO)
+                .map_err(|reason| StartError::Neighbour { address: *address, reason: reason.describe() })?;
         }
         let worker = Worker {
             number: self.number,

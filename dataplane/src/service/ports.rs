@@ -124,8 +124,12 @@ fn exclude(port: &model::Port, rule: &PacketRule, into: &mut Vec<Exclusion>) -> 
         into.push(exclusion(None));
         return Ok(());
     }
-    let ports: Vec<u16> =
-        rule.ports.iter().flat_map(|&PortRange { first, last }| first..=last).take(MAX_EXCLUDED_PORTS + 1).collect();
+    let ports: Vec<u16> = rule
+        .ports
+        .iter()
+        .flat_map(|&PortRange { first, last }| first..=last)
+        .take(MAX_EXCLUDED_PORTS + 1)
+        .collect();
     if ports.len() > MAX_EXCLUDED_PORTS {
         return Err(refuse("may name at most 16 ports; leave `ports` out to mean all of the protocol"));
     }
@@ -292,7 +296,10 @@ pub fn ways(config: &Config, layout: &Layout, number: usize) -> Vec<Way> {
         .ports_with_ids()
         .map(|(id, _)| {
             let place = |worker: usize| {
-                layout.cores.get(worker).and_then(|core| core.queues.iter().position(|queue| queue.port == id))
+                layout
+                    .cores
+                    .get(worker)
+                    .and_then(|core| core.queues.iter().position(|queue| queue.port == id))
             };
             match place(number) {
                 Some(queue) => Way::Own(queue),

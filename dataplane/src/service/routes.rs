@@ -28,7 +28,8 @@ pub fn build(config: &Config, interfaces: &[Interface]) -> Result<Rib, StartErro
         for route in connected(interface) {
             // The same address or subnet on two ports is refused by the configuration's checks, but for
             // link-local ones, which are not in the table.
-            rib.replace(&route).map_err(|source| StartError::Route { prefix: route.prefix.to_string(), source })?;
+            rib.replace(&route)
+                .map_err(|source| StartError::Route { prefix: route.prefix.to_string(), source })?;
         }
     }
     for route in &config.routes {
