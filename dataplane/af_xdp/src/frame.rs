@@ -185,7 +185,7 @@ impl Frame {
     #[inline]
     #[must_use]
     pub fn append(&mut self, count: usize) -> bool {
-        let fits = count <= self.tailroom();
+        let fits = !self.is_chain() && count <= self.tailroom();
         if fits {
             self.len += count as u16;
         }

@@ -118,10 +118,10 @@ pub struct Claim {
 pub struct Exclusion {
     /// Their destination; any when `None`.
     pub address: Option<Prefix>,
-    /// Their IP protocol.
-    pub protocol: u8,
-    /// Their destination port; any when `None`.
-    pub port: Option<u16>,
+    /// Their IP protocol; any when `None`.
+    pub protocol: Option<u8>,
+    /// Their destination ports (as in a claim); any when `None`.
+    pub ports: Option<RangeInclusive<u16>>,
     /// `Sole`: ARP and ND for the address go to the kernel too. Without an address this says nothing.
     pub ownership: Ownership,
 }
@@ -160,7 +160,7 @@ pub enum RuleError {
     )]
     TooMany(usize),
     /// Ports from high to low.
-    #[error("a claim on ports {0} to {1} is empty")]
+    #[error("a claim or exclusion of ports {0} to {1} is empty")]
     EmptyRange(u16, u16),
     /// Jumps too far apart; not reached below [`MAX_RULES`].
     #[error(transparent)]
@@ -180,8 +180,9 @@ pub fn assemble(rules: &Rules, map: RawFd) -> Result<Vec<Instruction>, RuleError
     if count > MAX_RULES {
         return Err(RuleError::TooMany(count));
     }
-    if let Some(range) = claims.iter().filter_map(|claim| claim.ports.as_ref()).find(|range| range.is_empty())
-    {
+    let claimed = claims.iter().filter_map(|claim| claim.ports.as_ref());
+    let excluded = rules.exclusions.iter().filter_map(|exclusion| exclusion.ports.as_ref());
+    if let Some(range) = claimed.chain(excluded).find(|range| range.is_empty()) {
         return Err(RuleError::EmptyRange(*range.start(), *range.end()));
     }
     let mut asm = Assembler::default();
@@ -403,10 +404,13 @@ impl Writer<'_> {
                 }
             };
             if possible {
-                self.asm.jump_if(NotEqual, R7, exclusion.protocol.into(), next);
-                if let Some(port) = exclusion.port {
+                if let Some(protocol) = exclusion.protocol {
+                    self.asm.jump_if(NotEqual, R7, protocol.into(), next);
+                }
+                if let Some(ports) = &exclusion.ports {
                     self.asm.jump_if(NotEqual, R9, 0, self.pass); // only reached with an address
-                    self.asm.jump_if(NotEqual, R8, port.into(), next);
+                    self.asm.jump_if(Less, R8, (*ports.start()).into(), next);
+                    self.asm.jump_if(Greater, R8, (*ports.end()).into(), next);
                 }
                 self.asm.jump(self.pass);
             }

@@ -131,8 +131,12 @@ fn the_pin_hole_takes_its_port_and_the_kernel_keeps_the_rest() {
         assert_eq!(receive(&mut socket), [b"swapped"]);
 
         // The whole port but 7001, as ssh would be kept.
-        let exclusion =
-            Exclusion { address: None, protocol: 17, port: Some(7001), ownership: Ownership::Shared };
+        let exclusion = Exclusion {
+            address: None,
+            protocol: Some(17),
+            ports: Some(7001..=7001),
+            ownership: Ownership::Shared,
+        };
         let rules = Rules { claims: Claims::WholePort, exclusions: vec![exclusion] };
         port.replace_rules(&rules).unwrap();
         sender.send_to(b"the way in", "10.9.0.1:7001").unwrap();

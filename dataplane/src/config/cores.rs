@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// How long an idle worker may sleep unless the file says otherwise: 2,000 wake-ups a second cost about 1 %
 /// of a core, and half a millisecond is below what a person or TCP notices.
-const DEFAULT_LATENCY: Duration = Duration::from_micros(500);
+const DEFAULT_LATENCY: Duration = Duration::from_millis(5);
 
 /// Reads one `[[core]]`.
 pub fn read_core(section: &Section<'_>, names: &Names<'_>) -> Core {

@@ -2,9 +2,7 @@
 
 use super::StartError;
 use crate::config::layout::{Layout, PortLayout, QueueRef};
-use crate::config::model::{
-    self, AfXdp, Claim, Config, Distribute, PacketRule, PortKind, PortRange, Protocol, XdpMode,
-};
+use crate::config::model::{self, AfXdp, Claim, Config, Distribute, PacketRule, PortKind, Protocol, XdpMode};
 use crate::packet_ring::packet_ring;
 use crate::port::memory::MemoryPort;
 use crate::port::pcap::{Capture, PcapPort, Replay, Sink};
@@ -14,6 +12,7 @@ use af_xdp::sqpoll::SqPollOptions;
 use af_xdp::{
     AttachOptions, Attachment, BusyPoll, Claims, Exclusion, Mode, Ownership, Prefix, Rules, SocketOptions,
 };
+use core::ops::RangeInclusive;
 use flumen_stack::interface::{ChecksumPolicy, ReversePathFilter};
 use flumen_stack::wire::address::link_local_from_mac;
 use flumen_stack::{Interface, PortId};
@@ -22,9 +21,6 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// Ports of one exclusion that are written out one by one.
-const MAX_EXCLUDED_PORTS: usize = 16;
 
 /// Bytes of link header that a port must take besides the packet, VLAN tags included.
 const LINK_OVERHEAD: usize = 22;
@@ -54,7 +50,7 @@ fn attach(port: &model::Port, plan: &PortLayout) -> Result<Option<Attached>, Sta
         XdpMode::Native => Mode::NativeCopy,
         XdpMode::Generic => Mode::Generic,
     };
-    let options = AttachOptions { mode, rules: rules(port, af_xdp, plan)?, multi_buffer: plan.multi_buffer };
+    let options = AttachOptions { mode, rules: rules(port, af_xdp, plan), multi_buffer: plan.multi_buffer };
     let attachment = Attachment::attach(&af_xdp.interface, &options)
         .map_err(|source| StartError::Attach { port: port.name.clone(), source })?;
     let deferral = match af_xdp.napi_defer {
@@ -73,7 +69,7 @@ fn attach(port: &model::Port, plan: &PortLayout) -> Result<Option<Attached>, Sta
 }
 
 /// What the XDP program takes and what it leaves.
-fn rules(port: &model::Port, af_xdp: &AfXdp, plan: &PortLayout) -> Result<Rules, StartError> {
+fn rules(port: &model::Port, af_xdp: &AfXdp, plan: &PortLayout) -> Rules {
     let ours = |prefix: &IpNet| port.addresses.iter().any(|net| prefix.contains(&net.addr()));
     let claims = match &af_xdp.claim {
         Claim::Port => Claims::WholePort,
@@ -84,11 +80,7 @@ fn rules(port: &model::Port, af_xdp: &AfXdp, plan: &PortLayout) -> Result<Rules,
                 .flat_map(|(rule, to)| {
                     let ownership = if ours(&to) { Ownership::Sole } else { Ownership::Shared };
                     let protocol = rule.protocol.map(|Protocol(number)| number);
-                    let ranges: Vec<_> = match rule.ports.as_slice() {
-                        [] => vec![None],
-                        some => some.iter().map(|range| Some(range.first..=range.last)).collect(),
-                    };
-                    ranges.into_iter().filter_map(move |ports| {
+                    port_ranges(rule).into_iter().filter_map(move |ports| {
                         let destination = Prefix::new(to.addr(), to.prefix_len())?;
                         Some(af_xdp::Claim { destination, protocol, ports, ownership })
                     })
@@ -96,11 +88,8 @@ fn rules(port: &model::Port, af_xdp: &AfXdp, plan: &PortLayout) -> Result<Rules,
                 .collect(),
         ),
     };
-    let mut exclusions = Vec::new();
-    for rule in &plan.never {
-        exclude(port, rule, &mut exclusions)?;
-    }
-    Ok(Rules { claims, exclusions })
+    let exclusions = plan.never.iter().flat_map(|rule| exclusions(port, rule)).collect();
+    Rules { claims, exclusions }
 }
 
 fn destinations(rule: &PacketRule) -> Vec<IpNet> {
@@ -113,28 +102,30 @@ fn destinations(rule: &PacketRule) -> Vec<IpNet> {
     }
 }
 
-fn exclude(port: &model::Port, rule: &PacketRule, into: &mut Vec<Exclusion>) -> Result<(), StartError> {
-    let refuse = |why: &str| StartError::Unsupported(format!("port {}: a rule of `never` {why}", port.name));
-    let Some(Protocol(protocol)) = rule.protocol else {
-        return Err(refuse("must name a protocol"));
-    };
+/// One rule of `never`. An address that is the kernel's alone keeps its ARP and ND with the kernel; one that
+/// is ours too has them here, and the kernel must be told its neighbours.
+fn exclusions(port: &model::Port, rule: &PacketRule) -> Vec<Exclusion> {
+    let shared =
+        rule.destination.is_some_and(|net| port.addresses.iter().any(|own| net.contains(&own.addr())));
+    if shared {
+        tracing::warn!(
+            port = port.name,
+            "`never` names an address that is ours as well: ARP and ND for it come to us, so the kernel needs \
+             its neighbours told (`ip neigh replace …`) to answer"
+        );
+    }
+    let ownership = if shared { Ownership::Shared } else { Ownership::Sole };
     let address = rule.destination.and_then(|net| Prefix::new(net.addr(), net.prefix_len()));
-    let exclusion = |port| Exclusion { address, protocol, port, ownership: Ownership::Shared };
-    if rule.ports.is_empty() {
-        into.push(exclusion(None));
-        return Ok(());
+    let protocol = rule.protocol.map(|Protocol(number)| number);
+    port_ranges(rule).into_iter().map(|ports| Exclusion { address, protocol, ports, ownership }).collect()
+}
+
+/// The ranges of a rule; one that is `None` for a rule without ports.
+fn port_ranges(rule: &PacketRule) -> Vec<Option<RangeInclusive<u16>>> {
+    match rule.ports.as_slice() {
+        [] => vec![None],
+        some => some.iter().map(|range| Some(range.first..=range.last)).collect(),
     }
-    let ports: Vec<u16> = rule
-        .ports
-        .iter()
-        .flat_map(|&PortRange { first, last }| first..=last)
-        .take(MAX_EXCLUDED_PORTS + 1)
-        .collect();
-    if ports.len() > MAX_EXCLUDED_PORTS {
-        return Err(refuse("may name at most 16 ports; leave `ports` out to mean all of the protocol"));
-    }
-    into.extend(ports.into_iter().map(|port| exclusion(Some(port))));
-    Ok(())
 }
 
 /// The interfaces as the stack knows them.

@@ -106,7 +106,7 @@ impl Frame for HeapFrame {
     }
 
     fn append(&mut self, count: usize) -> bool {
-        let fits = count <= self.tailroom();
+        let fits = !self.is_chain() && count <= self.tailroom();
         if fits {
             self.chunks[0].end += count;
         }

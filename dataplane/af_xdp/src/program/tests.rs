@@ -63,7 +63,7 @@ fn only(claims: Vec<Claim>) -> Rules {
 }
 
 fn ssh(address: Option<&str>, ownership: Ownership) -> Exclusion {
-    Exclusion { address: address.map(prefix), protocol: 6, port: Some(22), ownership }
+    Exclusion { address: address.map(prefix), protocol: Some(6), ports: Some(22..=22), ownership }
 }
 
 fn ethernet(ethertype: u16, rest: &[u8]) -> Vec<u8> {
@@ -346,8 +346,8 @@ fn model(rules: &Rules, to: u32, protocol: u8, port: u16) -> bool {
     };
     let excluded = rules.exclusions.iter().any(|rule| {
         rule.address.as_ref().is_none_or(within)
-            && rule.protocol == protocol
-            && (rule.port.is_none() || rule.port == port)
+            && rule.protocol.is_none_or(|wanted| wanted == protocol)
+            && rule.ports.as_ref().is_none_or(|ports| port.is_some_and(|port| ports.contains(&port)))
     });
     let Claims::Only(claims) = &rules.claims else { return !excluded };
     !excluded
@@ -366,7 +366,7 @@ proptest! {
         claims in prop::collection::vec((0u32..16, 26u8..=32, prop::option::of(prop::sample::select(vec![1u8, 6, 17])),
             prop::option::of((0u16..8, 0u16..8))), 0..6),
         exclusions in prop::collection::vec((prop::option::of((0u32..16, 28u8..=32)),
-            prop::sample::select(vec![1u8, 6, 17]), prop::option::of(0u16..8)), 0..4),
+            prop::option::of(prop::sample::select(vec![1u8, 6, 17])), prop::option::of((0u16..8, 0u16..3))), 0..4),
         whole: bool,
         packets in prop::collection::vec((0u32..24, prop::sample::select(vec![1u8, 6, 17]), 0u16..10), 40),
     ) {
@@ -378,8 +378,11 @@ proptest! {
             ports: ports.map(|(from, more)| from..=from + more),
             ownership: Ownership::Sole,
         }).collect();
-        let exclusions = exclusions.into_iter().map(|(address, protocol, port)| Exclusion {
-            address: address.map(|(offset, len)| at(offset, len)), protocol, port, ownership: Ownership::Shared,
+        let exclusions = exclusions.into_iter().map(|(address, protocol, ports)| Exclusion {
+            address: address.map(|(offset, len)| at(offset, len)),
+            protocol,
+            ports: ports.map(|(from, more)| from..=from + more),
+            ownership: Ownership::Shared,
         }).collect();
         let rules = Rules { claims: if whole { Claims::WholePort } else { Claims::Only(claims) }, exclusions };
         if let Some(program) = loaded(&rules) {
