@@ -1,0 +1,20 @@
+//! The control socket: how a running service is asked and told.
+//!
+//! ```text
+//!   flumen show, flumen route        the service's control thread                 workers
+//!   ┌──────────┐  one JSON line   ┌───────────────┐         ┌──────────┐  forms  ┌────────┐
+//!   │ client   │ ───────────────▶ │ ControlServer │ ──────▶ │ Provider │ ──────▶ │        │
+//!   │          │ ◀─────────────── │  (mio, no     │ ◀────── │ (the     │ ◀────── │        │
+//!   └──────────┘  one JSON answer │   waiting)    │  Later  │ service) │         └────────┘
+//!                                 └───────────────┘
+//! ```
+//!
+//! `protocol` says what can be asked, `snapshot` what is answered, `server` and `client` carry it, `provider` is
+//! what the service implements, `routes` reads changes of routes.
+
+pub mod protocol;
+pub mod provider;
+pub mod snapshot;
+
+pub use protocol::{Answer, Refusal, Request, Show};
+pub use provider::{Provider, Reply, RouteChange, Ticket};
