@@ -12,9 +12,13 @@
 //! `protocol` says what can be asked, `snapshot` what is answered, `server` and `client` carry it, `provider` is
 //! what the service implements, `routes` reads changes of routes.
 
+pub mod client;
 pub mod protocol;
 pub mod provider;
+pub mod routes;
+pub mod server;
 pub mod snapshot;
+pub mod socket_file;
 
 pub use protocol::{Answer, Refusal, Request, Show};
 pub use provider::{Provider, Reply, RouteChange, Ticket};
