@@ -9,6 +9,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub mod check;
+pub mod doctor;
+pub mod route;
+pub mod service;
+pub mod show;
+pub mod table;
 
 /// A user-space IP data plane for Linux.
 #[derive(Debug, Parser)]
@@ -24,6 +29,12 @@ pub struct Cli {
 pub enum Command {
     /// Check a configuration: 0 when the data plane could start with it, 1 when not
     Check(check::Args),
+    /// Show what a running service does
+    Show(show::Args),
+    /// Change the routes of a running service
+    Route(route::Args),
+    /// Say what this machine allows for a configuration, and what to change
+    Doctor(doctor::Args),
     /// Print the version
     Version,
 }
@@ -32,6 +43,9 @@ pub enum Command {
 pub fn execute(cli: &Cli) -> ExitCode {
     match &cli.command {
         Command::Check(args) => check::execute(args),
+        Command::Show(args) => show::execute(args),
+        Command::Route(args) => route::execute(args),
+        Command::Doctor(args) => doctor::execute(args),
         Command::Version => {
             println!("flumen {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

@@ -122,7 +122,7 @@ pub fn routes(
     path: &Path,
     mut query: RouteQuery,
     limit: Option<usize>,
-    mut page: impl FnMut(Routes) -> io::Result<()>,
+    mut page: impl FnMut(Routes) -> bool,
 ) -> Result<(), ClientError> {
     let mut left = limit.unwrap_or(usize::MAX);
     loop {
@@ -142,10 +142,8 @@ pub fn routes(
         routes.routes.truncate(left);
         left -= routes.routes.len();
         query.after = routes.next;
-        let system = |error| ClientError::System { path: path.to_owned(), error };
         let is_last = routes.next.is_none() || left == 0;
-        page(routes).map_err(system)?;
-        if is_last {
+        if !page(routes) || is_last {
             return Ok(());
         }
     }

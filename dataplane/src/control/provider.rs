@@ -116,10 +116,7 @@ pub fn lookup(address: std::net::IpAddr, mut routes_of: impl FnMut(IpNet) -> Vec
     let host = IpNet::from(address);
     let lengths = (0..=host.prefix_len()).rev();
     let prefixes = lengths.filter_map(|length| IpNet::new(address, length).ok()).map(|net| net.trunc());
-    prefixes
-        .map(|prefix| routes_of(prefix))
-        .find(|routes| routes.iter().any(|route| route.active))
-        .unwrap_or_default()
+    prefixes.map(&mut routes_of).find(|routes| routes.iter().any(|route| route.active)).unwrap_or_default()
 }
 
 /// The kind of a route of a configuration.

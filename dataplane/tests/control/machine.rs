@@ -20,7 +20,8 @@ type Key = ((bool, u128, u8), u32);
 /// The service.
 #[derive(Debug)]
 pub struct Machine {
-    ports: Vec<model::Port>,
+    /// Its ports.
+    pub ports: Vec<model::Port>,
     /// Its routes.
     pub table: BTreeMap<Key, Route>,
     /// Changes that it was told.

@@ -99,7 +99,7 @@ fn a_client_gets_a_table_of_many_pages_and_stops_at_its_limit() {
         let mut seen = Vec::new();
         client::routes(&service.path, RouteQuery::default(), limit, |page| {
             seen.extend(page.routes);
-            Ok(())
+            true
         })
         .unwrap();
         assert_eq!(seen.len(), wanted);
