@@ -13,6 +13,7 @@
 //! what the service implements, `routes` reads changes of routes.
 
 pub mod client;
+pub mod cpu_time;
 pub mod protocol;
 pub mod provider;
 pub mod routes;

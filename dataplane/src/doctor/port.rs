@@ -61,14 +61,8 @@ impl Examined<'_> {
             self.warning(format!("{found}, down"), "no packet comes or goes until it is up and has a carrier")
                 .command(format!("ip link set dev {} up", self.name))
         }];
-        if u32::from(self.planned.mtu) > basics.mtu {
-            let means = format!("the configuration wants packets of {} bytes", self.planned.mtu);
-            let command = format!("ip link set dev {} mtu {}", self.name, self.planned.mtu);
-            findings.push(
-                Finding { level: Level::Error, ..self.warning(format!("MTU {}", basics.mtu), means) }
-                    .command(command),
-            );
-        } else if u32::from(self.planned.mtu) < basics.mtu {
+        // More than the interface has is an error of the layout: it does not come this far.
+        if u32::from(self.planned.mtu) < basics.mtu {
             findings.push(
                 self.warning(
                     format!("MTU {} on the interface, {} here", basics.mtu, self.planned.mtu),

@@ -8,6 +8,7 @@ use flumen::control::snapshot::*;
 use ipnet::IpNet;
 use mio::{Events, Poll, Token, Waker};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -127,9 +128,11 @@ impl Provider for Machine {
             };
             return Ok(Routes { routes: provider::lookup(address, of), ..Routes::default() });
         }
+        let behind =
+            query.after.map_or(Bound::Unbounded, |after| Bound::Excluded((provider::order(after), u32::MAX)));
         let mut page = provider::page(
             query,
-            self.table.values(),
+            self.table.range((behind, Bound::Unbounded)).map(|(_, route)| route),
             |route| route.prefix,
             |route| &route.source,
             Route::clone,
@@ -232,7 +235,7 @@ impl Provider for Machine {
                 gone.map(|_| ()).ok_or_else(|| Refusal::new(format!("there is no route to {prefix}")))
             }
         };
-        changes.iter().map(|one| change(one)).collect()
+        changes.iter().map(&mut change).collect()
     }
 }
 
