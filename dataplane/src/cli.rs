@@ -11,6 +11,11 @@ use std::process::ExitCode;
 
 pub mod check;
 pub mod run;
+pub mod doctor;
+pub mod route;
+pub mod service;
+pub mod show;
+pub mod table;
 
 /// A user-space IP data plane for Linux.
 #[derive(Debug, Parser)]
@@ -28,6 +33,12 @@ pub enum Command {
     Check(check::Args),
     /// Run the data plane until SIGINT or SIGTERM
     Run(run::Args),
+    /// Show what a running service does
+    Show(show::Args),
+    /// Change the routes of a running service
+    Route(route::Args),
+    /// Say what this machine allows for a configuration, and what to change
+    Doctor(doctor::Args),
     /// Print the version
     Version,
 }
@@ -37,6 +48,9 @@ pub fn execute(cli: &Cli) -> ExitCode {
     match &cli.command {
         Command::Check(args) => check::execute(args),
         Command::Run(args) => run::execute(args),
+        Command::Show(args) => show::execute(args),
+        Command::Route(args) => route::execute(args),
+        Command::Doctor(args) => doctor::execute(args),
         Command::Version => {
             println!("flumen {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

@@ -20,3 +20,5 @@ pub mod port;
 pub mod report;
 pub mod service;
 pub mod worker;
+pub mod control;
+pub mod doctor;

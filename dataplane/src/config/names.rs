@@ -1,6 +1,7 @@
 //! The names of the ports, so that the rest of the file can speak of them.
 
 use super::bounds::MAX_NAME;
+use super::model::Port;
 use super::problem::{At, Problem};
 use super::read::{Reader, Section, Value, suggest};
 use flumen_stack::{PortId, limits};
@@ -40,6 +41,18 @@ impl<'a> Names<'a> {
                 );
             } else {
                 names.by_name.insert(name, (id, value.at()));
+            }
+        }
+        names
+    }
+
+    /// The names of ports that were read already.
+    pub fn of(ports: &'a [Port]) -> Names<'a> {
+        let mut names = Names::default();
+        for (index, port) in ports.iter().enumerate() {
+            names.order.push(&port.name);
+            if let Some(id) = PortId::new(index) {
+                names.by_name.insert(&port.name, (id, port.at));
             }
         }
         names

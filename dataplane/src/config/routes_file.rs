@@ -45,6 +45,35 @@ pub fn read(
     }
 }
 
+/// Reads one line, as `flumen route` sends it. Places in the problem are in text 0, which is `line`. `None`: there is
+/// nothing in it.
+pub fn read_one(
+    line: &str,
+    names: &Names<'_>,
+    links: &Links<'_>,
+    shared: &mut NextHops,
+) -> Result<Route, Option<Problem>> {
+    read_line(&mut Words::of(line), names, links, shared)
+}
+
+/// Reads what names a route: `PREFIX [metric N]`. As [`read_one`] otherwise.
+pub fn read_name(line: &str) -> Result<(IpNet, u32), Option<Problem>> {
+    let mut words = Words::of(line);
+    let Some(first) = words.next() else { return Err(None) };
+    let to = prefix(first)?;
+    let mut metric = 0;
+    while let Some(word) = words.next() {
+        if word.text != "metric" {
+            return Err(Some(
+                Problem::error(word.at, format!("\"{}\" is not understood here", word.text))
+                    .help("a route is named by its prefix and, if it has one, `metric N`"),
+            ));
+        }
+        metric = read_metric(&mut words, word)?;
+    }
+    Ok((to, metric))
+}
+
 /// The words of one line with their places.
 struct Words<'t> {
     text: &'t str,
@@ -57,6 +86,13 @@ struct Words<'t> {
 struct Word<'t> {
     text: &'t str,
     at: At,
+}
+
+impl<'t> Words<'t> {
+    /// Those of the one line of text 0.
+    fn of(line: &'t str) -> Words<'t> {
+        Words { text: line.split('#').next().unwrap_or(""), base: 0, next: 0, file: 0 }
+    }
 }
 
 impl<'t> Iterator for Words<'t> {
@@ -91,19 +127,7 @@ fn read_line(
     shared: &mut NextHops,
 ) -> Result<Route, Option<Problem>> {
     let Some(first) = words.next() else { return Err(None) };
-    let to: IpNet = first.text.parse().map_err(|_| {
-        Problem::error(first.at, format!("\"{}\" is not a prefix", first.text))
-            .help("a line begins with a prefix, as in \"198.51.100.0/24 via 192.0.2.254\"")
-    })?;
-    if to.addr() != to.network() {
-        return Err(Some(
-            Problem::error(first.at, format!("{to} has bits set behind its prefix"))
-                .help(format!("write \"{}\"", to.trunc())),
-        ));
-    }
-    if let Some((message, help)) = check_destination(to) {
-        return Err(Some(Problem::error(first.at, message).help(help)));
-    }
+    let to = prefix(first)?;
     let mut metric = 0;
     let mut hops: Vec<Hop> = Vec::new();
     let mut refusal = None;
@@ -112,7 +136,7 @@ fn read_line(
             "blackhole" => refusal = Some((RouteAction::Blackhole, word)),
             "unreachable" => refusal = Some((RouteAction::Unreachable, word)),
             "prohibit" => refusal = Some((RouteAction::Prohibit, word)),
-            "metric" => metric = argument(words, word, "a number", "10", |text| text.parse::<u32>().ok())?,
+            "metric" => metric = read_metric(words, word)?,
             "via" => {
                 let via =
                     argument(words, word, "an IP address", "192.0.2.1", |text| text.parse::<IpAddr>().ok())?;
@@ -168,6 +192,28 @@ fn read_line(
         None => RouteAction::Unicast(shared.share(&check_hops(to, first, &hops, links)?)),
     };
     Ok(Route { to, metric, action, at: first.at })
+}
+
+/// The prefix that a line begins with: one that packets can be sent to.
+fn prefix(first: Word<'_>) -> Result<IpNet, Option<Problem>> {
+    let to: IpNet = first.text.parse().map_err(|_| {
+        Problem::error(first.at, format!("\"{}\" is not a prefix", first.text))
+            .help("a line begins with a prefix, as in \"198.51.100.0/24 via 192.0.2.254\"")
+    })?;
+    if to.addr() != to.network() {
+        return Err(Some(
+            Problem::error(first.at, format!("{to} has bits set behind its prefix"))
+                .help(format!("write \"{}\"", to.trunc())),
+        ));
+    }
+    if let Some((message, help)) = check_destination(to) {
+        return Err(Some(Problem::error(first.at, message).help(help)));
+    }
+    Ok(to)
+}
+
+fn read_metric(words: &mut Words<'_>, keyword: Word<'_>) -> Result<u32, Option<Problem>> {
+    argument(words, keyword, "a number", "10", |text| text.parse::<u32>().ok())
 }
 
 fn check_hops(

@@ -1,0 +1,131 @@
+//! `flumen show …`: what a running service says about itself, as tables or as JSON.
+
+use super::service::{Failed, Service, code, fail, out, out_json, unexpected};
+use crate::control::protocol::{NeighbourQuery, PortQuery};
+use crate::control::snapshot::Runtime;
+use crate::control::{Answer, Request, Show};
+use std::process::ExitCode;
+use std::time::Duration;
+
+pub mod core;
+pub mod neighbour;
+pub mod port;
+pub mod route;
+pub mod runtime;
+pub mod status;
+pub mod tally;
+
+/// Arguments of `flumen show`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to show.
+    #[command(subcommand)]
+    pub what: What,
+    /// Which service.
+    #[command(flatten)]
+    pub service: Service,
+    /// Print JSON, for scripts
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to show.
+#[derive(Debug, clap::Subcommand)]
+pub enum What {
+    /// The service: version, process, uptime, configuration
+    Status,
+    /// Ports: modes, links, packets, and what the kernel counts for each queue
+    Port {
+        /// Only this port
+        name: Option<String>,
+    },
+    /// Workers: what they poll, where their frames are
+    Core,
+    /// Routes; with an address, the one that packets to it follow
+    Route(route::Args),
+    /// Neighbours: link-layer addresses and states
+    Neighbour {
+        /// Only those behind this port
+        #[arg(long)]
+        port: Option<String>,
+        /// Only those inside this prefix, or this address
+        #[arg(value_name = "PREFIX")]
+        within: Option<route::Destination>,
+        /// At most so many, up to 4096
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        limit: u16,
+    },
+    /// Packets that ended here, by reason
+    Drops(tally::Args),
+    /// Events
+    Counters(tally::Args),
+    /// How the workers spend their time: packets, bursts, cycles for each packet and stage
+    Runtime {
+        /// Look twice, so many seconds apart, and show what happened between
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+        interval: Option<u32>,
+    },
+}
+
+/// Shows.
+pub fn execute(args: &Args) -> ExitCode {
+    code(show(args))
+}
+
+fn show(args: &Args) -> Result<(), Failed> {
+    let ask = |show| args.service.ask(&Request::Show(show));
+    let shown = match &args.what {
+        What::Status => match args.service.ask(&Request::Status)? {
+            Answer::Status(status) if args.json => out_json(&status),
+            Answer::Status(status) => out(&status::text(&status)),
+            _ => Err(unexpected()),
+        },
+        What::Port { name } => match ask(Show::Port(PortQuery { name: name.clone() }))? {
+            Answer::Ports(ports) if args.json => out_json(&ports),
+            Answer::Ports(ports) => out(&port::text(&ports)),
+            _ => Err(unexpected()),
+        },
+        What::Core => match ask(Show::Core)? {
+            Answer::Cores(cores) if args.json => out_json(&cores),
+            Answer::Cores(cores) => out(&core::text(&cores)),
+            _ => Err(unexpected()),
+        },
+        What::Route(route) => return route::show(route, &args.service, args.json),
+        What::Neighbour { port, within, limit } => {
+            let within = within.map(|within| within.net());
+            let query = NeighbourQuery { port: port.clone(), within, limit: Some(usize::from(*limit)) };
+            match ask(Show::Neighbour(query))? {
+                Answer::Neighbours(neighbours) if args.json => out_json(&neighbours),
+                Answer::Neighbours(neighbours) => out(&neighbour::text(&neighbours)),
+                _ => Err(unexpected()),
+            }
+        }
+        What::Drops(which) => match ask(Show::Drops)? {
+            Answer::Drops(drops) if args.json => out_json(&drops),
+            Answer::Drops(drops) => out(&tally::text(&drops, which, "reason")),
+            _ => Err(unexpected()),
+        },
+        What::Counters(which) => match ask(Show::Counters)? {
+            Answer::Counters(counters) if args.json => out_json(&counters),
+            Answer::Counters(counters) => out(&tally::text(&counters, which, "event")),
+            _ => Err(unexpected()),
+        },
+        What::Runtime { interval } => {
+            let sample = || match ask(Show::Runtime)? {
+                Answer::Runtime(runtime) => Ok(runtime),
+                _ => Err(unexpected()),
+            };
+            let runtime: Runtime = match interval {
+                None => sample()?,
+                Some(seconds) => {
+                    let before = sample()?;
+                    std::thread::sleep(Duration::from_secs(u64::from(*seconds)));
+                    runtime::between(&before, &sample()?)
+                        .ok_or_else(|| fail("the service was started anew meanwhile", Some("ask again")))?
+                }
+            };
+            if args.json { out_json(&runtime) } else { out(&runtime::text(&runtime, interval.is_some())) }
+        }
+    };
+    shown.map(|_| ())
+}

@@ -1,0 +1,439 @@
+//! Snapshots: what the service tells about itself, as plain data. The service fills them in, JSON carries
+//! them, `flumen show` lays them out; with `--json` they are printed as they are, so a field's name here is the
+//! name in the documents that scripts read.
+//!
+//! Units are in the names (`_ns`, `_ms`); counters count from the start of the service and never go back.
+//! A list "per core" has one element for each entry of the `cpus` beside it, in that order.
+
+use flumen_stack::MacAddr;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// The service itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its version, as `flumen version` prints it.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Milliseconds since it started.
+    pub uptime_ms: u64,
+    /// The configuration that it runs.
+    pub config: String,
+    /// Processors of its workers.
+    pub cpus: Vec<usize>,
+    /// Names of its ports.
+    pub ports: Vec<String>,
+}
+
+/// A number with its name, where the set of names belongs to somebody else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// What is counted: words with hyphens between them.
+    pub name: String,
+    /// How many.
+    pub value: u64,
+}
+
+impl Count {
+    /// A number with its name.
+    pub fn new(name: impl Into<String>, value: u64) -> Count {
+        Count { name: name.into(), value }
+    }
+}
+
+// ---- show port -------------------------------------------------------------------------------------------------
+
+/// The answer to `show port`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ports {
+    /// The ports, in the order of the configuration.
+    pub ports: Vec<Port>,
+    /// Packets of all ports whose transport checksum a local kernel left unfinished.
+    pub partial_checksums: PartialChecksums,
+}
+
+/// A port.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// `af_xdp`, `pcap`, `memory`.
+    pub kind: String,
+    /// The kernel's interface, for `af_xdp`.
+    pub interface: Option<String>,
+    /// The interface's driver, when known.
+    pub driver: Option<String>,
+    /// The mode that the configuration asks for, for `af_xdp`.
+    pub mode: Option<String>,
+    /// Largest IP packet, in bytes.
+    pub mtu: u32,
+    /// Our link-layer address.
+    pub mac: Option<MacAddr>,
+    /// Our addresses, with the lengths of their subnets' prefixes.
+    pub addresses: Vec<IpNet>,
+    /// The state of the link.
+    pub link: Link,
+    /// Whether packets that come in here may go out elsewhere.
+    pub forwarding: bool,
+    /// What is done about transport checksums: `verify`, `repair`, `trust`.
+    pub checksum: String,
+    /// Packets and bytes, of all queues.
+    pub traffic: Traffic,
+    /// Its queues.
+    pub queues: Vec<Queue>,
+}
+
+/// The state of a link.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Link {
+    /// Packets can come and go.
+    Up,
+    /// Switched off, or without a carrier.
+    Down,
+    /// The interface does not exist any more.
+    Gone,
+    /// Nobody knows.
+    #[default]
+    Unknown,
+}
+
+impl Link {
+    /// As JSON has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Link::Up => "up",
+            Link::Down => "down",
+            Link::Gone => "gone",
+            Link::Unknown => "unknown",
+        }
+    }
+}
+
+/// Packets and bytes of a port since the start; bytes with the link header.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Packets handed over for transmission.
+    pub tx_packets: u64,
+    /// Bytes handed over for transmission.
+    pub tx_bytes: u64,
+    /// Received packets that were dropped by us, for whatever reason.
+    pub drops: u64,
+}
+
+/// Transport checksums that a local kernel left for its card to finish.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartialChecksums {
+    /// On ports that do not repair them: such packets leave with a wrong checksum.
+    pub seen: u64,
+    /// Finished by us.
+    pub repaired: u64,
+}
+
+/// A queue of a port.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    /// Its number.
+    pub queue: u32,
+    /// The processor that polls it.
+    pub cpu: usize,
+    /// What an AF_XDP socket was granted.
+    pub grant: Option<Grant>,
+    /// What the kernel counts for its socket (XDP_STATISTICS); `None` when it is not an AF_XDP queue or the
+    /// kernel did not answer.
+    pub kernel: Option<XdpStatistics>,
+    /// What the socket counts itself: kicks, errors of kicks, frames in the rings and the like.
+    pub socket: Vec<Count>,
+}
+
+/// What the kernel granted to an AF_XDP socket.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The mode that it runs in: `zero-copy`, `native`, `generic`.
+    pub mode: String,
+    /// Better modes that were tried before, and why they were refused.
+    pub refused: Vec<RefusedMode>,
+    /// Packets may be chains of frames.
+    pub multi_buffer: bool,
+    /// The interface finishes the transport checksums of what we originate.
+    pub tx_checksum: bool,
+    /// Packets that one kick may send; `None` when the kernel's fixed limit holds.
+    pub tx_budget: Option<u32>,
+    /// Microseconds of preferred busy polling; `None` when interrupts are used.
+    pub busy_poll_us: Option<u32>,
+}
+
+/// A mode that was not granted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedMode {
+    /// The mode.
+    pub mode: String,
+    /// Why.
+    pub why: String,
+}
+
+/// XDP_STATISTICS of one socket, under the kernel's names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct XdpStatistics {
+    /// Dropped for other reasons than invalid descriptors.
+    pub rx_dropped: u64,
+    /// Descriptors of the fill ring that were refused.
+    pub rx_invalid_descs: u64,
+    /// Descriptors of the transmit ring that were refused.
+    pub tx_invalid_descs: u64,
+    /// Dropped because the receive ring was full.
+    pub rx_ring_full: u64,
+    /// The fill ring had no frame for a packet.
+    pub rx_fill_ring_empty: u64,
+    /// The transmit ring had nothing when the driver looked.
+    pub tx_ring_empty: u64,
+}
+
+// ---- show core -------------------------------------------------------------------------------------------------
+
+/// The answer to `show core`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cores {
+    /// Nanoseconds since the workers started.
+    pub uptime_ns: u64,
+    /// The workers, in the order of the configuration.
+    pub cores: Vec<Core>,
+}
+
+/// A worker.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Core {
+    /// The processor.
+    pub cpu: usize,
+    /// What it polls: `lan:0`.
+    pub queues: Vec<String>,
+    /// What it does when there is nothing to do: `spin`, `adaptive 500us`.
+    pub idle: String,
+    /// Where its frames are.
+    pub frames: Frames,
+    /// Times that it slept.
+    pub sleeps: u64,
+    /// Packets handed to other workers.
+    pub handed_over: u64,
+    /// Packets taken over from other workers.
+    pub taken_over: u64,
+    /// Neighbours in its table.
+    pub neighbours: u64,
+    /// Processor time that its thread took, in nanoseconds; `None` when the kernel does not say.
+    pub cpu_time_ns: Option<u64>,
+}
+
+/// Where the frames of a pool are. `free`, `in_rings`, `held` and `quarantined` add up to `size`, or something
+/// is lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frames {
+    /// All of them.
+    pub size: u64,
+    /// On the free list.
+    pub free: u64,
+    /// In rings that the kernel shares.
+    pub in_rings: u64,
+    /// In the worker's hands: transmit queues, packets that wait for neighbours.
+    pub held: u64,
+    /// Of sockets that were closed while the kernel might still write to them.
+    pub quarantined: u64,
+    /// They added up each time that the worker looked.
+    pub balanced: bool,
+}
+
+// ---- show route ------------------------------------------------------------------------------------------------
+
+/// The answer to `show route`: one page.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routes {
+    /// The routes of this page, in the order of the table: IPv4 before IPv6, by network, shorter prefixes first.
+    pub routes: Vec<Route>,
+    /// Where the next page begins: ask for what comes after this prefix. `None`: this page is the last.
+    pub next: Option<IpNet>,
+    /// How full the tables are; only with the first page.
+    pub tables: Vec<Fill>,
+}
+
+/// How full a table is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fill {
+    /// The table: `ipv4-routes`.
+    pub name: String,
+    /// Entries in use.
+    pub used: u64,
+    /// How many there can be; `None` when it has no bound of its own.
+    pub size: Option<u64>,
+}
+
+/// A route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The destinations it is for.
+    pub prefix: IpNet,
+    /// What becomes of their packets.
+    pub kind: RouteKind,
+    /// Where they are sent; empty where the kind leads nowhere.
+    pub next_hops: Vec<NextHop>,
+    /// Who it comes from: `connected`, `static`, `redirect`, `kernel`.
+    pub source: String,
+    /// Its preference among routes of one source: lower wins.
+    pub metric: u32,
+    /// Packets follow it: no better route to the prefix is alive, and it is.
+    pub active: bool,
+}
+
+/// What becomes of packets that a route covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RouteKind {
+    /// To a next hop, or to the destination itself on the link.
+    Unicast,
+    /// To us.
+    Local,
+    /// A broadcast address of a link.
+    Broadcast,
+    /// Dropped.
+    Blackhole,
+    /// Dropped; the sender is told that the host is unreachable.
+    Unreachable,
+    /// Dropped; the sender is told that it is prohibited.
+    Prohibit,
+}
+
+impl RouteKind {
+    /// As JSON, `ip route` and a routes file have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            RouteKind::Unicast => "unicast",
+            RouteKind::Local => "local",
+            RouteKind::Broadcast => "broadcast",
+            RouteKind::Blackhole => "blackhole",
+            RouteKind::Unreachable => "unreachable",
+            RouteKind::Prohibit => "prohibit",
+        }
+    }
+}
+
+/// One way of a route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextHop {
+    /// The gateway; `None`: the destination itself is on the link.
+    pub via: Option<IpAddr>,
+    /// The name of the port that it leaves by.
+    pub port: String,
+    /// Its share of the flows.
+    pub weight: u16,
+}
+
+// ---- show neighbour --------------------------------------------------------------------------------------------
+
+/// The answer to `show neighbour`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbours {
+    /// Those that match, up to the limit.
+    pub neighbours: Vec<Neighbour>,
+    /// There are more than these.
+    pub cut_short: bool,
+}
+
+/// An entry of one worker's neighbour table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// The name of the port it is behind.
+    pub port: String,
+    /// The worker whose table it is in.
+    pub cpu: usize,
+    /// Its IP address.
+    pub address: IpAddr,
+    /// Its link-layer address, in the states that know it.
+    pub mac: Option<MacAddr>,
+    /// The state, as `ip neighbour` writes it: `REACHABLE`, `STALE`, …
+    pub state: String,
+    /// It said that it is a router (IPv6).
+    pub router: bool,
+    /// Solicitations since the state began.
+    pub probes: u32,
+    /// Packets that wait for it.
+    pub waiting: u64,
+    /// Milliseconds since its state or link-layer address changed.
+    pub age_ms: u64,
+    /// Milliseconds since it was last known to be reachable.
+    pub confirmed_ms: Option<u64>,
+}
+
+// ---- show drops, show counters ---------------------------------------------------------------------------------
+
+/// The answer to `show drops` and `show counters`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tallies {
+    /// Processors of the workers that count.
+    pub cpus: Vec<usize>,
+    /// What is counted; zeros included.
+    pub tallies: Vec<Tally>,
+}
+
+/// What every worker counts on its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// What: a drop's reason, an event.
+    pub name: String,
+    /// One sentence that explains it; may be empty.
+    pub description: String,
+    /// How many, per core.
+    pub per_core: Vec<u64>,
+}
+
+impl Tally {
+    /// How many, over all cores.
+    pub fn total(&self) -> u64 {
+        self.per_core.iter().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+}
+
+// ---- show runtime ----------------------------------------------------------------------------------------------
+
+/// The answer to `show runtime`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runtime {
+    /// Nanoseconds since the workers started: what rates are made with.
+    pub uptime_ns: u64,
+    /// Cycles that the processors' time stamp counters make in a second; `None` when nobody measured.
+    pub cycles_per_second: Option<u64>,
+    /// The workers, in the order of the configuration.
+    pub cores: Vec<CoreRuntime>,
+}
+
+/// How a worker spends its time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoreRuntime {
+    /// The processor.
+    pub cpu: usize,
+    /// Turns of the loop.
+    pub turns: u64,
+    /// Turns in which something arrived or left.
+    pub busy_turns: u64,
+    /// Bursts received.
+    pub bursts: u64,
+    /// Packets received.
+    pub packets: u64,
+    /// Packets that left by the worker's own ports.
+    pub transmitted: u64,
+    /// Packets handed to other workers.
+    pub handed_over: u64,
+    /// Packets taken over from other workers.
+    pub taken_over: u64,
+    /// Times that it slept.
+    pub sleeps: u64,
+    /// Cycles of busy turns.
+    pub busy_cycles: u64,
+    /// Processor time that its thread took, in nanoseconds; `None` when the kernel does not say.
+    pub cpu_time_ns: Option<u64>,
+    /// Cycles spent in each stage, in the order of a packet's way.
+    pub stages: Vec<Count>,
+}
