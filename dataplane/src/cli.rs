@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub mod check;
-pub mod run;
 pub mod doctor;
 pub mod route;
+pub mod run;
 pub mod service;
 pub mod show;
 pub mod table;

@@ -12,6 +12,8 @@
 
 pub mod cli;
 pub mod config;
+pub mod control;
+pub mod doctor;
 pub mod handoff;
 pub mod mempool;
 pub mod metrics;
@@ -20,5 +22,3 @@ pub mod port;
 pub mod report;
 pub mod service;
 pub mod worker;
-pub mod control;
-pub mod doctor;

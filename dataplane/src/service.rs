@@ -12,9 +12,11 @@
 pub mod build;
 pub mod links;
 pub mod ports;
+pub mod provider;
 pub mod routes;
 
 use crate::config::{Config, Layout};
+use crate::doctor::undo;
 use crate::handoff::{self, Doorbell, Receiver, Sender};
 use crate::metrics::Metrics;
 use crate::report::Report;
@@ -105,6 +107,9 @@ pub enum StartError {
         /// The processor.
         cpu: usize,
     },
+    /// What is about to be changed on an interface cannot be written down, so it is not changed.
+    #[error("cannot record NIC settings for undo: {0}")]
+    Undo(#[from] undo::UndoError),
     /// Something that a working system has.
     #[error("{doing}: {source}")]
     System {
@@ -133,6 +138,8 @@ pub struct WorkerHandle {
     pub metrics: Arc<Metrics>,
     /// What its sockets were asked for and got.
     pub grants: Vec<(PortId, af_xdp::Grant)>,
+    /// Its thread, as the kernel counts them.
+    pub thread_id: Option<i32>,
     commands: rtrb::Producer<Command>,
     reports: rtrb::Consumer<Box<Report>>,
     bell: Arc<Doorbell>,
@@ -170,6 +177,7 @@ pub struct Service {
     pub attached: Vec<Option<Attached>>,
     /// When it started.
     pub clock: Clock,
+    cycles_at_start: u64,
     stop: Arc<AtomicBool>,
 }
 
@@ -177,13 +185,25 @@ impl Service {
     /// Starts everything, or nothing.
     pub fn start(config: Config, layout: Layout) -> Result<Service, StartError> {
         let clock = Clock(std::time::Instant::now());
-        let mut attached = ports::attach_all(&config, &layout)?;
+        let cycles_at_start = af_xdp::cycles::now();
+        let undo = undo::path_for(&config.control.socket);
+        ports::restore_after_a_crash(&undo);
+        let mut attached = ports::attach_all(&config, &layout, &undo)?;
         let interfaces = ports::interfaces(&config, &layout);
         let rib = routes::build(&config, &interfaces)?;
         let stop = Arc::new(AtomicBool::new(false));
         let seats = seats(&config, &layout, &interfaces, &mut attached, &rib, &stop, clock)?;
-        let mut service =
-            Service { config, layout, interfaces, rib, workers: Vec::new(), attached, clock, stop };
+        let mut service = Service {
+            config,
+            layout,
+            interfaces,
+            rib,
+            workers: Vec::new(),
+            attached,
+            clock,
+            cycles_at_start,
+            stop,
+        };
         let mut waiting = Vec::new();
         for (seat, ends) in seats {
             let (cpu, metrics, bell) = (seat.cpu, Arc::clone(&seat.metrics), Arc::clone(&seat.bell));
@@ -197,6 +217,7 @@ impl Service {
                 cpu,
                 metrics,
                 grants: Vec::new(),
+                thread_id: None,
                 commands,
                 reports,
                 bell,
@@ -206,7 +227,9 @@ impl Service {
         }
         for (worker, ready) in service.workers.iter_mut().zip(waiting) {
             let lost = StartError::Lost { cpu: worker.cpu };
-            worker.grants = ready.recv_timeout(START_TIMEOUT).map_err(|_| lost)??.grants;
+            let ready = ready.recv_timeout(START_TIMEOUT).map_err(|_| lost)??;
+            worker.grants = ready.grants;
+            worker.thread_id = ready.thread_id;
         }
         Ok(service)
     }
@@ -216,24 +239,11 @@ impl Service {
         self.workers.iter_mut().map(|worker| worker.ask(command())).fold(true, |all, one| all & one)
     }
 
-    /// Asks every worker for a report and waits for the answers, at most `patience`.
-    pub fn reports(&mut self, neighbours: usize, patience: Duration) -> Vec<Box<Report>> {
-        let queues = self.layout.ports.iter().map(|port| port.queues.len()).sum();
-        for worker in &mut self.workers {
-            while worker.answer().is_some() {} // an answer that came too late for who asked
-            worker.ask(Command::Report(Report::new(queues, neighbours)));
-        }
-        let deadline = std::time::Instant::now() + patience;
-        let mut answers: Vec<Option<Box<Report>>> = self.workers.iter().map(|_| None).collect();
-        while answers.iter().any(Option::is_none) && std::time::Instant::now() < deadline {
-            for (worker, answer) in self.workers.iter_mut().zip(&mut answers) {
-                if answer.is_none() {
-                    *answer = worker.answer();
-                }
-            }
-            std::thread::sleep(Duration::from_micros(200));
-        }
-        answers.into_iter().flatten().collect()
+    /// How fast the cycle counter runs, measured since the start; `None` in the first moments.
+    pub fn cycles_per_second(&self) -> Option<u64> {
+        let elapsed = self.clock.0.elapsed();
+        let cycles = af_xdp::cycles::now().wrapping_sub(self.cycles_at_start);
+        (elapsed > Duration::from_millis(10)).then(|| (cycles as f64 / elapsed.as_secs_f64()) as u64)
     }
 
     /// Stops the workers and waits for them; what they held is given back.
@@ -259,6 +269,12 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         self.stop();
+        let changed = self.attached.iter().flatten().any(|one| one.deferral.is_some());
+        // Detached and put back here; only then is there nothing left to undo.
+        self.attached.clear();
+        if changed && let Err(error) = undo::forget(&undo::path_for(&self.config.control.socket)) {
+            tracing::warn!(%error, "the record of NIC settings could not be removed");
+        }
     }
 }
 

@@ -17,6 +17,10 @@ macro_rules! counters {
             pub const ALL: &'static [Counter] = &[$(Counter::$variant,)+];
             /// The label in `show` and in the metrics.
             pub const fn name(self) -> &'static str { match self { $(Counter::$variant => $name,)+ } }
+            /// One sentence for the operator: what is counted.
+            pub const fn describe(self) -> &'static str {
+                match self { $(Counter::$variant => concat!($($doc,)+),)+ }
+            }
         }
     };
 }

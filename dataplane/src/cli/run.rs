@@ -1,8 +1,10 @@
 //! `flumen run CONFIG`: the data plane, until it is told to stop.
 
 use crate::config::{self, Host, Missing};
+use crate::control::server::ControlServer;
 use crate::service::Service;
 use crate::service::links::Links;
+use crate::service::provider::{Round, View};
 use flumen_stack::{Counter, DropReason};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -18,6 +20,10 @@ const LINK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What the control thread waits for.
 const SIGNALS: Token = Token(0);
+const CONTROL: Token = Token(1);
+
+/// How often workers that were asked for a report are looked at.
+const ANSWER_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Arguments of `flumen run`.
 #[derive(Debug, clap::Args)]
@@ -34,7 +40,7 @@ pub fn execute(args: &Args) -> ExitCode {
         Err(code) => return code,
     };
     super::start_log(config.log.level);
-    match run(config, layout) {
+    match run(config, layout, &args.config.path.display().to_string()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -64,12 +70,16 @@ fn prepare(args: &Args) -> Result<(config::Config, config::Layout), ExitCode> {
     }
 }
 
-fn run(config: config::Config, layout: config::Layout) -> Result<(), Box<dyn std::error::Error>> {
+fn run(config: config::Config, layout: config::Layout, name: &str) -> Result<(), Box<dyn std::error::Error>> {
     let mut poll = Poll::new()?;
     // Signals first: one that comes while we start must still end us in order.
     let mut signals = signal_pipe()?;
     poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
+    let control = &config.control;
+    // The control socket before the ports: a second service with the same socket must not touch them.
+    let mut server = ControlServer::bind(&control.socket, control.mode, poll.registry(), CONTROL)?;
     let mut links = Links::new(config.ports.len());
+    let mut round = Round::default();
     let mut service = Service::start(config, layout)?;
     announce(&service);
     let mut events = Events::with_capacity(64);
@@ -85,7 +95,10 @@ fn run(config: config::Config, layout: config::Layout) -> Result<(), Box<dyn std
         if !service.is_healthy() {
             break 'running Err("a worker ended by itself; see the log".into());
         }
-        match poll.poll(&mut events, Some(next_look.saturating_duration_since(now))) {
+        round.collect(&mut service, &links, &mut server);
+        let until = if round.is_open() { now + ANSWER_INTERVAL } else { next_look };
+        let until = server.deadline().map_or(until, |deadline| deadline.min(until));
+        match poll.poll(&mut events, Some(until.saturating_duration_since(now))) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             other => other?,
         }
@@ -93,7 +106,12 @@ fn run(config: config::Config, layout: config::Layout) -> Result<(), Box<dyn std
             if event.token() == SIGNALS && drained(&mut signals) {
                 break 'running Ok(());
             }
+            if server.owns(event.token()) {
+                let mut view = View { service: &mut service, links: &links, round: &mut round, config: name };
+                server.on_event(event.token(), Instant::now(), &mut view);
+            }
         }
+        server.expire(Instant::now());
     };
     service.stop();
     print_totals(&service);

@@ -4,6 +4,7 @@
 use super::StartError;
 use crate::config::layout::CoreLayout;
 use crate::config::model::{self, Config, StaticNeighbour};
+use crate::control::cpu_time;
 use crate::handoff::{Doorbell, Receiver, Sender};
 use crate::mempool::WorkerPool;
 use crate::metrics::{Metrics, Runtime, StageClock};
@@ -109,6 +110,8 @@ pub struct Seat {
 pub struct Ready {
     /// What its sockets were asked for and got.
     pub grants: Vec<(PortId, Grant)>,
+    /// The thread that it runs on.
+    pub thread_id: Option<i32>,
 }
 
 impl Seat {
@@ -121,7 +124,7 @@ impl Seat {
         match self.build() {
             Ok((mut worker, grants)) => {
                 // Nobody listens any more when another worker failed; the stop flag is set then, or will be.
-                let _ = ready.send(Ok(Ready { grants }));
+                let _ = ready.send(Ok(Ready { grants, thread_id: cpu_time::this_thread() }));
                 worker.run();
             }
             Err(error) => {

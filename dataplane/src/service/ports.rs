@@ -3,11 +3,12 @@
 use super::StartError;
 use crate::config::layout::{Layout, PortLayout, QueueRef};
 use crate::config::model::{self, AfXdp, Claim, Config, Distribute, PacketRule, PortKind, Protocol, XdpMode};
+use crate::doctor::undo::{self, Changed, Setting, UndoError};
 use crate::packet_ring::packet_ring;
 use crate::port::memory::MemoryPort;
 use crate::port::pcap::{Capture, PcapPort, Replay, Sink};
 use crate::worker::Way;
-use af_xdp::nic::deferral::{NapiDeferral, Settings};
+use af_xdp::nic::deferral::{self, NapiDeferral, Settings};
 use af_xdp::sqpoll::SqPollOptions;
 use af_xdp::{
     AttachOptions, Attachment, BusyPoll, Claims, Exclusion, Mode, Ownership, Prefix, Rules, SocketOptions,
@@ -19,6 +20,7 @@ use flumen_stack::{Interface, PortId};
 use ipnet::{IpNet, Ipv6Net};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -38,11 +40,28 @@ pub struct Attached {
 }
 
 /// Attaches the XDP programs of all AF_XDP ports.
-pub fn attach_all(config: &Config, layout: &Layout) -> Result<Vec<Option<Attached>>, StartError> {
-    config.ports.iter().zip(&layout.ports).map(|(port, plan)| attach(port, plan)).collect()
+pub fn attach_all(
+    config: &Config,
+    layout: &Layout,
+    undo: &Path,
+) -> Result<Vec<Option<Attached>>, StartError> {
+    config.ports.iter().zip(&layout.ports).map(|(port, plan)| attach(port, plan, undo)).collect()
 }
 
-fn attach(port: &model::Port, plan: &PortLayout) -> Result<Option<Attached>, StartError> {
+/// Puts back the NIC settings of a run that could not do so itself.
+pub fn restore_after_a_crash(undo: &Path) {
+    match undo::restore(undo) {
+        Ok(settings) => {
+            for (changed, fate) in settings {
+                tracing::warn!(?changed, ?fate, "a setting that a crashed run had changed");
+            }
+        }
+        Err(UndoError::Nothing(_)) => {}
+        Err(error) => tracing::warn!(%error, "NIC settings of an earlier run are not restored"),
+    }
+}
+
+fn attach(port: &model::Port, plan: &PortLayout, undo: &Path) -> Result<Option<Attached>, StartError> {
     let PortKind::AfXdp(af_xdp) = &port.kind else { return Ok(None) };
     let mode = match af_xdp.mode {
         XdpMode::Auto => Mode::Auto,
@@ -60,8 +79,22 @@ fn attach(port: &model::Port, plan: &PortLayout) -> Result<Option<Attached>, Sta
                 defer_hard_irqs: defer.hard_irqs,
                 gro_flush_timeout: defer.gro_flush_timeout.as_nanos() as u64,
             };
-            let applied = NapiDeferral::apply(&af_xdp.interface, settings)
-                .map_err(|source| StartError::Nic { port: port.name.clone(), source })?;
+            let nic = |source| StartError::Nic { port: port.name.clone(), source };
+            let before = deferral::read(&af_xdp.interface).map_err(nic)?;
+            let changed =
+                |setting, old, new| Changed { interface: af_xdp.interface.clone(), setting, old, new };
+            undo::record(
+                undo,
+                &[
+                    changed(
+                        Setting::NapiDeferHardIrqs,
+                        before.defer_hard_irqs.into(),
+                        settings.defer_hard_irqs.into(),
+                    ),
+                    changed(Setting::GroFlushTimeout, before.gro_flush_timeout, settings.gro_flush_timeout),
+                ],
+            )?;
+            let applied = NapiDeferral::apply(&af_xdp.interface, settings).map_err(nic)?;
             Some(applied)
         }
     };

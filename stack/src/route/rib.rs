@@ -236,8 +236,43 @@ impl Rib {
 
     /// All routes: IPv4 before IPv6, by network, shorter prefixes first, the preferred route of a prefix first.
     pub fn routes(&self) -> impl Iterator<Item = RouteView> {
-        let v4 = self.v4.list(&self.hops).map(|(key, candidate, active)| (key.ip_net(), candidate, active));
-        let v6 = self.v6.list(&self.hops).map(|(key, candidate, active)| (key.ip_net(), candidate, active));
+        self.view(Some((Bound::Unbounded, Bound::Unbounded)), Some((Bound::Unbounded, Bound::Unbounded)))
+    }
+
+    /// The routes behind `prefix` in the order of [`Rib::routes`]: the next page of a listing.
+    pub fn routes_after(&self, prefix: IpNet) -> impl Iterator<Item = RouteView> {
+        match prefix {
+            IpNet::V4(net) => self.view(
+                Some((Bound::Excluded(Prefix4::of(net)), Bound::Unbounded)),
+                Some((Bound::Unbounded, Bound::Unbounded)),
+            ),
+            IpNet::V6(net) => self.view(None, Some((Bound::Excluded(Prefix6::of(net)), Bound::Unbounded))),
+        }
+    }
+
+    /// The routes of exactly this prefix, the preferred one first.
+    pub fn routes_of(&self, prefix: IpNet) -> impl Iterator<Item = RouteView> {
+        match prefix {
+            IpNet::V4(net) => {
+                let key = Prefix4::of(net);
+                self.view(Some((Bound::Included(key), Bound::Included(key))), None)
+            }
+            IpNet::V6(net) => {
+                let key = Prefix6::of(net);
+                self.view(None, Some((Bound::Included(key), Bound::Included(key))))
+            }
+        }
+    }
+
+    fn view(
+        &self,
+        v4: Option<(Bound<Prefix4>, Bound<Prefix4>)>,
+        v6: Option<(Bound<Prefix6>, Bound<Prefix6>)>,
+    ) -> impl Iterator<Item = RouteView> {
+        let v4 = v4.into_iter().flat_map(|range| self.v4.list(range, &self.hops));
+        let v6 = v6.into_iter().flat_map(|range| self.v6.list(range, &self.hops));
+        let v4 = v4.map(|(key, candidate, active)| (key.ip_net(), candidate, active));
+        let v6 = v6.map(|(key, candidate, active)| (key.ip_net(), candidate, active));
         v4.chain(v6).filter_map(|(prefix, candidate, active)| {
             let target = self.hops.target(candidate.hop())?;
             let (source, metric) = (candidate.source(), candidate.metric);
@@ -658,9 +693,13 @@ impl<K: Network, F: Fib<K>> Table<K, F> {
         }
     }
 
-    /// All routes, in order, and whether packets follow them.
-    fn list(&self, hops: &HopPool) -> impl Iterator<Item = (K, Candidate, bool)> {
-        self.best.iter().flat_map(move |(&key, best)| {
+    /// The routes of a range, in order, and whether packets follow them.
+    fn list(
+        &self,
+        range: (Bound<K>, Bound<K>),
+        hops: &HopPool,
+    ) -> impl Iterator<Item = (K, Candidate, bool)> {
+        self.best.range(range).flat_map(move |(&key, best)| {
             let installed = best.word & INSTALLED != 0;
             let active = if installed { self.living_of(key, best, hops) } else { None };
             let all = core::iter::once(*best).chain(self.more_of(key, best).iter().copied());
