@@ -90,7 +90,8 @@ pub fn within<T: Send + 'static>(
     let path = format!("/run/netns/{namespace}");
     std::thread::spawn(move || {
         let namespace = File::open(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-        nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).expect("root may enter a namespace");
+        nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)
+            .expect("root may enter a namespace");
         work()
     })
 }

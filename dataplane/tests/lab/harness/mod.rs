@@ -14,13 +14,15 @@
 
 mod flumen;
 mod inside;
+mod packet;
 mod plan;
 mod wire;
 
 pub use flumen::Flumen;
 pub use inside::{Background, Outcome, wait_until};
+pub use packet::{IcmpError, Packet, icmp_error, ipv4_of, ipv6_of};
 pub use plan::{Action, Plan};
-pub use wire::{Wire, ethernet, has_sum, ipv4_of, ipv6_of};
+pub use wire::Wire;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

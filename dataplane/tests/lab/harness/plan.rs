@@ -27,7 +27,6 @@ pub struct Plan {
     workers: usize,
     routes: Vec<(&'static str, Action)>,
     neighbours: Vec<(&'static str, &'static str, &'static str)>,
-    toml: String,
 }
 
 impl Default for Plan {
@@ -39,7 +38,6 @@ impl Default for Plan {
             workers: 1,
             routes: Vec::new(),
             neighbours: Vec::new(),
-            toml: String::new(),
         }
     }
 }
@@ -81,12 +79,6 @@ impl Plan {
         self
     }
 
-    /// More TOML for Flumen: tables, at the end of the file.
-    pub fn toml_tail(mut self, text: &str) -> Plan {
-        self.toml.push_str(text);
-        self
-    }
-
     /// Makes it stand, router running.
     pub fn up(self) -> Lab {
         Lab::raise(self)
@@ -112,7 +104,8 @@ impl Plan {
             let what = match action {
                 Action::Via([gateway]) => format!("{to} via {gateway}"),
                 Action::Via(gateways) => {
-                    let hops: Vec<_> = gateways.iter().map(|gateway| format!("nexthop via {gateway}")).collect();
+                    let hops: Vec<_> =
+                        gateways.iter().map(|gateway| format!("nexthop via {gateway}")).collect();
                     format!("{to} {}", hops.join(" "))
                 }
                 Action::Blackhole => format!("blackhole {to}"),
@@ -130,7 +123,9 @@ impl Plan {
     /// The whole configuration, for Flumen.
     pub(super) fn toml(&self, socket: &Path) -> String {
         let mut toml = String::new();
-        for (port, four, six) in [("lan", "10.0.1.1/24", "fd00:1::1/64"), ("wan", "10.0.2.1/24", "fd00:2::1/64")] {
+        for (port, four, six) in
+            [("lan", "10.0.1.1/24", "fd00:1::1/64"), ("wan", "10.0.2.1/24", "fd00:2::1/64")]
+        {
             let _ = writeln!(toml, "[[port]]\nname = \"{port}\"\naddresses = [\"{four}\", \"{six}\"]\n");
         }
         // The last processors: the first one has the interrupts of the machine.
@@ -154,10 +149,12 @@ impl Plan {
             let _ = writeln!(toml, "[[route]]\nto = \"{to}\"\n{what}\n");
         }
         for (port, address, mac) in &self.neighbours {
-            let _ = writeln!(toml, "[[neighbour]]\nport = \"{port}\"\naddress = \"{address}\"\nmac = \"{mac}\"\n");
+            let _ = writeln!(
+                toml,
+                "[[neighbour]]\nport = \"{port}\"\naddress = \"{address}\"\nmac = \"{mac}\"\n"
+            );
         }
         let _ = writeln!(toml, "[control]\nsocket = {socket:?}\n");
-        toml.push_str(&self.toml);
         toml
     }
 }

@@ -2,7 +2,6 @@
 //! server. What comes in while nobody looks waits in the socket's buffer.
 
 use super::{Lab, Role};
-use etherparse::PacketBuilder;
 use nix::sys::socket::{
     AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike, bind, recvfrom, send,
     setsockopt, socket, sockopt,
@@ -25,8 +24,9 @@ pub struct Wire {
 impl Wire {
     pub(super) fn open(lab: &Lab, role: Role) -> Wire {
         let opened = lab.within(role, move || {
-            let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)
-                .expect("root may open packet sockets");
+            let socket =
+                socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)
+                    .expect("root may open packet sockets");
             bind(socket.as_raw_fd(), &link_address(role.interface())).expect("the interface is there");
             setsockopt(&socket, sockopt::RcvBufForce, &(64 << 20)).expect("root may ask for buffers");
             // Short, so that a deadline is noticed; nothing is lost between two looks.
@@ -85,38 +85,4 @@ fn link_address(interface: &str) -> LinkAddr {
         .find_map(|entry| entry.address?.as_link_addr().copied())
         .filter(|address| address.family() == Some(AddressFamily::Packet))
         .unwrap_or_else(|| panic!("no interface {interface}"))
-}
-
-/// The beginning of a packet from the client's or the server's Ethernet address to the router's.
-pub fn ethernet(from: Role) -> etherparse::PacketBuilderStep<etherparse::Ethernet2Header> {
-    match from {
-        Role::Client => PacketBuilder::ethernet2(super::CLIENT_MAC, super::LAN_MAC),
-        Role::Server => PacketBuilder::ethernet2(super::SERVER_MAC, super::WAN_MAC),
-        Role::Router => panic!("the router sends its frames itself"),
-    }
-}
-
-/// The IPv4 packet in an untagged frame: from the version to the last byte that the header counts.
-pub fn ipv4_of(frame: &[u8]) -> Option<&[u8]> {
-    let packet = frame.get(14..).filter(|_| frame[12..14] == [0x08, 0x00])?;
-    packet.get(..usize::from(u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?])))
-}
-
-/// The IPv6 packet in an untagged frame.
-pub fn ipv6_of(frame: &[u8]) -> Option<&[u8]> {
-    let packet = frame.get(14..).filter(|_| frame[12..14] == [0x86, 0xdd])?;
-    packet.get(..40 + usize::from(u16::from_be_bytes([*packet.get(4)?, *packet.get(5)?])))
-}
-
-/// True when the ones' complement sum over the parts, which must be of even length but for the last, is
-/// that of undamaged data (RFC 1071).
-pub fn has_sum(parts: &[&[u8]]) -> bool {
-    let mut sum = 0u32;
-    for pair in parts.iter().flat_map(|part| part.chunks(2)) {
-        sum += u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]));
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum == 0xffff
 }
