@@ -153,11 +153,13 @@ lab_config() {
 name = "lan"
 interface = "lan"
 addresses = ["10.0.1.1/24", "fd00:1::1/64"]
+forwarding = true
 
 [[port]]
 name = "wan"
 interface = "wan"
 addresses = ["10.0.2.1/24", "fd00:2::1/64"]
+forwarding = true
 TOML
     for cpu in "$@"; do
         ports='"lan", "wan"'

@@ -137,6 +137,7 @@ tests! {
         }
         workers {
             two_workers_on_two_queues_route_tcp_and_udp,
+            two_workers_that_hand_flows_over_route_tcp_and_udp,
             two_workers_both_forward_when_flows_are_many,
         }
     }

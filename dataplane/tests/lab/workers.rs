@@ -4,15 +4,22 @@ use super::harness::{Lab, Role, ipv4_of};
 use super::transport;
 use std::collections::HashSet;
 
-pub fn two_workers_on_two_queues_route_tcp_and_udp() {
-    let lab = Lab::plan().workers(2).up();
+fn route_everything(lab: &Lab) {
     for to in ["10.0.1.1", "10.0.2.2", "fd00:1::1", "fd00:2::2"] {
         lab.client(&format!("ping -n -c 20 -i 0.01 -W 2 {to}")).says("20 received");
     }
-    transport::exchange(&lab, "10.0.2.2:7000");
-    transport::exchange(&lab, "[fd00:2::2]:7000");
-    transport::iperf3_tcp(&lab, "10.0.2.2");
-    transport::iperf3_udp(&lab, "fd00:2::2", 1000);
+    transport::exchange(lab, "10.0.2.2:7000");
+    transport::exchange(lab, "[fd00:2::2]:7000");
+    transport::iperf3_tcp(lab, "10.0.2.2");
+    transport::iperf3_udp(lab, "fd00:2::2", 1000);
+}
+
+pub fn two_workers_on_two_queues_route_tcp_and_udp() {
+    route_everything(&Lab::plan().workers(2).up());
+}
+
+pub fn two_workers_that_hand_flows_over_route_tcp_and_udp() {
+    route_everything(&Lab::plan().workers(2).distribute_by_flow().up());
 }
 
 pub fn two_workers_both_forward_when_flows_are_many() {

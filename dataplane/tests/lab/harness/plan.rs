@@ -25,6 +25,7 @@ pub struct Plan {
     far_mtu: Option<u16>,
     offloads: &'static str,
     workers: usize,
+    distribute: &'static str,
     routes: Vec<(&'static str, Action)>,
     neighbours: Vec<(&'static str, &'static str, &'static str)>,
 }
@@ -36,6 +37,7 @@ impl Default for Plan {
             far_mtu: None,
             offloads: "default",
             workers: 1,
+            distribute: "rss",
             routes: Vec::new(),
             neighbours: Vec::new(),
         }
@@ -64,6 +66,12 @@ impl Plan {
     /// Flumen with that many workers, one queue of each port on each. Linux needs no telling.
     pub fn workers(mut self, workers: usize) -> Plan {
         self.workers = workers;
+        self
+    }
+
+    /// Flumen's workers share flows by their own hash, handing packets over, wherever the queue is polled.
+    pub fn distribute_by_flow(mut self) -> Plan {
+        self.distribute = "flow";
         self
     }
 
@@ -126,7 +134,12 @@ impl Plan {
         for (port, four, six) in
             [("lan", "10.0.1.1/24", "fd00:1::1/64"), ("wan", "10.0.2.1/24", "fd00:2::1/64")]
         {
-            let _ = writeln!(toml, "[[port]]\nname = \"{port}\"\naddresses = [\"{four}\", \"{six}\"]\n");
+            let _ = writeln!(
+                toml,
+                "[[port]]\nname = \"{port}\"\naddresses = [\"{four}\", \"{six}\"]\nforwarding = true\n\
+                 distribute = \"{}\"\n",
+                self.distribute
+            );
         }
         // The last processors: the first one has the interrupts of the machine.
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
