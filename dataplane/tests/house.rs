@@ -1,5 +1,7 @@
 //! The rules of the house: which crate may know which, and where unsafe code may live.
 
+#![allow(clippy::panic)] // a test fails by panicking
+
 use cargo_metadata::{Metadata, MetadataCommand, Package};
 use std::path::Path;
 
