@@ -5,6 +5,7 @@ use super::{Lab, Role};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::File;
+use std::io::{Seek, SeekFrom};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -20,18 +21,20 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_flumen");
 pub struct Flumen {
     child: Child,
     log: PathBuf,
+    /// Where this instance's part of the log begins, in bytes.
+    log_begin: u64,
     socket: PathBuf,
 }
 
 impl Flumen {
-    /// Starts it with the lab's configuration and waits until its control socket answers.
+    /// Starts it with the lab's configuration and waits until it says that it is running.
     pub(super) fn start(lab: &Lab) -> Flumen {
         let mut flumen = Flumen::launch(lab);
         let deadline = Instant::now() + DEADLINE;
-        while !flumen.socket.exists() || !flumen.show("port").ok {
+        while !flumen.log().contains("running") {
             let ended = flumen.child.try_wait().expect("it is our child");
             assert!(ended.is_none(), "flumen ended at start ({ended:?}):\n{}", flumen.log());
-            assert!(Instant::now() < deadline, "flumen does not answer:\n{}", flumen.log());
+            assert!(Instant::now() < deadline, "flumen does not begin:\n{}", flumen.log());
             std::thread::sleep(Duration::from_millis(10));
         }
         flumen
@@ -41,17 +44,19 @@ impl Flumen {
     pub fn launch(lab: &Lab) -> Flumen {
         let log = lab.folder().join("flumen.log");
         let file = File::options().create(true).append(true).open(&log).expect("the lab has a folder");
+        let log_begin = file.metadata().expect("the log is there").len();
         let error = file.try_clone().expect("a file can be cloned");
         // `ip netns exec` becomes the program: the child's process id is Flumen's.
         let child = Command::new("ip")
             .args(["netns", "exec", &lab.namespace(Role::Router), BINARY, "run"])
             .arg(lab.config_path())
+            .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(error)
             .spawn()
             .expect("ip runs");
-        Flumen { child, log, socket: lab.socket() }
+        Flumen { child, log, log_begin, socket: lab.socket() }
     }
 
     /// `flumen show WHAT`, asked at this instance's control socket.
@@ -62,7 +67,9 @@ impl Flumen {
 
     /// What it wrote to standard output and standard error so far.
     pub fn log(&self) -> String {
-        inside::all_of(File::open(&self.log).expect("the log stands until the lab falls"))
+        let mut file = File::open(&self.log).expect("the log stands until the lab falls");
+        file.seek(SeekFrom::Start(self.log_begin)).expect("a file can be read from anywhere");
+        inside::all_of(file)
     }
 
     /// Its process id.
