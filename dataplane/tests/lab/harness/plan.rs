@@ -1,0 +1,173 @@
+//! What a test wants of its lab, said once, and told to either router: as `ip route` commands to Linux, as
+//! TOML to Flumen.
+
+use super::{Lab, RouterKind};
+use std::fmt::Write;
+use std::path::Path;
+
+/// What becomes of packets that a route covers.
+#[derive(Debug, Clone, Copy)]
+pub enum Action {
+    /// They go to these gateways, shared by flow.
+    Via(&'static [&'static str]),
+    /// They vanish.
+    Blackhole,
+    /// Host unreachable.
+    Unreachable,
+    /// Administratively prohibited.
+    Prohibit,
+}
+
+/// A lab to be.
+#[derive(Debug)]
+pub struct Plan {
+    mtu: u16,
+    far_mtu: Option<u16>,
+    offloads: &'static str,
+    workers: usize,
+    distribute: &'static str,
+    routes: Vec<(&'static str, Action)>,
+    neighbours: Vec<(&'static str, &'static str, &'static str)>,
+}
+
+impl Default for Plan {
+    fn default() -> Plan {
+        Plan {
+            mtu: 1500,
+            far_mtu: None,
+            offloads: "default",
+            workers: 1,
+            distribute: "rss",
+            routes: Vec::new(),
+            neighbours: Vec::new(),
+        }
+    }
+}
+
+impl Plan {
+    /// MTU of both links, in bytes.
+    pub fn mtu(mut self, mtu: u16) -> Plan {
+        self.mtu = mtu;
+        self
+    }
+
+    /// MTU of the server's link, in bytes, where it differs.
+    pub fn far_mtu(mut self, mtu: u16) -> Plan {
+        self.far_mtu = Some(mtu);
+        self
+    }
+
+    /// Client and server finish checksums and segments themselves.
+    pub fn offloads_off(mut self) -> Plan {
+        self.offloads = "off";
+        self
+    }
+
+    /// Flumen with that many workers, one queue of each port on each. Linux needs no telling.
+    pub fn workers(mut self, workers: usize) -> Plan {
+        self.workers = workers;
+        self
+    }
+
+    /// Flumen's workers share flows by their own hash, handing packets over, wherever the queue is polled.
+    pub fn distribute_by_flow(mut self) -> Plan {
+        self.distribute = "flow";
+        self
+    }
+
+    /// A route of the router.
+    pub fn route(mut self, to: &'static str, action: Action) -> Plan {
+        self.routes.push((to, action));
+        self
+    }
+
+    /// A static neighbour of the router: port (`lan` or `wan`), address, Ethernet address.
+    pub fn neighbour(mut self, port: &'static str, address: &'static str, mac: &'static str) -> Plan {
+        self.neighbours.push((port, address, mac));
+        self
+    }
+
+    /// Makes it stand, router running.
+    pub fn up(self) -> Lab {
+        Lab::raise(self)
+    }
+
+    /// Options of `scripts/lab up`.
+    pub(super) fn arguments(&self, router: RouterKind) -> Vec<String> {
+        let router = if router == RouterKind::Linux { "linux" } else { "flumen" };
+        let far_mtu = self.far_mtu.unwrap_or(self.mtu);
+        format!(
+            "--router {router} --mtu {} --far-mtu {far_mtu} --offloads {} --queues 2",
+            self.mtu, self.offloads
+        )
+        .split(' ')
+        .map(str::to_owned)
+        .collect()
+    }
+
+    /// The routes and neighbours, for the kernel.
+    pub(super) fn linux_commands(&self) -> Vec<String> {
+        let mut commands = Vec::new();
+        for (to, action) in &self.routes {
+            let what = match action {
+                Action::Via([gateway]) => format!("{to} via {gateway}"),
+                Action::Via(gateways) => {
+                    let hops: Vec<_> =
+                        gateways.iter().map(|gateway| format!("nexthop via {gateway}")).collect();
+                    format!("{to} {}", hops.join(" "))
+                }
+                Action::Blackhole => format!("blackhole {to}"),
+                Action::Unreachable => format!("unreachable {to}"),
+                Action::Prohibit => format!("prohibit {to}"),
+            };
+            commands.push(format!("ip route add {what}"));
+        }
+        for (port, address, mac) in &self.neighbours {
+            commands.push(format!("ip neighbour replace {address} lladdr {mac} dev {port} nud permanent"));
+        }
+        commands
+    }
+
+    /// The whole configuration, for Flumen.
+    pub(super) fn toml(&self, socket: &Path) -> String {
+        let mut toml = String::new();
+        for (port, four, six) in
+            [("lan", "10.0.1.1/24", "fd00:1::1/64"), ("wan", "10.0.2.1/24", "fd00:2::1/64")]
+        {
+            let _ = writeln!(
+                toml,
+                "[[port]]\nname = \"{port}\"\naddresses = [\"{four}\", \"{six}\"]\nforwarding = true\n\
+                 distribute = \"{}\"\n",
+                self.distribute
+            );
+        }
+        // The last processors: the first one has the interrupts of the machine.
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        assert!(self.workers <= cpus, "{} workers need as many processors; here are {cpus}", self.workers);
+        for worker in 0..self.workers {
+            let cpu = cpus - self.workers + worker;
+            let ports = match self.workers {
+                1 => "\"lan\", \"wan\"".to_owned(),
+                _ => format!("\"lan:{worker}\", \"wan:{worker}\""),
+            };
+            let _ = writeln!(toml, "[[core]]\ncpu = {cpu}\nports = [{ports}]\n");
+        }
+        for (to, action) in &self.routes {
+            let what = match action {
+                Action::Via(gateways) => format!("via = {gateways:?}"),
+                Action::Blackhole => "type = \"blackhole\"".to_owned(),
+                Action::Unreachable => "type = \"unreachable\"".to_owned(),
+                Action::Prohibit => "type = \"prohibit\"".to_owned(),
+            };
+            let _ = writeln!(toml, "[[route]]\nto = \"{to}\"\n{what}\n");
+        }
+        for (port, address, mac) in &self.neighbours {
+            let _ = writeln!(
+                toml,
+                "[[neighbour]]\nport = \"{port}\"\naddress = \"{address}\"\nmac = \"{mac}\"\n"
+            );
+        }
+        let _ = writeln!(toml, "[control]\nsocket = {socket:?}\n");
+        toml
+    }
+}

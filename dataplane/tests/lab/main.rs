@@ -1,0 +1,157 @@
+//! Lab tests: real packets between real programs, with the router in the middle (DESIGN: "tests, from cheap
+//! to real", layer 4). Root and the tools of `scripts/setup` are needed; without root every test is listed
+//! as ignored.
+//!
+//! ```text
+//!   cargo test --test lab                       Flumen routes
+//!   LAB_ROUTER=linux cargo test --test lab      the kernel routes: what each test means, on the reference
+//! ```
+//!
+//! Every test is one sentence about a router. Those in the first list are true of Linux as well, and
+//! are kept so: they tell Flumen's faults from the test's. Those in the second are about the process `flumen`.
+
+#![allow(clippy::panic, clippy::unwrap_used)] // a test fails by panicking
+
+mod harness;
+
+use harness::RouterKind;
+use libtest_mimic::{Arguments, Trial};
+
+/// Declares the modules and makes the list of their tests. A test that is not in the list is dead code,
+/// which the compiler reports.
+macro_rules! tests {
+    (
+        routers { $($module:ident { $($test:ident,)* })* }
+        flumen { $($own_module:ident { $($own_test:ident,)* })* }
+    ) => {
+        $(mod $module;)*
+        $(mod $own_module;)*
+
+        fn all(root: bool, router: RouterKind) -> Vec<Trial> {
+            let test = |name: &str, needs_flumen: bool, body: fn()| {
+                let ignored = !root || (needs_flumen && router != RouterKind::Flumen);
+                Trial::test(name, move || { body(); Ok(()) }).with_ignored_flag(ignored)
+            };
+            vec![
+                $($(test(concat!(stringify!($module), "::", stringify!($test)), false, $module::$test),)*)*
+                $($(test(concat!(stringify!($own_module), "::", stringify!($own_test)), true, $own_module::$own_test),)*)*
+            ]
+        }
+    };
+}
+
+tests! {
+    routers {
+        echo {
+            the_router_answers_ping_on_each_of_its_ipv4_addresses,
+            the_router_answers_ping_on_each_of_its_ipv6_addresses,
+            the_router_answers_ping_on_its_link_local_address,
+            ping_of_every_size_reaches_the_router_and_the_server_over_ipv4,
+            ping_of_every_size_reaches_the_router_and_the_server_over_ipv6,
+            a_thousand_pings_in_a_row_are_all_answered,
+            what_is_forwarded_differs_in_link_header_ttl_and_checksum_only_over_ipv4,
+            what_is_forwarded_differs_in_link_header_and_hop_limit_only_over_ipv6,
+            a_frame_for_another_station_is_not_forwarded,
+        }
+        trace {
+            traceroute_by_udp_shows_the_router_then_the_server_over_ipv4,
+            traceroute_by_udp_shows_the_router_then_the_server_over_ipv6,
+            traceroute_by_icmp_shows_the_router_then_the_server,
+            traceroute_to_the_router_ends_there,
+            mtr_reports_both_hops_without_loss_over_ipv4,
+            mtr_reports_both_hops_without_loss_over_ipv6,
+        }
+        errors {
+            a_ttl_that_runs_out_is_answered_with_time_exceeded,
+            a_hop_limit_that_runs_out_is_answered_with_time_exceeded,
+            no_route_is_answered_with_net_unreachable,
+            no_ipv6_route_is_answered_with_no_route,
+            an_unreachable_route_is_answered_with_host_unreachable,
+            an_unreachable_ipv6_route_is_answered_with_no_route,
+            a_prohibit_route_is_answered_with_administratively_prohibited,
+            a_prohibit_ipv6_route_is_answered_with_administratively_prohibited,
+            a_blackhole_route_is_silent,
+            a_neighbour_that_stays_silent_is_host_unreachable,
+            an_ipv6_neighbour_that_stays_silent_is_address_unreachable,
+            a_closed_udp_port_of_the_router_is_port_unreachable,
+            a_closed_udp_port_of_the_router_is_port_unreachable_over_ipv6,
+            an_unknown_protocol_at_the_router_is_protocol_unreachable,
+            an_unknown_next_header_at_the_router_is_a_parameter_problem,
+            no_error_is_sent_about_errors_later_fragments_or_broadcasts,
+            no_error_is_sent_about_ipv6_errors_or_multicast,
+            martian_packets_vanish_without_an_answer,
+            damaged_headers_vanish_without_an_answer,
+        }
+        path_mtu {
+            tracepath_finds_the_narrow_link_over_ipv4,
+            tracepath_finds_the_narrow_link_over_ipv6,
+            a_long_packet_with_df_is_answered_with_the_mtu_of_the_narrow_link,
+            a_long_ipv6_packet_is_answered_with_the_mtu_of_the_narrow_link,
+            a_packet_of_exactly_the_narrow_mtu_passes,
+            tcp_finds_its_way_through_the_narrow_link,
+            packets_of_8000_bytes_pass_with_mtu_9000,
+            tcp_and_udp_flow_with_mtu_9000,
+        }
+        transport {
+            tcp_carries_every_byte_both_ways_over_ipv4,
+            tcp_carries_every_byte_both_ways_over_ipv6,
+            tcp_carries_every_byte_both_ways_without_offloads,
+            iperf3_runs_over_tcp_in_both_families,
+            iperf3_runs_over_tcp_without_offloads_in_both_families,
+            iperf3_runs_over_udp_in_both_families,
+            iperf3_runs_over_udp_without_offloads_in_both_families,
+        }
+        neighbour {
+            the_first_ping_to_a_cold_neighbour_is_answered,
+            packets_that_wait_for_a_neighbour_are_all_delivered_in_order,
+            arping_is_answered_for_our_address_and_no_other,
+            a_static_neighbour_is_used_without_asking,
+            a_neighbour_that_comes_late_is_found,
+            a_neighbour_that_announces_a_new_ethernet_address_is_believed_at_once,
+            a_neighbour_that_changes_its_ethernet_address_unannounced_is_found_again,
+        }
+        multipath {
+            flows_spread_over_two_next_hops_and_each_keeps_to_one,
+            ipv6_flows_spread_over_two_next_hops_and_each_keeps_to_one,
+        }
+        malformed {
+            good_traffic_flows_after_a_million_broken_frames,
+        }
+        links {
+            a_link_that_goes_down_and_comes_back_carries_traffic_again,
+        }
+        cleanliness {
+            a_lab_leaves_nothing_behind_even_when_its_test_panics,
+        }
+    }
+    flumen {
+        process {
+            sigterm_ends_it_cleanly_with_totals,
+            sigint_ends_it_cleanly_with_totals,
+            after_sigkill_a_second_start_works_at_once,
+            a_second_instance_on_the_same_port_is_refused_with_a_clear_message,
+            an_interface_of_its_own_that_goes_down_and_comes_back_is_survived,
+            an_interface_that_is_deleted_is_survived_and_reported,
+            an_idle_router_uses_under_two_percent_of_a_core,
+            show_answers_every_question,
+        }
+        workers {
+            two_workers_on_two_queues_route_tcp_and_udp,
+            two_workers_that_hand_flows_over_route_tcp_and_udp,
+            two_workers_both_forward_when_flows_are_many,
+        }
+    }
+}
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1); // labs pin workers to processors: one at a time
+    let root = nix::unistd::geteuid().is_root();
+    let router = RouterKind::chosen();
+    if !root {
+        eprintln!(
+            "lab tests need root (network namespaces, AF_XDP): all are ignored. scripts/check runs them."
+        );
+    }
+    libtest_mimic::run(&arguments, all(root, router)).exit();
+}

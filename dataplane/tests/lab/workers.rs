@@ -1,0 +1,51 @@
+//! Two workers, one queue of each port on each.
+
+use super::harness::{Lab, Role, ipv4_of};
+use super::transport;
+use std::collections::HashSet;
+
+fn route_everything(lab: &Lab) {
+    for to in ["10.0.1.1", "10.0.2.2", "fd00:1::1", "fd00:2::2"] {
+        lab.client(&format!("ping -n -c 20 -i 0.01 -W 2 {to}")).says("20 received");
+    }
+    transport::exchange(lab, "10.0.2.2:7000");
+    transport::exchange(lab, "[fd00:2::2]:7000");
+    transport::iperf3_tcp(lab, "10.0.2.2");
+    transport::iperf3_udp(lab, "fd00:2::2", 1000);
+}
+
+pub fn two_workers_on_two_queues_route_tcp_and_udp() {
+    route_everything(&Lab::plan().workers(2).up());
+}
+
+pub fn two_workers_that_hand_flows_over_route_tcp_and_udp() {
+    route_everything(&Lab::plan().workers(2).distribute_by_flow().up());
+}
+
+pub fn two_workers_both_forward_when_flows_are_many() {
+    let mut lab = Lab::plan().workers(2).up();
+    let server = lab.wire(Role::Server);
+    // The sender's kernel chooses the queue by a hash of the flow: many flows, both queues.
+    let senders = lab.within(Role::Client, || {
+        for port in 0..200u16 {
+            let socket = std::net::UdpSocket::bind(("10.0.1.2", 20_000 + port)).expect("a port");
+            socket.send_to(b"flumen", "10.0.2.2:4242").expect("the packet leaves");
+        }
+    });
+    senders.join().expect("200 packets");
+    let mut seen = HashSet::new();
+    while seen.len() < 200 {
+        server.expect("each of 200 flows", |frame| {
+            let packet = ipv4_of(frame)?;
+            (packet.get(22..24)? == 4242u16.to_be_bytes()).then(|| seen.insert(packet[20..22].to_vec()))
+        });
+    }
+    let json = lab.flumen().show("runtime --json").must();
+    let runtime: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let cores = runtime["cores"].as_array().expect("a list of cores");
+    assert_eq!(cores.len(), 2, "{runtime}");
+    for core in cores {
+        assert!(core["packets"].as_u64().expect("a count") > 20, "one worker had nothing to do: {runtime}");
+    }
+}
+
