@@ -140,6 +140,8 @@ pub struct AfXdp {
     pub multi_buffer: MultiBuffer,
     /// Ask the kernel to say when a ring needs a kick (XDP_USE_NEED_WAKEUP).
     pub need_wakeup: bool,
+    /// Whether checksums of packets that we originate are left to the interface.
+    pub tx_checksum: TxChecksum,
     /// Busy polling of the socket, or `None` for interrupts.
     pub busy_poll: Option<BusyPoll>,
     /// NAPI deferral to set on the interface while we run, or `None` to leave it as it is.
@@ -202,6 +204,34 @@ pub enum MultiBuffer {
     On,
     /// Never.
     Off,
+}
+
+/// Whether checksums of packets that we originate are left to the interface, where it offers that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TxChecksum {
+    /// Only to hardware: behind veth, virtio_net and tun nobody computes them, and a receiver that is not a
+    /// kernel finds packets that look broken.
+    Auto,
+    /// Where it is offered.
+    On,
+    /// Never.
+    Off,
+}
+
+impl TxChecksum {
+    /// True when they are left to an interface with this driver.
+    pub fn with_driver(self, driver: &str) -> bool {
+        match self {
+            TxChecksum::Auto => !is_virtual(driver),
+            TxChecksum::On => true,
+            TxChecksum::Off => false,
+        }
+    }
+}
+
+/// Drivers whose peer may be a local kernel.
+fn is_virtual(driver: &str) -> bool {
+    matches!(driver, "veth" | "virtio_net" | "tun" | "tap")
 }
 
 /// Busy polling (SO_PREFER_BUSY_POLL and companions).
@@ -362,7 +392,7 @@ impl ChecksumPolicy {
     pub fn for_driver(self, driver: Option<&str>) -> ChecksumPolicy {
         match self {
             ChecksumPolicy::Auto => match driver {
-                Some("veth" | "virtio_net" | "tun" | "tap") => ChecksumPolicy::Repair,
+                Some(driver) if is_virtual(driver) => ChecksumPolicy::Repair,
                 _ => ChecksumPolicy::Verify,
             },
             decided => decided,

@@ -4,7 +4,7 @@ use super::addresses;
 use super::bounds;
 use super::model::{
     AfXdp, BusyPoll, ChecksumPolicy, Claim, Distribute, Kick, Memory, MultiBuffer, NapiDefer, Never,
-    PacketRule, Pcap, Port, PortKind, PortRange, Protocol, Queues, Rings, RpFilter, XdpMode,
+    PacketRule, Pcap, Port, PortKind, PortRange, Protocol, Queues, Rings, RpFilter, TxChecksum, XdpMode,
 };
 use super::names::Names;
 use super::problem::{At, Problem};
@@ -154,6 +154,11 @@ fn read_af_xdp(section: &Section<'_>, name: &str, at: At) -> AfXdp {
             MultiBuffer::Auto,
         ),
         need_wakeup: section.boolean("need_wakeup", true),
+        tx_checksum: section.word(
+            "tx_checksum",
+            &[("auto", TxChecksum::Auto), ("on", TxChecksum::On), ("off", TxChecksum::Off)],
+            TxChecksum::Auto,
+        ),
         busy_poll: section.value("busy_poll").and_then(|value| read_busy_poll(&value)),
         napi_defer: section.value("napi_defer").and_then(|value| read_napi_defer(&value)),
         kick: section.word("kick", &[("syscall", Kick::Syscall), ("sqpoll", Kick::Sqpoll)], Kick::Syscall),

@@ -36,6 +36,7 @@ pub const PORT: Spec = Spec {
         "rings",
         "multi_buffer",
         "need_wakeup",
+        "tx_checksum",
         "busy_poll",
         "napi_defer",
         "kick",
@@ -52,8 +53,8 @@ pub const PORT: Spec = Spec {
 /// The kind of port that alone has this key; `None`: every port has it.
 pub fn kind_of_key(key: &str) -> Option<&'static str> {
     match key {
-        "interface" | "mode" | "queues" | "rings" | "multi_buffer" | "need_wakeup" | "busy_poll"
-        | "napi_defer" | "kick" | "claim" | "never" => Some("af_xdp"),
+        "interface" | "mode" | "queues" | "rings" | "multi_buffer" | "need_wakeup" | "tx_checksum"
+        | "busy_poll" | "napi_defer" | "kick" | "claim" | "never" => Some("af_xdp"),
         "read" | "repeat" | "write" => Some("pcap"),
         "peer" | "ring" => Some("memory"),
         _ => None,

@@ -145,10 +145,11 @@ impl Seat {
         let mut grants = Vec::new();
         let mut interfaces = self.interfaces;
         for seat in self.ports {
+            let tx_checksum = seat.tx_checksum;
             let (queue, grant) = open(seat, &pool)?;
             if let Some(grant) = grant {
                 if let Some(interface) = interfaces.get_mut(queue.port.index()) {
-                    interface.tx_checksum = grant.tx_checksum;
+                    interface.tx_checksum = grant.tx_checksum && tx_checksum.with_driver(&grant.driver);
                 }
                 grants.push((queue.port, grant));
             }
@@ -195,7 +196,7 @@ impl Seat {
 
 /// Opens one queue of a port.
 fn open(seat: PortSeat, pool: &Pool) -> Result<(PortQueue, Option<Grant>), StartError> {
-    let PortSeat { port, name, queue, carrier } = seat;
+    let PortSeat { port, name, queue, carrier, tx_checksum: _ } = seat;
     let (carrier, grant) = match carrier {
         Carrier::Pcap(port) => (Port::Pcap(port), None),
         Carrier::Memory(port) => (Port::Memory(port), None),

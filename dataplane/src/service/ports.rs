@@ -2,7 +2,9 @@
 
 use super::StartError;
 use crate::config::layout::{Layout, PortLayout, QueueRef};
-use crate::config::model::{self, AfXdp, Claim, Config, Distribute, PacketRule, PortKind, Protocol, XdpMode};
+use crate::config::model::{
+    self, AfXdp, Claim, Config, Distribute, PacketRule, PortKind, Protocol, TxChecksum, XdpMode,
+};
 use crate::doctor::undo::{self, Changed, Setting, UndoError};
 use crate::packet_ring::packet_ring;
 use crate::port::memory::MemoryPort;
@@ -228,6 +230,8 @@ pub struct PortSeat {
     pub queue: u32,
     /// What carries it.
     pub carrier: Carrier,
+    /// Whether checksums are left to it.
+    pub tx_checksum: TxChecksum,
 }
 
 /// The ends of the wires between memory ports, by port.
@@ -287,7 +291,12 @@ pub fn for_worker(
                 None => continue,
             },
         };
-        seats.push(PortSeat { port: id, name: port.name.clone(), queue: u32::from(queue), carrier });
+        let tx_checksum = match &port.kind {
+            PortKind::AfXdp(af_xdp) => af_xdp.tx_checksum,
+            PortKind::Pcap(_) | PortKind::Memory(_) => TxChecksum::Off,
+        };
+        let name = port.name.clone();
+        seats.push(PortSeat { port: id, name, queue: u32::from(queue), carrier, tx_checksum });
     }
     Ok(seats)
 }
