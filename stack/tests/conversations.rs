@@ -647,3 +647,50 @@ fn a_port_that_goes_down_gives_up_what_waits_and_comes_back_empty() {
     let sent = router.receive(LAN, &[V4::udp("10.0.1.2", "10.0.2.2", 8).sent_by_client()]);
     assert_eq!(sent.iter().filter(|(index, _)| *index == WAN).count(), 1, "it asks anew");
 }
+
+#[test]
+fn icmp_that_asks_for_nothing_is_discarded_and_counted() {
+    let mut router = Router::acquainted();
+    for kind in [0u8, 4, 5, 6, 11, 12, 15, 30, 255] {
+        let mut packet = V4::ping("10.0.1.2", "10.0.1.1", 28);
+        packet.payload[0] = kind;
+        packet.payload[2..4].fill(0);
+        let sum = checksum::sum(&packet.payload).checksum();
+        packet.payload[2..4].copy_from_slice(&sum.to_be_bytes());
+        assert_eq!(router.receive(LAN, &[packet.sent_by_client()]), [], "type {kind}");
+    }
+    assert_eq!(router.dropped(DropReason::IcmpDiscarded), 9);
+    for kind in [3u8, 4, 100, 130, 200] {
+        let payload = vec![kind, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4];
+        let packet = V6::with("fd00:1::2", "fd00:1::1", 58, payload, 2);
+        assert_eq!(router.receive(LAN, &[packet.sent_by_client()]), [], "ICMPv6 type {kind}");
+    }
+    assert_eq!(router.dropped(DropReason::IcmpDiscarded), 14);
+}
+
+#[test]
+fn a_path_mtu_report_about_a_packet_of_ours_shortens_what_we_send() {
+    let mut router = Router::acquainted();
+    let ping = V4::ping("10.0.1.2", "10.0.1.1", 1400);
+    assert_eq!(router.receive(LAN, &[ping.sent_by_client()]).len(), 1, "in one piece");
+    let quoted = V4 { payload: vec![0; 8], ..V4::ping("10.0.1.1", "10.0.1.2", 0) };
+    let mut report = vec![3, 4, 0, 0, 0, 0, (1000u16 >> 8) as u8, 1000u16 as u8];
+    report.extend(quoted.bytes());
+    let sum = checksum::sum(&report).checksum();
+    report[2..4].copy_from_slice(&sum.to_be_bytes());
+    let report = V4 { protocol: 1, payload: report, ..V4::udp("10.0.1.2", "10.0.1.1", 0) };
+    assert_eq!(router.receive(LAN, &[report.sent_by_client()]), []);
+    assert_eq!(router.stack.counters.get(Counter::PathMtuLearned), 1);
+    let sent = router.receive(LAN, &[ping.sent_by_client()]);
+    assert_eq!(sent.len(), 2, "two fragments");
+    assert!(sent.iter().all(|(_, frame)| frame.len() <= 14 + 1000));
+    // A report about a packet that we cannot have sent is not believed.
+    let foreign = V4 { payload: vec![0; 8], ..V4::ping("10.0.2.2", "10.0.1.2", 0) };
+    let mut forged = vec![3, 4, 0, 0, 0, 0, 2, 88];
+    forged.extend(foreign.bytes());
+    let sum = checksum::sum(&forged).checksum();
+    forged[2..4].copy_from_slice(&sum.to_be_bytes());
+    let forged = V4 { protocol: 1, payload: forged, ..V4::udp("10.0.1.2", "10.0.1.1", 0) };
+    assert_eq!(router.receive(LAN, &[forged.sent_by_client()]), []);
+    assert_eq!(router.stack.counters.get(Counter::PathMtuLearned), 1);
+}
