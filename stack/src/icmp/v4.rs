@@ -122,6 +122,7 @@ pub fn send_error<P, M>(
     let Ok(hop) = stack.route_output(turn.now, IpAddr::V4(peer), port) else { return };
     let Some(out) = stack.interfaces.get(hop.port) else { return };
     let offload = out.tx_checksum;
+    let mtu = usize::from(hop.mtu);
     // The address that the packet was sent to, when that is ours; else the one we would speak from.
     let source = if stack.is_local4(asked) { Some(asked) } else { out.source_ipv4(peer) };
     // A router without an IPv4 address on the port that leads back stays silent.
@@ -144,7 +145,8 @@ pub fn send_error<P, M>(
         &mut frame,
         &Fields { tos, id, protocol: 1, source, destination: peer, total_len: len as u16 },
     );
-    if !(offload && frame.request_tx_checksum(HEADER_LEN as u16, 2)) {
+    // What is cut into fragments must be finished before.
+    if !(offload && len <= mtu && frame.request_tx_checksum(HEADER_LEN as u16, 2)) {
         let sum = checksum::sum(&frame[HEADER_LEN..]).checksum();
         frame[HEADER_LEN + 2..HEADER_LEN + 4].copy_from_slice(&sum.to_be_bytes());
     }
@@ -219,6 +221,21 @@ pub(crate) fn sum_behind<F: Frame>(packet: &F, skip: usize) -> checksum::Sum {
     let mut index = 0;
     while let Some(segment) = packet.segment(index) {
         sum.add(if index == 0 { segment.get(skip..).unwrap_or_default() } else { segment });
+        index += 1;
+    }
+    sum.sum()
+}
+
+/// The one's complement sum of `len` bytes behind `skip` bytes of the first segment, or of what there is of them.
+pub(crate) fn sum_of<F: Frame>(packet: &F, skip: usize, len: usize) -> checksum::Sum {
+    let mut sum = Checksum::default();
+    let mut left = len;
+    let mut index = 0;
+    while let Some(segment) = packet.segment(index).filter(|_| left > 0) {
+        let bytes = if index == 0 { segment.get(skip..).unwrap_or_default() } else { segment };
+        let piece = &bytes[..bytes.len().min(left)];
+        sum.add(piece);
+        left -= piece.len();
         index += 1;
     }
     sum.sum()
