@@ -53,9 +53,13 @@ fn router(packets: &[Vec<u8>], sink: Sink) -> Rig {
         ..NeighbourConfig::default()
     };
     let mut rig = parts.build(&rib());
-    for (index, address, host) in
-        [(LAN, "10.0.1.2", 2), (LAN, "fd00:1::2", 2), (WAN, "10.0.2.2", 2), (WAN, "10.0.2.3", 3), (WAN, "fd00:2::2", 2)]
-    {
+    for (index, address, host) in [
+        (LAN, "10.0.1.2", 2),
+        (LAN, "fd00:1::2", 2),
+        (WAN, "10.0.2.2", 2),
+        (WAN, "10.0.2.3", 3),
+        (WAN, "fd00:2::2", 2),
+    ] {
         rig.introduce(index, address, host);
     }
     rig
@@ -91,7 +95,10 @@ fn errors_replies_and_resolution_allocate_nothing() {
         packets.push(udp("10.0.1.2", &format!("10.0.2.{}", last.clamp(10, 200)), [flow, 9], 64, &[7; 18]));
         packets.push(udp("fd00:1::2", &format!("fd00:2::1:{flow:x}"), [flow, 9], 64, &[7; 18]));
         // Sources that are learnt, and forgotten again.
-        packets.push(ping(format!("10.0.1.{}", last.clamp(10, 200)).parse().unwrap(), "10.0.1.1".parse().unwrap()));
+        packets.push(ping(
+            format!("10.0.1.{}", last.clamp(10, 200)).parse().unwrap(),
+            "10.0.1.1".parse().unwrap(),
+        ));
     }
     let mut rig = router(&packets, Sink::Discard);
     allocations(&mut rig.worker, 200);
@@ -102,7 +109,13 @@ fn errors_replies_and_resolution_allocate_nothing() {
     }
     assert_eq!(counted, 0);
     let counters = &rig.worker.stack.counters;
-    for event in [Counter::IcmpErrorsOut, Counter::Icmpv6ErrorsOut, Counter::IcmpEchoReplies, Counter::ArpRequestsOut, Counter::NdSolicitationsOut] {
+    for event in [
+        Counter::IcmpErrorsOut,
+        Counter::Icmpv6ErrorsOut,
+        Counter::IcmpEchoReplies,
+        Counter::ArpRequestsOut,
+        Counter::NdSolicitationsOut,
+    ] {
         assert!(counters.get(event) > 0, "{}", event.name());
     }
     for reason in [DropReason::NeighbourUnreachable, DropReason::NoRoute, DropReason::HopLimitExceeded] {

@@ -68,7 +68,9 @@ fn owner(frame: &[u8]) -> u64 {
 /// One packet of each of `flows` flows, the number in the payload.
 fn traffic(flows: u16, destination: &str) -> Vec<Vec<u8>> {
     (0..flows)
-        .map(|flow| udp("10.0.1.2", destination, [1000 + flow, 9], 64, &[&flow.to_be_bytes()[..], &[7; 30]].concat()))
+        .map(|flow| {
+            udp("10.0.1.2", destination, [1000 + flow, 9], 64, &[&flow.to_be_bytes()[..], &[7; 30]].concat())
+        })
         .collect()
 }
 
@@ -95,7 +97,10 @@ fn each_flow_is_worked_on_by_its_owner_and_leaves_by_the_port_of_the_other() {
     assert_eq!(arrived.len(), 400);
     let mut seen: HashMap<u16, u32> = HashMap::new();
     for frame in &arrived {
-        assert_eq!((&frame[..6], &frame[6..12], frame[22]), (&station(WAN, 2).0[..], &our_mac(WAN).0[..], 63));
+        assert_eq!(
+            (&frame[..6], &frame[6..12], frame[22]),
+            (&station(WAN, 2).0[..], &our_mac(WAN).0[..], 63)
+        );
         *seen.entry(number(frame)).or_default() += 1;
     }
     assert!(seen.len() == 200 && seen.values().all(|&times| times == 2));
@@ -190,7 +195,8 @@ fn a_worker_that_sleeps_is_rung_for_and_one_that_is_awake_is_not() {
     let bell = Doorbell::new().unwrap();
     let (mut sender, receiver) = channel(16, bell.clone());
     let rings = |milliseconds: i64| {
-        let timeout = rustix::time::Timespec { tv_sec: milliseconds / 1000, tv_nsec: milliseconds % 1000 * 1_000_000 };
+        let timeout =
+            rustix::time::Timespec { tv_sec: milliseconds / 1000, tv_nsec: milliseconds % 1000 * 1_000_000 };
         poll(&mut [PollFd::new(&bell, PollFlags::IN)], Some(&timeout)).unwrap()
     };
     let fact = flumen_stack::neighbour::Fact {

@@ -16,7 +16,7 @@ pub mod random;
 pub mod wire;
 pub mod world;
 
-pub use node::Node;
+pub use node::{Node, rib};
 pub use random::Random;
 pub use wire::{Misbehaviour, Wire};
 pub use world::{Arrival, World};

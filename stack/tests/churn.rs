@@ -114,14 +114,27 @@ fn forward(mut router: Router, stop: &AtomicBool, forwarded: &AtomicU64) -> (u64
                 match (source, destination) {
                     (core::net::IpAddr::V4(source), core::net::IpAddr::V4(destination)) => {
                         let packet = V4 {
-                            tos: 0, id: 1, fragment: 0, ttl: 64, protocol: 17, source, destination,
-                            options: Vec::new(), payload,
+                            tos: 0,
+                            id: 1,
+                            fragment: 0,
+                            ttl: 64,
+                            protocol: 17,
+                            source,
+                            destination,
+                            options: Vec::new(),
+                            payload,
                         };
                         ethernet(our_mac(LAN), station(LAN, 2), 0x0800, &packet.bytes())
                     }
                     (core::net::IpAddr::V6(source), core::net::IpAddr::V6(destination)) => {
-                        let packet =
-                            V6 { word: 6 << 28, next_header: 17, hop_limit: 64, source, destination, payload };
+                        let packet = V6 {
+                            word: 6 << 28,
+                            next_header: 17,
+                            hop_limit: 64,
+                            source,
+                            destination,
+                            payload,
+                        };
                         ethernet(our_mac(LAN), station(LAN, 2), 0x86dd, &packet.bytes())
                     }
                     _ => panic!("one family"),
@@ -204,7 +217,9 @@ fn a_hundred_thousand_changes_while_forwarding_lose_and_misroute_nothing() {
         }
         println!(
             "{done} changes in {seconds:.2} s ({:.0} a second); {} packets to stable and {} to changing destinations",
-            done as f64 / seconds, moved.0, moved.1
+            done as f64 / seconds,
+            moved.0,
+            moved.1
         );
     });
     // What was freed is free again once nobody reads.

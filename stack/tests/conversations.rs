@@ -668,7 +668,8 @@ fn a_question_that_is_answered_has_its_end_on_record() {
     let mut solicitation = vec![135, 0, 0, 0, 0, 0, 0, 0];
     solicitation.extend("fd00:1::1".parse::<Ipv6Addr>().unwrap().octets());
     for source in ["fd00:1::2", "::"] {
-        let question = V6 { hop_limit: 255, ..V6::with(source, "ff02::1:ff00:1", 58, solicitation.clone(), 2) };
+        let question =
+            V6 { hop_limit: 255, ..V6::with(source, "ff02::1:ff00:1", 58, solicitation.clone(), 2) };
         let group = MacAddr([0x33, 0x33, 0xff, 0, 0, 1]);
         assert_eq!(router.receive(LAN, &[ethernet(group, CLIENT, 0x86dd, &question.bytes())]).len(), 1);
     }
@@ -760,7 +761,11 @@ fn a_broken_datagram_that_is_shorter_than_its_packet_is_dropped_without_a_word()
     let mut whole = V4::udp("10.0.1.2", "10.0.1.1", 8);
     whole.payload.extend([0xee; 5]);
     let sent = router.receive(LAN, &[whole.sent_by_client()]);
-    assert_eq!((icmp(&sent[0].1).0, icmp(&sent[0].1).1), (3, 3), "what is behind the datagram does not matter");
+    assert_eq!(
+        (icmp(&sent[0].1).0, icmp(&sent[0].1).1),
+        (3, 3),
+        "what is behind the datagram does not matter"
+    );
     whole.payload[9] ^= 1;
     assert_eq!(router.receive(LAN, &[whole.sent_by_client()]), []);
     let mut whole = V6::udp("fd00:1::2", "fd00:1::1", 8);

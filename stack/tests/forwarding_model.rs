@@ -234,14 +234,17 @@ fn compare(frame: &[u8], packet: &[u8], from: usize, expected: &End) {
                 End::Leaves(members) => {
                     assert_eq!((sent.len(), reasons.len()), (1, 0), "round {round}: {sent:02x?} {reasons:?}");
                     let (out, frame) = through.first().unwrap();
-                    let to = members.iter().find(|(link, host)| {
-                        link == out && frame[..6] == station(*link, *host).0
-                    });
+                    let to = members
+                        .iter()
+                        .find(|(link, host)| link == out && frame[..6] == station(*link, *host).0);
                     assert!(to.is_some(), "round {round}: {members:?}, not {out} {frame:02x?}");
                     assert_eq!(frame[14..], lowered(packet), "nothing but the TTL changes");
                 }
                 End::Fragments(members) => {
-                    assert!(through.len() > 1 && reasons.is_empty(), "round {round}: {sent:02x?} {reasons:?}");
+                    assert!(
+                        through.len() > 1 && reasons.is_empty(),
+                        "round {round}: {sent:02x?} {reasons:?}"
+                    );
                     let out = through[0].0;
                     assert!(members.iter().any(|(link, _)| *link == out));
                     assert!(through.iter().all(|(link, frame)| *link == out && frame.len() <= MTU[out] + 14));

@@ -148,8 +148,7 @@ impl Subject {
         let waiting = self.router.egress.len();
         let sent: u64 = (0..PORTS).map(|index| counters.port(port(index)).tx_packets).sum();
         let begun = self.received + counters.originated() + counters.dropped(DropReason::NoFrame);
-        let ended =
-            sent + counters.dropped_in_all() + counters.get(Counter::Ipv4Fragmented) + held as u64;
+        let ended = sent + counters.dropped_in_all() + counters.get(Counter::Ipv4Fragmented) + held as u64;
         assert_eq!(begun, ended, "the books: {sent} sent, {held} held, {counters:?}");
         let available = self.router.pool.available();
         if self.single {
@@ -319,7 +318,11 @@ fn address4(script: &mut Script<'_>) -> Ipv4Addr {
         [240, 0, 0, 1],
         [169, 254, 0, 1],
     ]);
-    if script.once_in(16) { Ipv4Addr::from([10, 0, 1 + script.byte() % 3, script.byte()]) } else { octets.into() }
+    if script.once_in(16) {
+        Ipv4Addr::from([10, 0, 1 + script.byte() % 3, script.byte()])
+    } else {
+        octets.into()
+    }
 }
 
 fn address6(script: &mut Script<'_>) -> Ipv6Addr {
@@ -386,7 +389,8 @@ fn packet4(script: &mut Script<'_>) -> Vec<u8> {
         let pseudo = checksum::pseudo_ipv4(source, destination, protocol, payload.len() as u16).fold();
         payload[6..8].copy_from_slice(&pseudo.to_be_bytes());
     }
-    let options = script.pick(&[&[][..], &[], &[], &[7, 7, 4, 0, 0, 0, 0], &[148, 4, 0, 0], &[131, 3, 4], &[7, 9]]);
+    let options =
+        script.pick(&[&[][..], &[], &[], &[7, 7, 4, 0, 0, 0, 0], &[148, 4, 0, 0], &[131, 3, 4], &[7, 9]]);
     V4 {
         tos: script.byte(),
         id: script.below(4) as u16,
@@ -414,7 +418,8 @@ fn packet6(script: &mut Script<'_>) -> Vec<u8> {
         }
     }
     let body: Vec<u8> = body.iter().copied().cycle().take(length).collect();
-    let kind = [script.pick(&[128, 129, 1, 2, 3, 4, 133, 134, 135, 136, 137, 200]), script.pick(&[0, 0, 0, 1])];
+    let kind =
+        [script.pick(&[128, 129, 1, 2, 3, 4, 133, 134, 135, 136, 137, 200]), script.pick(&[0, 0, 0, 1])];
     let mut payload = upper(protocol, source.into(), destination.into(), kind, &body);
     let mut next_header = protocol;
     for _ in 0..script.pick(&[0, 0, 0, 1, 2, 9]) {
@@ -422,7 +427,14 @@ fn packet6(script: &mut Script<'_>) -> Vec<u8> {
         let mut extension = vec![next_header, 0, 0, 0, 0, 0, 0, 0];
         match header {
             0 | 60 => {
-                let option = [script.pick(&[1, 5, 0x3e, 0x7e, 0xbe, 0xfe, 0xc2]), script.pick(&[4, 4, 4, 9]), 0, 0, 0, 0];
+                let option = [
+                    script.pick(&[1, 5, 0x3e, 0x7e, 0xbe, 0xfe, 0xc2]),
+                    script.pick(&[4, 4, 4, 9]),
+                    0,
+                    0,
+                    0,
+                    0,
+                ];
                 extension[2..].copy_from_slice(&option);
             }
             43 => extension[2..4].copy_from_slice(&[script.byte(), script.pick(&[0, 0, 1])]),
@@ -611,7 +623,8 @@ fn bursts_of_raw_bytes() {
                     if let Some(header) = bytes.first_chunk_mut::<15>().filter(|_| script.once_in(2)) {
                         header[..6].copy_from_slice(&our_mac(index).0);
                         header[6] &= 0xfe;
-                        let (kind, version) = script.pick(&[([8, 0], 0x45), ([0x86, 0xdd], 0x60), ([8, 6], 0)]);
+                        let (kind, version) =
+                            script.pick(&[([8, 0], 0x45), ([0x86, 0xdd], 0x60), ([8, 6], 0)]);
                         header[12..14].copy_from_slice(&kind);
                         header[14] = version;
                     }

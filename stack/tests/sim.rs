@@ -16,7 +16,8 @@
 use core::net::{IpAddr, Ipv6Addr};
 use core::time::Duration;
 use flumen_stack::neighbour::NeighbourConfig;
-use flumen_stack::sim::{Arrival, Misbehaviour, Node, Random, Wire, World};
+use flumen_stack::route::Rib;
+use flumen_stack::sim::{self, Arrival, Misbehaviour, Node, Random, Wire, World};
 use flumen_stack::{Instant, Interface, MacAddr, PortId, checksum};
 use std::collections::HashSet;
 
@@ -42,33 +43,47 @@ fn interface(index: usize, net: u8, host: u8) -> Interface {
     one
 }
 
-fn node(interfaces: Vec<Interface>, router: Option<u8>, seed: u64) -> Node {
-    let mut routes = Vec::new();
-    if let Some(net) = router {
-        let other = 3 - net;
-        routes.push((format!("10.0.{other}.0/24").parse().unwrap(), port(0), ip(&format!("10.0.{net}.1"))));
-        routes.push((format!("fd00:{other}::/64").parse().unwrap(), port(0), ip(&format!("fd00:{net}::1"))));
-    }
-    let neighbours = NeighbourConfig { max_entries: 32, ..NeighbourConfig::default() };
-    Node::new(interfaces, &routes, neighbours, seed).unwrap()
-}
-
-/// The network, with wires that do what the seed says.
-fn world(seed: u64) -> World {
-    let mut random = Random::new(seed);
+/// The interfaces of each node.
+fn interfaces(node: usize) -> Vec<Interface> {
     let host = |net| {
         let mut one = interface(0, net, 2);
         one.forwarding = false;
         vec![one]
     };
+    match node {
+        CLIENT => host(1),
+        SERVER => host(2),
+        _ => vec![interface(0, 1, 1), interface(1, 2, 1)],
+    }
+}
+
+/// The routes of each node: the same in every life, so they are made once.
+fn ribs() -> Vec<Rib> {
+    let by_router = |net: u8| {
+        let other = 3 - net;
+        [
+            (format!("10.0.{other}.0/24").parse().unwrap(), port(0), ip(&format!("10.0.{net}.1"))),
+            (format!("fd00:{other}::/64").parse().unwrap(), port(0), ip(&format!("fd00:{net}::1"))),
+        ]
+    };
+    let routes = [by_router(1).to_vec(), Vec::new(), by_router(2).to_vec()];
+    routes.iter().enumerate().map(|(node, routes)| sim::rib(&interfaces(node), routes).unwrap()).collect()
+}
+
+/// The network, with wires that do what the seed says.
+fn world(ribs: &[Rib], seed: u64) -> World {
+    let mut random = Random::new(seed);
     let mut world = World::new(Instant::from_millis(1000));
-    world.nodes.push(node(host(1), Some(1), random.number()));
-    world.nodes.push(node(vec![interface(0, 1, 1), interface(1, 2, 1)], None, random.number()));
-    world.nodes.push(node(host(2), Some(2), random.number()));
+    for (node, rib) in ribs.iter().enumerate() {
+        let neighbours = NeighbourConfig { max_entries: 32, ..NeighbourConfig::default() };
+        let seed = random.number();
+        world.nodes.push(Node::new(interfaces(node), rib.reader().unwrap(), neighbours, seed).unwrap());
+    }
     // One wire of the two flips bits, so that two flips in one packet cannot cancel out in its checksum.
     let flips = random.below(3);
-    for (number, ends) in
-        [[(CLIENT, port(0)), (ROUTER, port(0))], [(ROUTER, port(1)), (SERVER, port(0))]].into_iter().enumerate()
+    for (number, ends) in [[(CLIENT, port(0)), (ROUTER, port(0))], [(ROUTER, port(1)), (SERVER, port(0))]]
+        .into_iter()
+        .enumerate()
     {
         let mut up_to = |most: u64| random.below(most) as u16;
         let mut misbehaviour = Misbehaviour {
@@ -169,8 +184,8 @@ fn pass(world: &mut World, log: &mut Log, time: Duration) {
 }
 
 /// One life of a network; the sum over all that arrived.
-fn live(seed: u64) -> u64 {
-    let mut world = world(seed);
+fn live(ribs: &[Rib], seed: u64) -> u64 {
+    let mut world = world(ribs, seed);
     let mut random = Random::new(seed ^ 0x5eed);
     let mut log = Log::default();
     let targets = [ip("10.0.2.2"), ip("fd00:2::2"), ip("10.0.1.1"), ip("fd00:2::1")];
@@ -221,7 +236,10 @@ struct Seed(u64);
 impl Drop for Seed {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the seed is {0}; replay: FLUMEN_SIM_SEED={0} cargo test -p flumen-stack --test sim", self.0);
+            eprintln!(
+                "the seed is {0}; replay: FLUMEN_SIM_SEED={0} cargo test -p flumen-stack --test sim",
+                self.0
+            );
         }
     }
 }
@@ -236,24 +254,26 @@ fn networks_with_bad_wires_stay_honest_quiet_and_whole_and_heal() {
         Some(one) => one..one + 1,
         None => 0..number("FLUMEN_SIM_SEEDS").unwrap_or(SEEDS),
     };
+    let ribs = ribs();
     for seed in seeds {
         let _seed = Seed(seed);
-        live(seed);
+        live(&ribs, seed);
     }
 }
 
 #[test]
 fn a_seed_replays_exactly() {
+    let ribs = ribs();
     for seed in 0..20 {
         let _seed = Seed(seed);
-        assert_eq!(live(seed), live(seed));
+        assert_eq!(live(&ribs, seed), live(&ribs, seed));
     }
-    assert_ne!(live(1), live(2), "and another seed is another life");
+    assert_ne!(live(&ribs, 1), live(&ribs, 2), "and another seed is another life");
 }
 
 #[test]
 fn good_wires_answer_every_ping_and_refuse_every_datagram() {
-    let mut world = world(3);
+    let mut world = world(&ribs(), 3);
     for (wire, _) in &mut world.wires {
         wire.misbehaviour = Misbehaviour { delay: Duration::from_millis(2), ..Misbehaviour::default() };
     }

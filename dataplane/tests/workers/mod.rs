@@ -21,9 +21,7 @@ use flumen_stack::frame::heap::HeapPool;
 use flumen_stack::icmp::limit::IcmpLimits;
 use flumen_stack::neighbour::NeighbourConfig;
 use flumen_stack::route::{Path, Rib, RibConfig, Route, Source, Target};
-use flumen_stack::{
-    Egress, Frame, Interface, Interfaces, MacAddr, PortId, Stack, StackConfig, checksum,
-};
+use flumen_stack::{Egress, Frame, Interface, Interfaces, MacAddr, PortId, Stack, StackConfig, checksum};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -285,4 +283,3 @@ pub fn arp_answer(question: &[u8], mac: MacAddr) -> Option<Vec<u8>> {
     answer[38..42].copy_from_slice(&question[28..32]);
     Some(answer)
 }
-

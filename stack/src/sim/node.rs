@@ -9,7 +9,7 @@ use crate::icmp::{v4, v6};
 use crate::interface::{Interface, Interfaces};
 use crate::neighbour::{ConfigError, NeighbourConfig};
 use crate::port::PortId;
-use crate::route::{Rib, RibConfig, Route, RouteError, Source, Target};
+use crate::route::{Rib, RibConfig, Route, RouteError, RouteReader, Source, Target};
 use crate::stack::{Stack, StackConfig};
 use crate::time::Instant;
 use crate::turn::{NoProbe, Turn};
@@ -27,15 +27,48 @@ const TX_QUEUE: usize = 128;
 /// Why a node cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// Its routes.
-    #[error(transparent)]
-    Route(#[from] RouteError),
     /// The bounds of its neighbour table.
     #[error(transparent)]
     Neighbours(#[from] ConfigError),
     /// Its interfaces are not in the order of their ports.
-    #[error("interface {0} is not in the place of its port")]
+    #[error("the {0} interfaces are not in the order of their ports")]
     Interfaces(usize),
+}
+
+/// A table with what follows from the addresses of `interfaces`, and with `routes` (prefix, port, router). Nodes of
+/// many networks may share one, as workers do.
+///
+/// # Errors
+/// A route that the table refuses.
+pub fn rib(interfaces: &[Interface], routes: &[(IpNet, PortId, IpAddr)]) -> Result<Rib, RouteError> {
+    let mut rib = Rib::new(RibConfig {
+        max_routes4: 256,
+        max_routes6: 256,
+        groups4: 16,
+        nodes6: 1 << 10,
+        leaves6: 1 << 12,
+        next_hops: 256,
+        multipath: 1,
+        ..RibConfig::default()
+    })?;
+    let mut add =
+        |prefix: IpNet, target| rib.replace(&Route { prefix, target, source: Source::Static, metric: 0 });
+    for one in interfaces {
+        let port = one.id;
+        let v4 = one.ipv4.iter().map(|net| IpNet::from(*net));
+        let v6 = one.ipv6.iter().map(|net| IpNet::from(*net));
+        for net in v4.chain(v6.filter(|net| !is_link_local(net.addr()))) {
+            add(net.trunc(), Target::Connected { port })?;
+            add(IpNet::from(net.addr()), Target::Local)?;
+            if let IpNet::V4(net) = net {
+                add(IpNet::from(IpAddr::V4(net.broadcast())), Target::Broadcast { port })?;
+            }
+        }
+    }
+    for &(prefix, port, via) in routes {
+        add(prefix, Target::Gateway { port, via })?;
+    }
+    Ok(rib)
 }
 
 /// A host or a router.
@@ -43,8 +76,6 @@ pub enum NodeError {
 pub struct Node {
     /// Its stack.
     pub stack: Stack<HeapFrame>,
-    /// Its routes.
-    pub rib: Rib,
     /// Its frames.
     pub pool: HeapPool,
     /// What leaves.
@@ -53,44 +84,16 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node with these interfaces, what follows from their addresses, and `routes` (prefix, port, router).
+    /// A node with these interfaces, which routes by `routes`: see [`rib`].
     ///
     /// # Errors
-    /// What is wrong with the interfaces, the routes or the bounds.
+    /// What is wrong with the interfaces or the bounds.
     pub fn new(
         interfaces: Vec<Interface>,
-        routes: &[(IpNet, PortId, IpAddr)],
+        routes: RouteReader,
         neighbours: NeighbourConfig,
         seed: u64,
     ) -> Result<Node, NodeError> {
-        let mut rib = Rib::new(RibConfig {
-            max_routes4: 256,
-            max_routes6: 256,
-            groups4: 16,
-            nodes6: 1 << 10,
-            leaves6: 1 << 12,
-            next_hops: 256,
-            multipath: 1,
-            ..RibConfig::default()
-        })?;
-        let mut add = |prefix: IpNet, target| {
-            rib.replace(&Route { prefix, target, source: Source::Static, metric: 0 })
-        };
-        for one in &interfaces {
-            let port = one.id;
-            let v4 = one.ipv4.iter().map(|net| IpNet::from(*net));
-            let v6 = one.ipv6.iter().map(|net| IpNet::from(*net));
-            for net in v4.chain(v6.filter(|net| !is_link_local(net.addr()))) {
-                add(net.trunc(), Target::Connected { port })?;
-                add(IpNet::from(net.addr()), Target::Local)?;
-                if let IpNet::V4(net) = net {
-                    add(IpNet::from(IpAddr::V4(net.broadcast())), Target::Broadcast { port })?;
-                }
-            }
-        }
-        for &(prefix, port, via) in routes {
-            add(prefix, Target::Gateway { port, via })?;
-        }
         let ports = interfaces.len();
         let config = StackConfig {
             interfaces: Interfaces::new(interfaces).ok_or(NodeError::Interfaces(ports))?,
@@ -100,9 +103,8 @@ impl Node {
             echo: (1000, 100),
             seed: [seed, seed ^ 1, seed ^ 2, seed ^ 3],
         };
-        let stack = Stack::new(config, rib.reader()?)?;
-        let pool = HeapPool::new(FRAMES, CHUNK);
-        Ok(Node { stack, rib, pool, egress: Egress::new(ports, TX_QUEUE), ports })
+        let stack = Stack::new(config, routes)?;
+        Ok(Node { stack, pool: HeapPool::new(FRAMES, CHUNK), egress: Egress::new(ports, TX_QUEUE), ports })
     }
 
     /// A frame arrived. One that the pool has no room for is lost, as at a port.
@@ -175,7 +177,8 @@ impl Node {
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 let (next_header, payload_len) = (protocol, len);
                 let hop_limit = v4::DEFAULT_TTL;
-                let fields = v6::Fields { class: 0, next_header, hop_limit, source, destination, payload_len };
+                let fields =
+                    v6::Fields { class: 0, next_header, hop_limit, source, destination, payload_len };
                 v6::write_header(&mut frame, &fields);
                 self.turn(now, |stack, turn| ipv6::output::send(stack, turn, frame, hop));
             }

@@ -86,7 +86,9 @@ mod tests {
     #[test]
     fn a_good_wire_delivers_each_frame_once_and_whole_after_its_delay() {
         let delay = Duration::from_millis(5);
-        for (number, arrivals) in carried(Misbehaviour { delay, ..Misbehaviour::default() }).iter().enumerate() {
+        for (number, arrivals) in
+            carried(Misbehaviour { delay, ..Misbehaviour::default() }).iter().enumerate()
+        {
             assert_eq!(*arrivals, [(Instant::from_millis(number as u64 + 5), vec![number as u8; 60])]);
         }
     }

@@ -313,8 +313,14 @@ pub fn answer(question: &[u8], mac: MacAddr) -> Option<Vec<u8>> {
             let mut message = upper(58, target.into(), source.into(), [136, 0], &body);
             message[4..8].copy_from_slice(&[0x60, 0, 0, 0]);
             let message = with_sum6(message, target, source);
-            let packet =
-                V6 { word: 6 << 28, next_header: 58, hop_limit: 255, source: target, destination: source, payload: message };
+            let packet = V6 {
+                word: 6 << 28,
+                next_header: 58,
+                hop_limit: 255,
+                source: target,
+                destination: source,
+                payload: message,
+            };
             Some(ethernet(asker, mac, 0x86dd, &packet.bytes()))
         }
         _ => None,
