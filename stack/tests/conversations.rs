@@ -798,3 +798,24 @@ fn an_error_that_the_port_would_finish_is_finished_before_it_is_cut() {
     let short = V4 { ttl: 1, ..V4::udp("10.0.1.2", "10.0.2.2", 100) };
     assert!(checksum::sum(&router.receive(LAN, &[short.sent_by_client()])[0].1[34..]).is_valid());
 }
+
+#[test]
+fn a_fragment_that_reaches_beyond_the_longest_datagram_is_not_cut_further() {
+    let mut router = Router::with(|interfaces| interfaces[WAN].mtu = 600, 64);
+    router.introduce();
+    let fragment = |offset: u16| {
+        let mut bytes = V4::udp("10.0.1.2", "10.0.2.2", 1400).bytes();
+        bytes[6..8].copy_from_slice(&offset.to_be_bytes());
+        bytes[10..12].fill(0);
+        let sum = checksum::sum(&bytes[..20]).checksum();
+        bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+        ethernet(ROUTER[LAN], CLIENT, 0x0800, &bytes)
+    };
+    // 1408 bytes at 64,120 end at 65,528; eight further on they would end at 65,536.
+    let sent = router.receive(LAN, &[fragment(64_120 / 8)]);
+    assert_eq!(sent.len(), 3);
+    assert_eq!(&sent[2].1[20..22], ((64_120 + 1152) / 8u16).to_be_bytes());
+    assert_eq!(router.receive(LAN, &[fragment(64_128 / 8)]), []);
+    assert_eq!(router.dropped(DropReason::Ipv4BadHeader), 1);
+    assert_books_balance(&router, 2);
+}

@@ -14,6 +14,9 @@ use crate::verdict::DropReason;
 /// The longest IPv4 header in bytes.
 const MAX_HEADER_LEN: usize = 60;
 
+/// The longest datagram in bytes.
+const MAX_DATAGRAM: usize = 65_535;
+
 /// The flag "more fragments" of the fragment word.
 const MORE_FRAGMENTS: u16 = 0x2000;
 
@@ -39,6 +42,11 @@ where
     place.copy_from_slice(original);
     let word = u16::from_be_bytes([whole[6], whole[7]]);
     let payload = frame.packet_len() - header_len;
+    // A fragment of what would be longer than any datagram (RFC 791 section 3.1): the offsets of its pieces do not
+    // fit their field.
+    if usize::from(word & OFFSET_BITS) * 8 + payload > MAX_DATAGRAM {
+        return stack.counters.drop(DropReason::Ipv4BadHeader);
+    }
     let mut sent = 0;
     while sent < payload {
         let later = if sent == 0 { header_len } else { keep_copied_options(&mut whole, header_len) };
