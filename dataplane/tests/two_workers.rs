@@ -250,7 +250,7 @@ fn read_pcap(path: &Path) -> Vec<Vec<u8>> {
 #[test]
 fn the_service_shares_flows_between_its_threads_and_stops_with_every_frame_in_its_place() {
     let host = Host::here().unwrap();
-    let [first, second, ..] = host.cpus.iter().copied().collect::<Vec<_>>()[..] else {
+    let [first, second, ..] = host.cpus[..] else {
         eprintln!("one processor: two workers cannot be pinned");
         return;
     };

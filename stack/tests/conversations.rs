@@ -819,3 +819,17 @@ fn a_fragment_that_reaches_beyond_the_longest_datagram_is_not_cut_further() {
     assert_eq!(router.dropped(DropReason::Ipv4BadHeader), 1);
     assert_books_balance(&router, 2);
 }
+
+#[test]
+fn a_ping_of_nothing_but_zeros_is_answered_with_a_checksum_that_its_sender_accepts() {
+    let mut router = Router::acquainted();
+    let mut ping = V4::ping("10.0.1.2", "10.0.1.1", 0);
+    ping.payload = [&[8, 0, 0xf7, 0xff, 0, 0, 0, 0][..], &[0; 16]].concat();
+    let sent = router.receive(LAN, &[ping.sent_by_client()]);
+    assert_eq!(sent[0].1[34..38], [0, 0, 0xff, 0xff]);
+    // Words that add up to 0xffff by themselves have zero for a checksum.
+    ping.payload = vec![8, 0, 0xf7, 0xff, 0xff, 0xff, 0, 0];
+    let sent = router.receive(LAN, &[ping.sent_by_client()]);
+    assert_eq!(sent[0].1[34..38], [0, 0, 0, 0]);
+    assert!(checksum::sum(&sent[0].1[34..]).is_valid());
+}

@@ -279,7 +279,16 @@ fn reply_to_echo<P, M>(
     let request = u16::from_be_bytes([kind::ECHO_REQUEST, message[1]]);
     let reply = u16::from_be_bytes([kind::ECHO_REPLY, message[1]]);
     message[0] = kind::ECHO_REPLY;
-    message[2..4].copy_from_slice(&checksum::update_u16(sum, request, reply).to_be_bytes());
+    let updated = checksum::update_u16(sum, request, reply);
+    message[2..4].copy_from_slice(&updated.to_be_bytes());
+    if updated == 0 {
+        // The zero of words that add up to 0xffff, or that of nothing but zeros (echo reply, id and sequence 0, no
+        // data but zeros), whose checksum is 0xffff: only a sum over all of it can tell.
+        let sum = sum_behind(frame, HEADER_LEN).checksum();
+        if let Some(field) = frame.get_mut(HEADER_LEN + 2..HEADER_LEN + 4) {
+            field.copy_from_slice(&sum.to_be_bytes());
+        }
+    }
     stack.counters.count(Counter::IcmpEchoReplies);
     output::send(stack, turn, arrival.frame, hop);
 }
