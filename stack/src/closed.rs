@@ -7,7 +7,7 @@ use crate::checksum;
 use crate::counters::Counter;
 use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
-use crate::icmp::v4::{self, sum_behind};
+use crate::icmp::v4::{self, sum_behind, sum_of};
 use crate::icmp::v6;
 use crate::interface::ChecksumPolicy;
 use crate::ipv4;
@@ -56,8 +56,7 @@ pub fn udp4<P, M>(
             if usize::from(stated) < UDP_HEADER_LEN || usize::from(stated) > len {
                 DropReason::TransportMalformed
             } else if !unchecked
-                && usize::from(stated) == len
-                && !pseudo.plus(sum_behind(&arrival.frame, header_len)).is_valid()
+                && !pseudo.plus(sum_of(&arrival.frame, header_len, usize::from(stated))).is_valid()
             {
                 DropReason::TransportBadChecksum
             } else {
@@ -98,8 +97,7 @@ pub fn udp6<P, M>(
                 DropReason::TransportMalformed
             } else if !trusted
                 && (header[6..8] == [0, 0] // RFC 8200 section 8.1: over IPv6 the checksum is mandatory
-                    || (usize::from(stated) == len
-                        && !pseudo.plus(sum_behind(&arrival.frame, offset)).is_valid()))
+                    || !pseudo.plus(sum_of(&arrival.frame, offset, usize::from(stated))).is_valid())
             {
                 DropReason::TransportBadChecksum
             } else {

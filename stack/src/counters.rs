@@ -1,6 +1,16 @@
 //! Counters: plain numbers, one writer. The worker adds, housekeeping publishes a copy; nothing here is
 //! atomic. Every counter has one place in one flat array, so that publishing is a loop and adding is one
 //! instruction. The MIB names are those of RFC 4293 (IP) and RFC 4884/2011 (ICMP) where they exist.
+//!
+//! Every packet has one beginning and one end, and both are counted, so the books balance at any moment:
+//! ```text
+//!   received + originated + no-frame  =  handed to ports + dropped (consumed included) + fragmented + held
+//!
+//!   originated: ICMP errors, resets, ARP, neighbour discovery, fragments. An echo reply is the request, turned round.
+//!   no-frame:   packets that would have been originated; they are among the dropped, too.
+//!   held:       packets that wait for neighbours.
+//! ```
+//! [`Counters::originated`] is that sum; `tests/fuzz_stack.rs` does the books after every burst.
 
 use crate::limits::MAX_PORTS;
 use crate::port::PortId;
@@ -34,7 +44,9 @@ counters! {
     Ipv4Forwarded => "ipv4-forwarded",
     /// IPv4 packets that we originated (ipSystemStatsOutRequests).
     Ipv4Originated => "ipv4-originated",
-    /// IPv4 fragments that we made.
+    /// IPv4 packets that left as fragments (ipSystemStatsOutFragOKs).
+    Ipv4Fragmented => "ipv4-fragmented",
+    /// IPv4 fragments that we made (ipSystemStatsOutFragCreates).
     Ipv4FragmentsCreated => "ipv4-fragments-created",
     /// IPv6 packets that arrived.
     Ipv6Received => "ipv6-received",
@@ -151,6 +163,21 @@ impl Counters {
     /// All drops, of every reason.
     pub fn dropped_in_all(&self) -> u64 {
         self.drops.iter().sum()
+    }
+
+    /// Packets that began here: see the books at the top.
+    pub fn originated(&self) -> u64 {
+        const ORIGINATED: [Counter; 8] = [
+            Counter::IcmpErrorsOut,
+            Counter::Icmpv6ErrorsOut,
+            Counter::TcpResetsOut,
+            Counter::ArpRequestsOut,
+            Counter::ArpRepliesOut,
+            Counter::NdSolicitationsOut,
+            Counter::NdAdvertisementsOut,
+            Counter::Ipv4FragmentsCreated,
+        ];
+        ORIGINATED.iter().map(|counter| self.get(*counter)).sum()
     }
 
     /// The counters of a port.

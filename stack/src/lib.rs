@@ -39,6 +39,7 @@ pub mod neighbour;
 pub mod offload;
 pub mod port;
 pub mod route;
+pub mod sim;
 pub mod stack;
 pub mod time;
 pub mod turn;

@@ -120,6 +120,8 @@ drop_reasons! {
     NotForwardable => "not-forwardable",
     /// Forwarding is switched off on the port it came in on.
     ForwardingOff => "forwarding-off",
+    /// The packet had to be fragmented, and the pool had no frames for the fragments.
+    FragmentationFailed => "fragmentation-failed",
     /// The link-local source or destination must not leave its link.
     LinkLocalScope => "link-local-scope",
     /// A fragment arrived for us, and its datagram cannot be put together.
@@ -148,7 +150,7 @@ drop_reasons! {
     TransportBadChecksum => "transport-bad-checksum",
 
     // Consumed: an end that is not a fault, so that every received packet has exactly one end on record
-    /// An ICMP reply or error that was for us and was acted upon.
+    /// An ARP, neighbour discovery or ICMP packet that was for us and was acted upon.
     Consumed => "consumed",
 }
 

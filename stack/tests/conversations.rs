@@ -694,3 +694,189 @@ fn a_path_mtu_report_about_a_packet_of_ours_shortens_what_we_send() {
     assert_eq!(router.receive(LAN, &[forged.sent_by_client()]), []);
     assert_eq!(router.stack.counters.get(Counter::PathMtuLearned), 1);
 }
+
+/// Received and begun here, against sent, dropped, cut and held: see `flumen_stack::counters`.
+#[track_caller]
+fn assert_books_balance(router: &Router, received: u64) {
+    let counters = &router.stack.counters;
+    let sent: u64 = [LAN, WAN].iter().map(|index| counters.port(port(*index)).tx_packets).sum();
+    let begun = received + counters.originated() + counters.dropped(DropReason::NoFrame);
+    let held = router.stack.neighbours.frames_held() as u64;
+    assert_eq!(begun, sent + counters.dropped_in_all() + counters.get(Counter::Ipv4Fragmented) + held);
+}
+
+#[test]
+fn a_question_that_is_answered_has_its_end_on_record() {
+    let mut router = Router::acquainted();
+    let question = arp(1, (CLIENT, "10.0.1.2"), (MacAddr::ZERO, "10.0.1.1"));
+    router.receive(LAN, &[ethernet(MacAddr::BROADCAST, CLIENT, 0x0806, &question)]);
+    assert_eq!(router.dropped(DropReason::Consumed), 1);
+    assert_books_balance(&router, 1);
+    let mut solicitation = vec![135, 0, 0, 0, 0, 0, 0, 0];
+    solicitation.extend("fd00:1::1".parse::<Ipv6Addr>().unwrap().octets());
+    for source in ["fd00:1::2", "::"] {
+        let question =
+            V6 { hop_limit: 255, ..V6::with(source, "ff02::1:ff00:1", 58, solicitation.clone(), 2) };
+        let group = MacAddr([0x33, 0x33, 0xff, 0, 0, 1]);
+        assert_eq!(router.receive(LAN, &[ethernet(group, CLIENT, 0x86dd, &question.bytes())]).len(), 1);
+    }
+    assert_eq!(router.dropped(DropReason::Consumed), 3);
+    assert_books_balance(&router, 3);
+}
+
+#[test]
+fn a_packet_that_is_cut_has_its_end_on_record() {
+    let mut router = Router::with(|interfaces| interfaces[WAN].mtu = 600, 64);
+    router.introduce();
+    assert_eq!(router.receive(LAN, &[V4::udp("10.0.1.2", "10.0.2.2", 1400).sent_by_client()]).len(), 3);
+    assert_eq!(router.stack.counters.get(Counter::Ipv4Fragmented), 1);
+    assert_books_balance(&router, 1);
+}
+
+#[test]
+fn on_a_link_with_a_larger_mtu_than_a_chunk_fragments_are_as_long_as_a_chunk_allows() {
+    let mut router = Router::with(|interfaces| interfaces[WAN].mtu = 4000, 64);
+    router.introduce();
+    let packet = V4::udp("10.0.1.2", "10.0.2.2", 8000);
+    let sent = router.receive(LAN, &[packet.sent_by_client()]);
+    let payload: Vec<u8> = sent.iter().flat_map(|(_, frame)| frame[34..].to_vec()).collect();
+    assert_eq!(payload, packet.payload);
+    assert_eq!(sent[0].1.len(), 14 + 20 + (2048 - 128 - 20) / 8 * 8);
+    assert_books_balance(&router, 1);
+    router.assert_conserved();
+}
+
+#[test]
+fn an_empty_pool_ends_a_packet_that_must_be_cut_with_a_reason_of_its_own() {
+    let mut router = Router::with(|interfaces| interfaces[WAN].mtu = 600, 64);
+    router.introduce();
+    let taken: Vec<_> = (0..POOL - 2).map(|_| router.pool.alloc().unwrap()).collect();
+    assert_eq!(router.receive(LAN, &[V4::udp("10.0.1.2", "10.0.2.2", 1400).sent_by_client()]).len(), 1);
+    assert_eq!(router.dropped(DropReason::FragmentationFailed), 1);
+    assert_books_balance(&router, 1);
+    drop(taken);
+    router.assert_conserved();
+}
+
+#[test]
+fn an_ipv4_packet_to_an_ipv6_router_is_still_an_ipv4_packet_on_the_link() {
+    let mut router = Router::new();
+    let via = Target::Gateway { port: port(WAN), via: "fd00:2::2".parse().unwrap() };
+    router.rib.add(&route("192.0.2.0/24", via)).unwrap();
+    let packet = V4::udp("10.0.1.2", "192.0.2.1", 8);
+    let sent = router.receive(LAN, &[packet.sent_by_client()]);
+    assert_eq!(icmpv6(&sent[0].1).0, 135, "the router is asked for by its IPv6 address");
+    router.introduce();
+    let expected = ethernet(SERVER, ROUTER[WAN], 0x0800, &V4 { ttl: 63, ..packet }.bytes());
+    let waited = router.wait(Duration::ZERO);
+    assert_eq!(waited, [(WAN, expected.clone())], "also the one that waited for it");
+    let sent = router.receive(LAN, &[V4::udp("10.0.1.2", "192.0.2.1", 8).sent_by_client()]);
+    assert_eq!(sent, [(WAN, expected)]);
+}
+
+#[test]
+fn a_packet_from_our_own_link_local_address_is_a_martian() {
+    let mut router = Router::acquainted();
+    for destination in ["fd00:2::2", "fe80::1", "ff02::1", "2001:db8::1"] {
+        let packet = V6::ping("fe80::1", destination, 8).sent_by_client();
+        assert_eq!(router.receive(LAN, &[packet]), [], "{destination}");
+    }
+    assert_eq!(router.dropped(DropReason::Ipv6MartianSource), 4);
+    let other = V6::ping("fe80::2", "fe80::1", 8).sent_by_client();
+    assert_eq!(router.receive(LAN, &[other]).len(), 1, "the other port's is somebody else's here");
+}
+
+#[test]
+fn nobody_is_told_about_a_reply_of_ours_that_could_not_be_delivered() {
+    let mut router = Router::new();
+    let ping = V6::ping("fe80::77", "fe80::2", 8).bytes();
+    let sent = router.receive(WAN, &[ethernet(ROUTER[WAN], SERVER, 0x86dd, &ping)]);
+    assert_eq!(icmpv6(&sent[0].1).0, 135, "who is fe80::77?");
+    for _ in 0..20 {
+        let sent = router.wait(Duration::from_millis(500));
+        assert!(sent.iter().all(|(index, _)| *index == WAN), "nothing on the other link: {sent:02x?}");
+    }
+    assert_eq!(router.dropped(DropReason::NeighbourUnreachable), 1);
+    assert_eq!(router.stack.counters.get(Counter::Icmpv6ErrorsOut), 0);
+    assert_books_balance(&router, 1);
+    router.assert_conserved();
+}
+
+#[test]
+fn a_broken_datagram_that_is_shorter_than_its_packet_is_dropped_without_a_word() {
+    let mut router = Router::acquainted();
+    let mut whole = V4::udp("10.0.1.2", "10.0.1.1", 8);
+    whole.payload.extend([0xee; 5]);
+    let sent = router.receive(LAN, &[whole.sent_by_client()]);
+    assert_eq!(
+        (icmp(&sent[0].1).0, icmp(&sent[0].1).1),
+        (3, 3),
+        "what is behind the datagram does not matter"
+    );
+    whole.payload[9] ^= 1;
+    assert_eq!(router.receive(LAN, &[whole.sent_by_client()]), []);
+    let mut whole = V6::udp("fd00:1::2", "fd00:1::1", 8);
+    whole.payload.extend([0xee; 5]);
+    assert_eq!(router.receive(LAN, &[whole.sent_by_client()]).len(), 1);
+    whole.payload[9] ^= 1;
+    assert_eq!(router.receive(LAN, &[whole.sent_by_client()]), []);
+    assert_eq!(router.dropped(DropReason::TransportBadChecksum), 2);
+}
+
+#[test]
+fn an_error_that_the_port_would_finish_is_finished_before_it_is_cut() {
+    let mut router = Router::with(|interfaces| interfaces[LAN].tx_checksum = true, 64);
+    router.introduce();
+    // The client says that only 552 bytes get through to it.
+    let ours = V4 { protocol: 1, ..V4::ping("10.0.1.1", "10.0.1.2", 8) };
+    let mut report = vec![3, 4, 0, 0, 0, 0, 2, 40];
+    report.extend(ours.bytes());
+    let sum = checksum::sum(&report).checksum();
+    report[2..4].copy_from_slice(&sum.to_be_bytes());
+    let report = V4 { protocol: 1, payload: report, ..V4::udp("10.0.1.2", "10.0.1.1", 0) };
+    router.receive(LAN, &[report.sent_by_client()]);
+    assert_eq!(router.stack.counters.get(Counter::PathMtuLearned), 1);
+    let packet = V4 { ttl: 1, ..V4::udp("10.0.1.2", "10.0.2.2", 1000) };
+    let sent = router.receive(LAN, &[packet.sent_by_client()]);
+    let [(LAN, first), (LAN, second)] = sent.as_slice() else { panic!("{sent:02x?}") };
+    let message = [&first[34..], &second[34..]].concat();
+    assert!(checksum::sum(&message).is_valid());
+    // One that is not cut is left to the port.
+    let short = V4 { ttl: 1, ..V4::udp("10.0.1.2", "10.0.2.2", 100) };
+    assert!(checksum::sum(&router.receive(LAN, &[short.sent_by_client()])[0].1[34..]).is_valid());
+}
+
+#[test]
+fn a_fragment_that_reaches_beyond_the_longest_datagram_is_not_cut_further() {
+    let mut router = Router::with(|interfaces| interfaces[WAN].mtu = 600, 64);
+    router.introduce();
+    let fragment = |offset: u16| {
+        let mut bytes = V4::udp("10.0.1.2", "10.0.2.2", 1400).bytes();
+        bytes[6..8].copy_from_slice(&offset.to_be_bytes());
+        bytes[10..12].fill(0);
+        let sum = checksum::sum(&bytes[..20]).checksum();
+        bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+        ethernet(ROUTER[LAN], CLIENT, 0x0800, &bytes)
+    };
+    // 1408 bytes at 64,120 end at 65,528; eight further on they would end at 65,536.
+    let sent = router.receive(LAN, &[fragment(64_120 / 8)]);
+    assert_eq!(sent.len(), 3);
+    assert_eq!(&sent[2].1[20..22], ((64_120 + 1152) / 8u16).to_be_bytes());
+    assert_eq!(router.receive(LAN, &[fragment(64_128 / 8)]), []);
+    assert_eq!(router.dropped(DropReason::Ipv4BadHeader), 1);
+    assert_books_balance(&router, 2);
+}
+
+#[test]
+fn a_ping_of_nothing_but_zeros_is_answered_with_a_checksum_that_its_sender_accepts() {
+    let mut router = Router::acquainted();
+    let mut ping = V4::ping("10.0.1.2", "10.0.1.1", 0);
+    ping.payload = [&[8, 0, 0xf7, 0xff, 0, 0, 0, 0][..], &[0; 16]].concat();
+    let sent = router.receive(LAN, &[ping.sent_by_client()]);
+    assert_eq!(sent[0].1[34..38], [0, 0, 0xff, 0xff]);
+    // Words that add up to 0xffff by themselves have zero for a checksum.
+    ping.payload = vec![8, 0, 0xf7, 0xff, 0xff, 0xff, 0, 0];
+    let sent = router.receive(LAN, &[ping.sent_by_client()]);
+    assert_eq!(sent[0].1[34..38], [0, 0, 0, 0]);
+    assert!(checksum::sum(&sent[0].1[34..]).is_valid());
+}

@@ -59,7 +59,7 @@ pub enum AttachError {
     Permission,
     /// Another program is there.
     #[error(
-        "another XDP program is on {interface}: `ip link show {interface}` names it. `ip link set dev {interface} xdp off` \
+        "{interface} is in use: another XDP program is on it. `ip link show {interface}` names it. `ip link set dev {interface} xdp off` \
          takes it away, unless it hangs on a BPF link, which only the process that made it can end (`bpftool link`)"
     )]
     Busy {

@@ -74,7 +74,7 @@ pub const ROUTES_IPV6: RangeInclusive<i64> = 1..=1_048_576;
 pub const ROUTE_CACHE: RangeInclusive<i64> = 0..=1_048_576;
 
 /// Neighbours. A /16 full of stations is 65,536.
-pub const NEIGHBOURS: RangeInclusive<i64> = 16..=262_144;
+pub const NEIGHBOURS: RangeInclusive<i64> = 16..=65_536;
 
 /// Packets that wait for one neighbour (RFC 1122 section 2.3.2.2 asks for at least one).
 pub const PENDING_PER_NEIGHBOUR: RangeInclusive<i64> = 1..=64;

@@ -14,8 +14,8 @@ impl Default for Limits {
             routes_ipv6: 300_000,
             route_cache: 16_384,
             neighbours: 4096,
-            pending_per_neighbour: 8,
-            pending: 256,
+            pending_per_neighbour: 64,
+            pending: 512,
             handoff: 1024,
         }
     }

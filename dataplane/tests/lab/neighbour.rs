@@ -13,16 +13,17 @@ pub fn packets_that_wait_for_a_neighbour_are_all_delivered_in_order() {
     for (to, ports) in [("10.0.2.2", 20), ("fd00:2::2", 40)] {
         let lab = Lab::up();
         let (client, server) = (lab.wire(Role::Client), lab.wire(Role::Server));
-        for port in 1..=3 {
-            client.send(&Packet::udp(Role::Client, to).ports(7, port).frame());
+        // One flow: flows may overtake one another on the two queues of the link.
+        for number in 1..=3 {
+            client.send(&Packet::udp(Role::Client, to).ports(7, 9).payload(vec![number; 4]).frame());
         }
         for expected in 1..=3 {
-            let port = server.expect("a packet that waited", |frame| {
+            let number = server.expect("a packet that waited", |frame| {
                 let packet = ipv4_of(frame).or(ipv6_of(frame))?;
-                let ours = packet.get(ports..ports + 2)? == [0, 7];
-                ours.then(|| u16::from_be_bytes([packet[ports + 2], packet[ports + 3]]))
+                let ours = packet.get(ports..ports + 4)? == [0, 7, 0, 9];
+                ours.then(|| packet[ports + 8])
             });
-            assert_eq!(port, expected, "to {to}");
+            assert_eq!(number, expected, "to {to}");
         }
     }
 }

@@ -25,6 +25,7 @@ pub fn two_workers_that_hand_flows_over_route_tcp_and_udp() {
 pub fn two_workers_both_forward_when_flows_are_many() {
     let mut lab = Lab::plan().workers(2).up();
     let server = lab.wire(Role::Server);
+    lab.client("ping -n -c 3 -i 0.1 -W 2 10.0.2.2").must(); // the neighbours are known: nothing need wait
     // The sender's kernel chooses the queue by a hash of the flow: many flows, both queues.
     let senders = lab.within(Role::Client, || {
         for port in 0..200u16 {

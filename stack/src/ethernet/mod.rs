@@ -144,6 +144,15 @@ pub fn push_header<F: Frame>(frame: &mut F, header: &[u8; HEADER_LEN]) -> bool {
     }
 }
 
+/// As [`push_header`], with another EtherType than the header's.
+#[inline]
+#[must_use]
+pub fn push_header_for<F: Frame>(frame: &mut F, header: &[u8; HEADER_LEN], ethertype: [u8; 2]) -> bool {
+    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, ..] = *header;
+    let [t0, t1] = ethertype;
+    push_header(frame, &[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1])
+}
+
 /// A link header from its fields.
 pub const fn header(destination: MacAddr, source: MacAddr, ethertype: [u8; 2]) -> [u8; HEADER_LEN] {
     let ([d0, d1, d2, d3, d4, d5], [s0, s1, s2, s3, s4, s5]) = (destination.0, source.0);

@@ -20,19 +20,27 @@ struct Chunk {
 #[derive(Debug)]
 pub struct HeapFrame {
     chunks: Vec<Chunk>,
-    tx_checksum: Option<(u16, u16)>,
+    /// Where to sum from and where to store it, as places in the chunk: headers in front do not move it.
+    tx_checksum: Option<(usize, usize)>,
     free: Rc<Cell<usize>>,
 }
 
 impl HeapFrame {
-    /// The transmit checksum that was asked for: (start, offset).
-    pub fn tx_checksum(&self) -> Option<(u16, u16)> {
-        self.tx_checksum
+    /// The transmit checksum that was asked for: where to sum from and where to store it, in bytes from the
+    /// first of the packet.
+    pub fn tx_checksum(&self) -> Option<(usize, usize)> {
+        let start = self.chunks[0].start;
+        self.tx_checksum.map(|(from, field)| (from.saturating_sub(start), field.saturating_sub(start)))
     }
 
-    /// All bytes of the packet, joined: what a peer on the wire would see.
+    /// All bytes of the packet, joined: what a peer on the wire would see, with the transmit checksum finished.
     pub fn to_vec(&self) -> Vec<u8> {
-        self.chunks.iter().flat_map(|c| &c.bytes[c.start..c.end]).copied().collect()
+        let mut all: Vec<u8> = self.chunks.iter().flat_map(|c| &c.bytes[c.start..c.end]).copied().collect();
+        if let Some((from, field)) = self.tx_checksum() {
+            let sum = crate::checksum::sum(&all[from..]).checksum();
+            all[field..field + 2].copy_from_slice(&sum.to_be_bytes());
+        }
+        all
     }
 }
 
@@ -126,7 +134,12 @@ impl Frame for HeapFrame {
     }
 
     fn request_tx_checksum(&mut self, start: u16, offset: u16) -> bool {
-        self.tx_checksum = Some((start, offset));
+        let (start, offset) = (usize::from(start), usize::from(offset));
+        if self.is_chain() || start + offset + 2 > self.len() {
+            return false;
+        }
+        let from = self.chunks[0].start + start;
+        self.tx_checksum = Some((from, from + offset));
         true
     }
 }

@@ -122,6 +122,7 @@ pub fn send_error<P, M>(
     let Ok(hop) = stack.route_output(turn.now, IpAddr::V4(peer), port) else { return };
     let Some(out) = stack.interfaces.get(hop.port) else { return };
     let offload = out.tx_checksum;
+    let mtu = usize::from(hop.mtu);
     // The address that the packet was sent to, when that is ours; else the one we would speak from.
     let source = if stack.is_local4(asked) { Some(asked) } else { out.source_ipv4(peer) };
     // A router without an IPv4 address on the port that leads back stays silent.
@@ -144,7 +145,8 @@ pub fn send_error<P, M>(
         &mut frame,
         &Fields { tos, id, protocol: 1, source, destination: peer, total_len: len as u16 },
     );
-    if !(offload && frame.request_tx_checksum(HEADER_LEN as u16, 2)) {
+    // What is cut into fragments must be finished before.
+    if !(offload && len <= mtu && frame.request_tx_checksum(HEADER_LEN as u16, 2)) {
         let sum = checksum::sum(&frame[HEADER_LEN..]).checksum();
         frame[HEADER_LEN + 2..HEADER_LEN + 4].copy_from_slice(&sum.to_be_bytes());
     }
@@ -224,6 +226,21 @@ pub(crate) fn sum_behind<F: Frame>(packet: &F, skip: usize) -> checksum::Sum {
     sum.sum()
 }
 
+/// The one's complement sum of `len` bytes behind `skip` bytes of the first segment, or of what there is of them.
+pub(crate) fn sum_of<F: Frame>(packet: &F, skip: usize, len: usize) -> checksum::Sum {
+    let mut sum = Checksum::default();
+    let mut left = len;
+    let mut index = 0;
+    while let Some(segment) = packet.segment(index).filter(|_| left > 0) {
+        let bytes = if index == 0 { segment.get(skip..).unwrap_or_default() } else { segment };
+        let piece = &bytes[..bytes.len().min(left)];
+        sum.add(piece);
+        left -= piece.len();
+        index += 1;
+    }
+    sum.sum()
+}
+
 /// Turns an echo request around in its own frame (row I5; RFC 1122 section 3.2.2.6, RFC 1812 section
 /// 4.3.3.6). Requests to a group stay unanswered, as Linux leaves them (icmp_echo_ignore_broadcasts).
 fn reply_to_echo<P, M>(
@@ -262,7 +279,16 @@ fn reply_to_echo<P, M>(
     let request = u16::from_be_bytes([kind::ECHO_REQUEST, message[1]]);
     let reply = u16::from_be_bytes([kind::ECHO_REPLY, message[1]]);
     message[0] = kind::ECHO_REPLY;
-    message[2..4].copy_from_slice(&checksum::update_u16(sum, request, reply).to_be_bytes());
+    let updated = checksum::update_u16(sum, request, reply);
+    message[2..4].copy_from_slice(&updated.to_be_bytes());
+    if updated == 0 {
+        // The zero of words that add up to 0xffff, or that of nothing but zeros (echo reply, id and sequence 0, no
+        // data but zeros), whose checksum is 0xffff: only a sum over all of it can tell.
+        let sum = sum_behind(frame, HEADER_LEN).checksum();
+        if let Some(field) = frame.get_mut(HEADER_LEN + 2..HEADER_LEN + 4) {
+            field.copy_from_slice(&sum.to_be_bytes());
+        }
+    }
     stack.counters.count(Counter::IcmpEchoReplies);
     output::send(stack, turn, arrival.frame, hop);
 }

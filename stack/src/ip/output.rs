@@ -1,7 +1,7 @@
 //! The last step of every packet, ours or in transit (rows O6, O7, O9, O10): the link header, and the queue
 //! of the port.
 
-use crate::ethernet;
+use crate::ethernet::{self, ethertype};
 use crate::frame::{Frame, FramePool};
 use crate::ip::flow;
 use crate::ip::path::Hop;
@@ -12,16 +12,22 @@ use crate::verdict::DropReason;
 use core::net::IpAddr;
 
 /// Sends a packet (byte 0 is the first of its IP header) to the neighbour of `hop`: with the ready link
-/// header when the neighbour is known, else by way of the neighbour's queue.
+/// header when the neighbour is known, else by way of the neighbour's queue. `ethertype` is the packet's: the
+/// neighbour may be known by an address of the other family (RFC 8950: an IPv6 router for IPv4 prefixes).
 #[inline]
-pub fn transmit<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, mut frame: P::Frame, hop: Hop)
-where
+pub fn transmit<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    mut frame: P::Frame,
+    hop: Hop,
+    ethertype: [u8; 2],
+) where
     P: FramePool,
     M: Probe,
 {
     match stack.neighbours.link_header(hop.neighbour) {
         Some(header) => {
-            if ethernet::push_header(&mut frame, header) {
+            if ethernet::push_header_for(&mut frame, header, ethertype) {
                 turn.egress.send(hop.port, frame, &mut stack.counters);
             } else {
                 stack.counters.drop(DropReason::NoHeadroom);
@@ -58,7 +64,8 @@ where
     }
     match output {
         Output::Send { mut frame, header } => {
-            if ethernet::push_header(&mut frame, &header) {
+            let ethertype = ethertype_of(&frame);
+            if ethernet::push_header_for(&mut frame, &header, ethertype) {
                 turn.egress.send(hop.port, frame, &mut stack.counters);
             } else {
                 stack.counters.drop(DropReason::NoHeadroom);
@@ -71,7 +78,13 @@ where
     }
 }
 
-fn source_of(packet: &[u8]) -> Option<IpAddr> {
+/// The EtherType of a packet, by its version.
+pub(super) fn ethertype_of(packet: &[u8]) -> [u8; 2] {
+    if packet.first().is_some_and(|first| first >> 4 == 4) { ethertype::IPV4 } else { ethertype::IPV6 }
+}
+
+/// The source of a packet of either family.
+pub(super) fn source_of(packet: &[u8]) -> Option<IpAddr> {
     match packet.first()? >> 4 {
         4 => Some(IpAddr::V4(flow::source4(packet))),
         6 => Some(IpAddr::V6(flow::source6(packet))),
@@ -89,7 +102,7 @@ fn destination_of(packet: &[u8]) -> Option<IpAddr> {
 
 impl<F: Frame> Stack<F> {
     /// True when an address is ours, on whatever port.
-    fn is_local(&self, address: IpAddr) -> bool {
+    pub(super) fn is_local(&self, address: IpAddr) -> bool {
         self.interfaces.iter().any(|interface| interface.owns(address))
     }
 }

@@ -3,6 +3,7 @@
 use crate::ethernet::{self, LinkCast};
 use crate::frame::{Frame, FramePool};
 use crate::icmp;
+use crate::ip::output::{ethertype_of, source_of};
 use crate::limits::NEIGHBOUR_FACTS;
 use crate::neighbour::{Action, Solicit};
 use crate::port::PortId;
@@ -53,7 +54,8 @@ impl<F: Frame> Stack<F> {
         P: FramePool<Frame = F>,
         M: Probe,
     {
-        if ethernet::push_header(&mut frame, header) {
+        let ethertype = ethertype_of(&frame);
+        if ethernet::push_header_for(&mut frame, header, ethertype) {
             turn.egress.send(port, frame, &mut self.counters);
         } else {
             self.counters.drop(DropReason::NoHeadroom);
@@ -68,6 +70,9 @@ impl<F: Frame> Stack<F> {
         M: Probe,
     {
         self.counters.drop(DropReason::NeighbourUnreachable);
+        if source_of(frame).is_none_or(|source| self.is_local(source)) {
+            return;
+        }
         // Where the packet came in matters for link-local sources alone, and those are never forwarded.
         let Some(port) = PortId::new(0) else { return };
         let arrival = (port, LinkCast::Unicast);

@@ -50,13 +50,16 @@ where
         Ok((packet, _padding)) => *packet,
         Err(error) => return stack.drop_received(port, error.into()),
     };
-    let Some(interface) = stack.interfaces.get(port) else { return };
+    let Some(interface) = stack.interfaces.get(port) else {
+        return stack.drop_received(port, DropReason::PortDown);
+    };
     let mac = interface.mac;
     let decision = decide(&packet, |address| interface.owns_ipv4(address));
     match decision {
         Decision::Drop(reason) => stack.drop_received(port, reason),
         Decision::Answer => {
             learn(stack, turn, port, &packet, true);
+            stack.drop_received(port, DropReason::Consumed);
             let reply = packet.reply(mac);
             if send(stack, turn, port, packet.sender_mac(), mac, reply) {
                 stack.counters.count(Counter::ArpRepliesOut);

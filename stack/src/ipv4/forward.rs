@@ -7,7 +7,7 @@
 use super::input::Arrival;
 use crate::checksum;
 use crate::counters::Counter;
-use crate::ethernet::LinkCast;
+use crate::ethernet::{LinkCast, ethertype};
 use crate::frame::{Frame, FramePool};
 use crate::icmp::v4::{self, Error};
 use crate::ip::path::Hop;
@@ -69,7 +69,7 @@ pub fn forward<P, M>(
         Decision::Pass => {
             lower_ttl(header);
             stack.counters.count(Counter::Ipv4Forwarded);
-            crate::ip::output::transmit(stack, turn, arrival.frame, hop);
+            crate::ip::output::transmit(stack, turn, arrival.frame, hop, ethertype::IPV4);
         }
         Decision::Fragment => {
             lower_ttl(header);

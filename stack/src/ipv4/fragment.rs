@@ -4,6 +4,7 @@
 use super::HEADER_LEN;
 use crate::checksum;
 use crate::counters::Counter;
+use crate::ethernet::ethertype;
 use crate::frame::{Frame, FramePool};
 use crate::ip::path::Hop;
 use crate::stack::Stack;
@@ -12,6 +13,9 @@ use crate::verdict::DropReason;
 
 /// The longest IPv4 header in bytes.
 const MAX_HEADER_LEN: usize = 60;
+
+/// The longest datagram in bytes.
+const MAX_DATAGRAM: usize = 65_535;
 
 /// The flag "more fragments" of the fragment word.
 const MORE_FRAGMENTS: u16 = 0x2000;
@@ -23,7 +27,8 @@ const OFFSET_BITS: u16 = 0x1fff;
 const COPIED: u8 = 0x80;
 
 /// Cuts a packet that is longer than `hop.mtu` and sends the fragments in order. When the pool runs dry in
-/// the middle the rest is dropped, and counted once: the receiver cannot use what left already.
+/// the middle the rest is dropped, and counted once: the receiver cannot use what left already. On a link whose
+/// MTU is larger than a chunk the fragments are as long as a chunk allows.
 pub fn transmit<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, frame: P::Frame, hop: Hop)
 where
     P: FramePool,
@@ -37,25 +42,35 @@ where
     place.copy_from_slice(original);
     let word = u16::from_be_bytes([whole[6], whole[7]]);
     let payload = frame.packet_len() - header_len;
+    // A fragment of what would be longer than any datagram (RFC 791 section 3.1): the offsets of its pieces do not
+    // fit their field.
+    if usize::from(word & OFFSET_BITS) * 8 + payload > MAX_DATAGRAM {
+        return stack.counters.drop(DropReason::Ipv4BadHeader);
+    }
     let mut sent = 0;
     while sent < payload {
         let later = if sent == 0 { header_len } else { keep_copied_options(&mut whole, header_len) };
-        let room = usize::from(hop.mtu).saturating_sub(later) & !7;
+        let Some(fragment) = turn.pool.alloc() else {
+            return stack.counters.drop(DropReason::FragmentationFailed);
+        };
+        let most = usize::from(hop.mtu).min(fragment.tailroom()).saturating_sub(later);
+        let room = most & !7;
         if room == 0 {
             return stack.counters.drop(DropReason::PacketTooBig);
         }
-        let last = payload - sent <= usize::from(hop.mtu) - later;
+        let last = payload - sent <= most;
         let len = if last { payload - sent } else { room };
         let more = if last { word & MORE_FRAGMENTS } else { MORE_FRAGMENTS };
         let offset = (word & OFFSET_BITS) + (sent / 8) as u16;
         let piece = Piece { header: &whole[..later], word: more | offset, skip: header_len + sent, len };
-        let Some(fragment) = cut(turn.pool, &frame, &piece) else {
-            return stack.counters.drop(DropReason::NoFrame);
+        let Some(fragment) = fill(fragment, &frame, &piece) else {
+            return stack.counters.drop(DropReason::FragmentationFailed);
         };
         stack.counters.count(Counter::Ipv4FragmentsCreated);
-        crate::ip::output::transmit(stack, turn, fragment, hop);
+        crate::ip::output::transmit(stack, turn, fragment, hop, ethertype::IPV4);
         sent += len;
     }
+    stack.counters.count(Counter::Ipv4Fragmented);
 }
 
 /// What goes into one fragment.
@@ -68,10 +83,9 @@ struct Piece<'a> {
     len: usize,
 }
 
-/// Makes one fragment; `None` when the pool is empty or its frames are too small.
-fn cut<P: FramePool>(pool: &mut P, original: &P::Frame, piece: &Piece<'_>) -> Option<P::Frame> {
+/// Makes one fragment in an empty frame; `None` when it is too small.
+fn fill<F: Frame>(mut fragment: F, original: &F, piece: &Piece<'_>) -> Option<F> {
     let header_len = piece.header.len();
-    let mut fragment = pool.alloc()?;
     if !fragment.append(header_len + piece.len) {
         return None;
     }

@@ -2,6 +2,7 @@
 
 use super::fragment;
 use crate::counters::Counter;
+use crate::ethernet::ethertype;
 use crate::frame::{Frame, FramePool};
 use crate::ip::output::transmit;
 use crate::ip::path::Hop;
@@ -16,7 +17,7 @@ where
 {
     stack.counters.count(Counter::Ipv4Originated);
     if frame.packet_len() <= usize::from(hop.mtu) {
-        transmit(stack, turn, frame, hop);
+        transmit(stack, turn, frame, hop, ethertype::IPV4);
     } else {
         fragment::transmit(stack, turn, frame, hop);
     }

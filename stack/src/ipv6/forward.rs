@@ -4,7 +4,7 @@
 use super::HEADER_LEN;
 use super::input::Arrival;
 use crate::counters::Counter;
-use crate::ethernet::LinkCast;
+use crate::ethernet::{LinkCast, ethertype};
 use crate::frame::{Frame, FramePool};
 use crate::icmp::v6::{self, Error};
 use crate::ip::output::transmit;
@@ -75,7 +75,7 @@ pub fn forward<P, M>(
         Decision::Pass => {
             header[7] -= 1;
             stack.counters.count(Counter::Ipv6Forwarded);
-            transmit(stack, turn, arrival.frame, hop);
+            transmit(stack, turn, arrival.frame, hop, ethertype::IPV6);
         }
         Decision::Drop(reason) => stack.drop_received(arrival.port, reason),
         Decision::Refuse(reason, error) => {

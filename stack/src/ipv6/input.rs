@@ -51,6 +51,10 @@ pub fn input<P, M>(
     let mut keys: Burst<Flow6> = Burst::new();
     for mut frame in burst.drain(..) {
         match check(&frame, frame.packet_len()) {
+            // Every link has the same link-local addresses, so the forwarding table does not know ours.
+            Ok(Checked { source, .. }) if is_our_link_local(stack, source, port) => {
+                stack.drop_received(port, DropReason::Ipv6MartianSource);
+            }
             Ok(Checked { source, destination, total_len, scope }) => {
                 frame.truncate(total_len);
                 let arrival = Arrival { frame, source, destination, port, cast };
@@ -149,6 +153,11 @@ fn is_martian_source(source: Ipv6Addr) -> bool {
 
 fn is_martian_destination(destination: Ipv6Addr) -> bool {
     destination.is_unspecified() || destination.is_loopback() || destination.to_ipv4_mapped().is_some()
+}
+
+#[inline]
+fn is_our_link_local<F: Frame>(stack: &Stack<F>, source: Ipv6Addr, port: PortId) -> bool {
+    source.is_unicast_link_local() && stack.is_local6(source, port)
 }
 
 /// A link-local destination: ours, or nobody's here.

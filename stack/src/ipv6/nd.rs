@@ -91,7 +91,9 @@ pub fn input<P, M>(
         Ok(message) => message,
         Err(error) => return stack.drop_received(port, error.into()),
     };
-    let Some(interface) = stack.interfaces.get(port) else { return };
+    let Some(interface) = stack.interfaces.get(port) else {
+        return stack.drop_received(port, DropReason::PortDown);
+    };
     let learned = match decide(message, source, |address| interface.owns_ipv6(address)) {
         Decision::Drop(reason) => return stack.drop_received(port, reason),
         Decision::Answer { target, mac } => {
@@ -100,7 +102,10 @@ pub fn input<P, M>(
             }
             return answer(stack, turn, port, target, source);
         }
-        Decision::Defend { target } => return defend(stack, turn, port, target),
+        Decision::Defend { target } => {
+            stack.drop_received(port, DropReason::Consumed);
+            return defend(stack, turn, port, target);
+        }
         Decision::Advertised { target, mac, flags } => {
             let AdvertisementFlags { router, solicited, override_ } = flags;
             stack.neighbours.na(port, target, mac, solicited, override_, router, turn.now)
@@ -125,19 +130,19 @@ fn answer<P, M>(
     P: FramePool,
     M: Probe,
 {
+    let hop = match stack.on_link_hop(turn.now, port, IpAddr::V6(asker)) {
+        Ok(hop) => hop,
+        Err(refusal) => return stack.drop_received(port, refusal.reason(true)),
+    };
+    stack.drop_received(port, DropReason::Consumed);
     let Some((mac, router)) = stack.interfaces.get(port).map(|one| (one.mac, one.forwarding)) else { return };
     let flags = AdvertisementFlags { router, solicited: true, override_: true };
     let built = build(turn.pool, target, asker, |message| {
         ndp::emit_neighbour_advertisement(message, &target, &asker, &target, flags, mac).ok()
     });
     let Some(frame) = built else { return stack.counters.drop(DropReason::NoFrame) };
-    match stack.on_link_hop(turn.now, port, IpAddr::V6(asker)) {
-        Ok(hop) => {
-            stack.counters.count(Counter::NdAdvertisementsOut);
-            transmit(stack, turn, frame, hop);
-        }
-        Err(refusal) => stack.counters.drop(refusal.reason(true)),
-    }
+    stack.counters.count(Counter::NdAdvertisementsOut);
+    transmit(stack, turn, frame, hop, ethertype::IPV6);
 }
 
 /// Tells everybody on the link that an address is taken (RFC 4862 section 5.4.3, RFC 4861 section 7.2.4).

@@ -1,6 +1,7 @@
 //! IPv6 output (twins of rows O1, O7): packets that we originate.
 
 use crate::counters::Counter;
+use crate::ethernet::ethertype;
 use crate::frame::{Frame, FramePool};
 use crate::ip::output::transmit;
 use crate::ip::path::Hop;
@@ -19,5 +20,5 @@ where
         return stack.counters.drop(DropReason::PacketTooBig);
     }
     stack.counters.count(Counter::Ipv6Originated);
-    transmit(stack, turn, frame, hop);
+    transmit(stack, turn, frame, hop, ethertype::IPV6);
 }
