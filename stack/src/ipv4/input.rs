@@ -49,24 +49,26 @@ pub fn input<P, M>(
     M: Probe,
 {
     stack.counters.add(Counter::Ipv4Received, burst.len() as u64);
-    let mut arrivals: Burst<Arrival<P::Frame>> = Burst::new();
+    // The frames stay where they are: most bursts lose none of them.
     let mut keys: Burst<Flow4> = Burst::new();
-    for mut frame in burst.drain(..) {
-        match check(&frame, frame.packet_len()) {
-            Ok(Checked { source, destination, total_len }) => {
-                frame.truncate(usize::from(total_len));
-                keys.push(Flow4 { destination, source, port: port.index() as u16, class: 0 });
-                arrivals.push(Arrival { frame, source, destination, port, cast });
-            }
-            Err(reason) => stack.drop_received(port, reason),
+    burst.retain(|frame| match check(frame, frame.packet_len()) {
+        Ok(Checked { source, destination, total_len }) => {
+            frame.truncate(usize::from(total_len));
+            keys.push(Flow4 { destination, source, port: port.index() as u16, class: 0 });
+            true
         }
-    }
+        Err(reason) => {
+            stack.drop_received(port, reason);
+            false
+        }
+    });
     turn.probe.mark(Stage::IpInput);
     let mut paths = [Path::default(); BURST];
     stack.route_burst4(turn.now, &keys, &mut paths);
     turn.probe.mark(Stage::Route);
-    for (arrival, path) in arrivals.drain(..).zip(paths) {
-        act(stack, turn, arrival, path);
+    for ((frame, key), path) in burst.drain(..).zip(&keys).zip(paths) {
+        let Flow4 { source, destination, .. } = *key;
+        act(stack, turn, Arrival { frame, source, destination, port, cast }, path);
     }
     turn.probe.mark(Stage::Forward);
 }

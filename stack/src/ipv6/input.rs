@@ -47,20 +47,24 @@ pub fn input<P, M>(
     M: Probe,
 {
     stack.counters.add(Counter::Ipv6Received, burst.len() as u64);
-    let mut arrivals: Burst<Arrival<P::Frame>> = Burst::new();
+    let mut routed: Burst<P::Frame> = Burst::new();
     let mut keys: Burst<Flow6> = Burst::new();
     for mut frame in burst.drain(..) {
         match check(&frame, frame.packet_len()) {
             Ok(Checked { source, destination, total_len, scope }) => {
                 frame.truncate(total_len);
-                let arrival = Arrival { frame, source, destination, port, cast };
                 match scope {
                     Scope::Global => {
                         keys.push(Flow6 { destination, source, port: port.index() as u16, class: 0 });
-                        arrivals.push(arrival);
+                        routed.push(frame);
                     }
-                    Scope::Group => super::local::deliver_group(stack, turn, arrival),
-                    Scope::Link => act_on_link(stack, turn, arrival),
+                    Scope::Group => {
+                        let arrival = Arrival { frame, source, destination, port, cast };
+                        super::local::deliver_group(stack, turn, arrival);
+                    }
+                    Scope::Link => {
+                        act_on_link(stack, turn, Arrival { frame, source, destination, port, cast });
+                    }
                 }
             }
             Err(reason) => stack.drop_received(port, reason),
@@ -70,8 +74,9 @@ pub fn input<P, M>(
     let mut paths = [Path::default(); BURST];
     stack.route_burst6(turn.now, &keys, &mut paths);
     turn.probe.mark(Stage::Route);
-    for (arrival, path) in arrivals.drain(..).zip(paths) {
-        act(stack, turn, arrival, path);
+    for ((frame, key), path) in routed.drain(..).zip(&keys).zip(paths) {
+        let Flow6 { source, destination, .. } = *key;
+        act(stack, turn, Arrival { frame, source, destination, port, cast }, path);
     }
     turn.probe.mark(Stage::Forward);
 }
