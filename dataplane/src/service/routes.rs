@@ -37,13 +37,15 @@ pub fn build(config: &Config, interfaces: &[Interface]) -> Result<Rib, StartErro
 /// An empty table with room for so many routes of each family, where the data plane wants it in memory.
 pub fn table(routes_ipv4: usize, routes_ipv6: usize) -> Result<Rib, RouteError> {
     let nodes6 = u32::try_from((routes_ipv6 * NODES6_PER_ROUTE).max(1 << 12)).unwrap_or(u32::MAX);
+    let leaves6 = u32::try_from((routes_ipv6 * LEAVES6_PER_ROUTE).max(1 << 14)).unwrap_or(u32::MAX);
     Rib::new(RibConfig {
         max_routes4: routes_ipv4,
         max_routes6: routes_ipv6,
         nodes6,
-        leaves6: u32::try_from((routes_ipv6 * LEAVES6_PER_ROUTE).max(1 << 14)).unwrap_or(u32::MAX),
+        leaves6,
         top4: on_huge_pages(fib4::TOP),
         nodes6_memory: on_huge_pages(nodes6 as usize * fib6::NODE_WORDS),
+        leaves6_memory: on_huge_pages(leaves6 as usize),
         ..RibConfig::default()
     })
 }

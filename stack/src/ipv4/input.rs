@@ -130,24 +130,25 @@ fn check_with_options(packet: &[u8], version_ihl: u8, total_len: usize) -> Resul
     super::forward::check_options(&header[HEADER_LEN..])
 }
 
-#[inline]
+#[inline(always)] // one call, in the loop over the burst
 fn act<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, arrival: Arrival<P::Frame>, path: Path)
 where
     P: FramePool,
     M: Probe,
 {
-    match path {
-        Path::Hop(hop) => super::forward::forward(stack, turn, arrival, hop),
-        Path::Local => super::local::deliver(stack, turn, arrival),
+    let hop = match path {
+        Path::Hop(hop) => hop,
+        Path::Local => return super::local::deliver(stack, turn, arrival),
         Path::Broadcast => {
-            super::local::deliver(stack, turn, Arrival { cast: LinkCast::Group, ..arrival });
+            return super::local::deliver(stack, turn, Arrival { cast: LinkCast::Group, ..arrival });
         }
         Path::Multipath(group) => match stack.choose_hop4(turn.now, group, &arrival.frame) {
-            Ok(hop) => super::forward::forward(stack, turn, arrival, hop),
-            Err(refusal) => refuse(stack, turn, &arrival, refusal),
+            Ok(hop) => hop,
+            Err(refusal) => return refuse(stack, turn, &arrival, refusal),
         },
-        Path::Refuse(refusal) => refuse(stack, turn, &arrival, refusal),
-    }
+        Path::Refuse(refusal) => return refuse(stack, turn, &arrival, refusal),
+    };
+    super::forward::forward(stack, turn, arrival, hop);
 }
 
 /// Ends a packet that has no way on, with the error that RFC 1812 section 5.2.7.1 and Linux give for it.

@@ -170,23 +170,24 @@ where
     }
 }
 
-#[inline]
+#[inline(always)] // one call, in the loop over the burst
 fn act<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, arrival: Arrival<P::Frame>, path: Path)
 where
     P: FramePool,
     M: Probe,
 {
-    match path {
-        Path::Hop(hop) => super::forward::forward(stack, turn, arrival, hop),
-        Path::Local => super::local::deliver(stack, turn, arrival),
+    let hop = match path {
+        Path::Hop(hop) => hop,
+        Path::Local => return super::local::deliver(stack, turn, arrival),
         Path::Multipath(group) => match stack.choose_hop6(turn.now, group, &arrival.frame) {
-            Ok(hop) => super::forward::forward(stack, turn, arrival, hop),
-            Err(refusal) => refuse(stack, turn, &arrival, refusal),
+            Ok(hop) => hop,
+            Err(refusal) => return refuse(stack, turn, &arrival, refusal),
         },
         // IPv6 has no broadcast; the table has no such next hop for it.
-        Path::Broadcast => refuse(stack, turn, &arrival, Refusal::DirectedBroadcast),
-        Path::Refuse(refusal) => refuse(stack, turn, &arrival, refusal),
-    }
+        Path::Broadcast => return refuse(stack, turn, &arrival, Refusal::DirectedBroadcast),
+        Path::Refuse(refusal) => return refuse(stack, turn, &arrival, refusal),
+    };
+    super::forward::forward(stack, turn, arrival, hop);
 }
 
 /// Ends a packet that has no way on, with the error of RFC 4443 section 3.1.
