@@ -1,2 +1,19 @@
-//! Measurements.
+//! # flumen-bench: what the data plane costs
+//!
+//! ```text
+//!   random ──> table: a full routing table ──> router: a worker on it ──> measure: cycles a packet
+//!          └─> traffic: frames for its destinations ──┘                    └─ machine: where that was
+//! ```
+//! The binary `flumen-bench` measures the product's own [`flumen::worker::Worker`] with no card in the way;
+//! `benches/` holds one micro benchmark for each idea of the packet path, by time and by instructions.
+//!
+//! Absolute figures from a shared machine say little: compare what was measured in the same run, by medians,
+//! and look at the ranges beside them.
 #![forbid(unsafe_code)]
+
+pub mod machine;
+pub mod measure;
+pub mod random;
+pub mod router;
+pub mod table;
+pub mod traffic;

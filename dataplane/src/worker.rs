@@ -25,7 +25,7 @@ use std::time::Duration;
 
 /// Turns between two rounds of housekeeping of a busy worker. At a burst a turn and 100 cycles a packet
 /// that is about every 3 ms, and costs less than a cycle a packet.
-const TURNS_PER_HOUSEKEEPING: u64 = 1024;
+pub const TURNS_PER_HOUSEKEEPING: u64 = 1024;
 
 /// Empty turns after which an adaptive worker sleeps. At about 200 ns a turn it has then spun for some 50 µs:
 /// the gaps between packets of a busy port are shorter, so a busy worker never sleeps.
@@ -341,7 +341,7 @@ impl Worker {
     }
 
     /// What is done now and then: commands, numbers, buffered files.
-    fn housekeeping(&mut self) {
+    pub fn housekeeping(&mut self) {
         while let Ok(command) = self.commands.pop() {
             match command {
                 Command::PortUp(port, up) => self.set_port_up(port, up),

@@ -79,7 +79,7 @@ impl<F: Frame> Egress<F> {
     }
 
     /// Queues a complete link-layer frame for a port, or drops it with its reason.
-    #[inline]
+    #[inline(always)]
     pub fn send(&mut self, port: PortId, frame: F, counters: &mut Counters) {
         let bytes = frame.packet_len() as u64;
         let Some(queue) = self.queues.get_mut(port.index()) else {

@@ -13,6 +13,7 @@ use crate::ethernet::{self, LinkCast, Sorted};
 use crate::frame::{Frame, FramePool};
 use crate::icmp::limit::{EchoLimiter, IcmpLimiter, IcmpLimits};
 use crate::interface::{ChecksumPolicy, Interfaces};
+use crate::ip::adjacency::Adjacencies;
 use crate::ip::path::Path;
 use crate::limits::{BURST, NEIGHBOUR_FACTS, PATH_MTUS};
 use crate::neighbour::{ConfigError, Fact, NeighbourConfig, NeighbourTable};
@@ -57,6 +58,7 @@ pub struct Stack<F: Frame> {
     pub(crate) routes: RouteReader,
     pub(crate) cache4: Option<RouteCache<Flow4, Path>>,
     pub(crate) cache6: Option<RouteCache<Flow6, Path>>,
+    pub(crate) adjacencies: Adjacencies,
     /// Added to the generation of routes: changes when cached paths name neighbours that are gone.
     pub(crate) cache_epoch: u64,
     pub(crate) path_mtus: PathMtus,
@@ -94,6 +96,7 @@ impl<F: Frame> Stack<F> {
             routes,
             cache4: cached.then(|| RouteCache::new(route_cache, HashKey::new(key(3)))),
             cache6: cached.then(|| RouteCache::new(route_cache, HashKey::new(key(4)))),
+            adjacencies: Adjacencies::new(),
             cache_epoch: 0,
             path_mtus: PathMtus::new(PATH_MTUS, HashKey::new(key(5))),
             flow_key: key(6),
@@ -222,6 +225,7 @@ impl<F: Frame> Stack<F> {
     fn begin_burst(&mut self) {
         self.routes.begin_burst();
         let generation = self.routes.generation() + self.cache_epoch + u64::from(self.neighbours.epoch());
+        self.adjacencies.begin_burst(generation);
         if let Some(cache) = &mut self.cache4 {
             cache.begin_burst(generation);
         }

@@ -3,7 +3,7 @@
 use super::StartError;
 use crate::config::model::{Config, RouteAction};
 use flumen_stack::Interface;
-use flumen_stack::route::{Path, Rib, RibConfig, Route, Source, Target, Word, Words, fib4, fib6};
+use flumen_stack::route::{Path, Rib, RibConfig, Route, RouteError, Source, Target, Word, Words, fib4, fib6};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use memmap2::{Advice, MmapMut, MmapOptions};
 
@@ -13,17 +13,7 @@ const LEAVES6_PER_ROUTE: usize = 16;
 
 /// The table with all routes of the configuration in it.
 pub fn build(config: &Config, interfaces: &[Interface]) -> Result<Rib, StartError> {
-    let limits = &config.limits;
-    let nodes6 = u32::try_from((limits.routes_ipv6 * NODES6_PER_ROUTE).max(1 << 12)).unwrap_or(u32::MAX);
-    let mut rib = Rib::new(RibConfig {
-        max_routes4: limits.routes_ipv4,
-        max_routes6: limits.routes_ipv6,
-        nodes6,
-        leaves6: u32::try_from((limits.routes_ipv6 * LEAVES6_PER_ROUTE).max(1 << 14)).unwrap_or(u32::MAX),
-        top4: on_huge_pages(fib4::TOP),
-        nodes6_memory: on_huge_pages(nodes6 as usize * fib6::NODE_WORDS),
-        ..RibConfig::default()
-    })?;
+    let mut rib = table(config.limits.routes_ipv4, config.limits.routes_ipv6)?;
     for interface in interfaces {
         for route in connected(interface) {
             // The same address or subnet on two ports is refused by the configuration's checks, but for
@@ -42,6 +32,22 @@ pub fn build(config: &Config, interfaces: &[Interface]) -> Result<Rib, StartErro
         rib.add(&route).map_err(|source| StartError::Route { prefix: route.prefix.to_string(), source })?;
     }
     Ok(rib)
+}
+
+/// An empty table with room for so many routes of each family, where the data plane wants it in memory.
+pub fn table(routes_ipv4: usize, routes_ipv6: usize) -> Result<Rib, RouteError> {
+    let nodes6 = u32::try_from((routes_ipv6 * NODES6_PER_ROUTE).max(1 << 12)).unwrap_or(u32::MAX);
+    let leaves6 = u32::try_from((routes_ipv6 * LEAVES6_PER_ROUTE).max(1 << 14)).unwrap_or(u32::MAX);
+    Rib::new(RibConfig {
+        max_routes4: routes_ipv4,
+        max_routes6: routes_ipv6,
+        nodes6,
+        leaves6,
+        top4: on_huge_pages(fib4::TOP),
+        nodes6_memory: on_huge_pages(nodes6 as usize * fib6::NODE_WORDS),
+        leaves6_memory: on_huge_pages(leaves6 as usize),
+        ..RibConfig::default()
+    })
 }
 
 /// Memory for tables that are read at random, on transparent huge pages: with small pages each read would

@@ -14,7 +14,7 @@ use core::net::IpAddr;
 /// Sends a packet (byte 0 is the first of its IP header) to the neighbour of `hop`: with the ready link
 /// header when the neighbour is known, else by way of the neighbour's queue. `ethertype` is the packet's: the
 /// neighbour may be known by an address of the other family (RFC 8950: an IPv6 router for IPv4 prefixes).
-#[inline]
+#[inline(always)] // a frame is three words: passed through memory at every call otherwise
 pub fn transmit<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,

@@ -4,6 +4,7 @@
 //! judgement is part of the path that the cache remembers: that is why the cache's key has the source and
 //! the port in it.
 
+use crate::burst::Burst;
 use crate::counters::Counter;
 use crate::frame::Frame;
 use crate::hash::hash2;
@@ -46,47 +47,108 @@ fn places(mut bits: u64) -> impl Iterator<Item = usize> {
     })
 }
 
+/// Values of a burst without immediate repetitions (packets often come in trains from one source), and for
+/// each packet of the burst the place of its value.
+#[derive(Debug)]
+struct Distinct<A> {
+    values: Burst<A>,
+    places: Burst<u8>,
+}
+
+impl<A> Default for Distinct<A> {
+    fn default() -> Self {
+        Distinct { values: Burst::new(), places: Burst::new() }
+    }
+}
+
+impl<A: PartialEq> Distinct<A> {
+    #[inline]
+    fn push(&mut self, value: A) {
+        if self.values.last() != Some(&value) {
+            self.values.push(value);
+        }
+        self.places.push(self.values.len() as u8 - 1);
+    }
+}
+
+/// The last judgement over a source: what the table says of most sources of a burst is the same.
+#[derive(Debug, Default)]
+struct Judge {
+    last: Option<(NextHopId, Option<Refusal>)>,
+}
+
+impl Judge {
+    /// Whether packets are refused whose way back is `back`; `port` is the same for the whole burst.
+    #[inline]
+    fn refusal<F: Frame>(&mut self, stack: &Stack<F>, back: NextHopId, port: u16) -> Option<Refusal> {
+        match self.last {
+            Some((last, refusal)) if last == back => refusal,
+            _ => {
+                let refusal = stack.judge_source(back, port);
+                self.last = Some((back, refusal));
+                refusal
+            }
+        }
+    }
+}
+
 impl<F: Frame> Stack<F> {
-    /// Paths for a burst of IPv4 packets.
+    /// Paths for a burst of IPv4 packets that came in by one port.
     pub(crate) fn route_burst4(&mut self, now: Instant, keys: &[Flow4], paths: &mut Paths) {
         let misses = misses_of(probe(&mut self.cache4, keys, paths), keys.len());
         self.count_probes(keys.len(), misses);
-        if misses == 0 {
-            return;
+        if misses != 0 {
+            self.look_up_burst4(now, keys, misses, paths);
         }
-        let mut wanted = [Ipv4Addr::UNSPECIFIED; BURST];
-        for (want, place) in wanted.iter_mut().zip(places(misses)) {
-            *want = keys[place].destination;
+    }
+
+    /// Paths for those of a burst that the cache does not know.
+    fn look_up_burst4(&mut self, now: Instant, keys: &[Flow4], misses: u64, paths: &mut Paths) {
+        let mut destinations: Burst<Ipv4Addr> = Burst::new();
+        let mut sources = Distinct::default();
+        for place in places(misses) {
+            destinations.push(keys[place].destination);
+            sources.push(keys[place].source);
         }
-        let mut found = [NextHopId::NONE; BURST];
-        let count = misses.count_ones() as usize;
-        self.routes.lookup4_burst(&wanted[..count], &mut found[..count]);
-        for (place, next_hop) in places(misses).zip(found) {
+        let (mut found, mut back) = ([NextHopId::NONE; BURST], [NextHopId::NONE; BURST]);
+        self.routes.lookup4_burst(&destinations, &mut found);
+        self.routes.lookup4_burst(&sources.values, &mut back);
+        let mut judge = Judge::default();
+        for ((place, next_hop), source) in places(misses).zip(found).zip(sources.places) {
             let key = keys[place];
-            paths[place] = self.path4(now, &key, next_hop);
+            let refusal = judge.refusal(self, back[usize::from(source) % BURST], key.port);
+            paths[place] = self.path4(now, &key, next_hop, refusal);
             if let Some(cache) = self.cache4.as_mut().filter(|_| paths[place].is_lasting()) {
                 cache.insert(key, paths[place]);
             }
         }
     }
 
-    /// Paths for a burst of IPv6 packets.
+    /// Paths for a burst of IPv6 packets that came in by one port.
     pub(crate) fn route_burst6(&mut self, now: Instant, keys: &[Flow6], paths: &mut Paths) {
         let misses = misses_of(probe(&mut self.cache6, keys, paths), keys.len());
         self.count_probes(keys.len(), misses);
-        if misses == 0 {
-            return;
+        if misses != 0 {
+            self.look_up_burst6(now, keys, misses, paths);
         }
-        let mut wanted = [Ipv6Addr::UNSPECIFIED; BURST];
-        for (want, place) in wanted.iter_mut().zip(places(misses)) {
-            *want = keys[place].destination;
+    }
+
+    /// Paths for those of a burst that the cache does not know.
+    fn look_up_burst6(&mut self, now: Instant, keys: &[Flow6], misses: u64, paths: &mut Paths) {
+        let mut destinations: Burst<Ipv6Addr> = Burst::new();
+        let mut sources = Distinct::default();
+        for place in places(misses) {
+            destinations.push(keys[place].destination);
+            sources.push(keys[place].source);
         }
-        let mut found = [NextHopId::NONE; BURST];
-        let count = misses.count_ones() as usize;
-        self.routes.lookup6_burst(&wanted[..count], &mut found[..count]);
-        for (place, next_hop) in places(misses).zip(found) {
+        let (mut found, mut back) = ([NextHopId::NONE; BURST], [NextHopId::NONE; BURST]);
+        self.routes.lookup6_burst(&destinations, &mut found);
+        self.routes.lookup6_burst(&sources.values, &mut back);
+        let mut judge = Judge::default();
+        for ((place, next_hop), source) in places(misses).zip(found).zip(sources.places) {
             let key = keys[place];
-            paths[place] = self.path6(now, &key, next_hop);
+            let refusal = judge.refusal(self, back[usize::from(source) % BURST], key.port);
+            paths[place] = self.path6(now, &key, next_hop, refusal);
             if let Some(cache) = self.cache6.as_mut().filter(|_| paths[place].is_lasting()) {
                 cache.insert(key, paths[place]);
             }
@@ -100,30 +162,51 @@ impl<F: Frame> Stack<F> {
         self.counters.add(Counter::RouteCacheMisses, misses);
     }
 
-    /// The path of an IPv4 packet in transit.
-    fn path4(&mut self, now: Instant, key: &Flow4, next_hop: NextHopId) -> Path {
+    /// The path of an IPv4 packet in transit, whose source is refused or not.
+    #[inline]
+    fn path4(&mut self, now: Instant, key: &Flow4, next_hop: NextHopId, source: Option<Refusal>) -> Path {
         if key.destination.is_broadcast() || key.destination == ALL_SYSTEMS {
             return Path::Broadcast;
         }
         if key.destination.is_multicast() {
             return Path::Refuse(Refusal::NotJoined);
         }
-        let back = self.routes.lookup4(key.source);
-        if let Some(refusal) = self.judge_source(back, key.port) {
-            return Path::Refuse(refusal);
+        match source {
+            Some(refusal) => Path::Refuse(refusal),
+            None => self.path_in_transit(now, next_hop, IpAddr::V4(key.destination), key.port),
         }
-        self.path_by(now, next_hop, IpAddr::V4(key.destination), Some(key.port))
     }
 
-    /// The path of an IPv6 packet in transit. A link-local or unspecified source is judged by forwarding.
-    fn path6(&mut self, now: Instant, key: &Flow6, next_hop: NextHopId) -> Path {
-        if !key.source.is_unicast_link_local() && !key.source.is_unspecified() {
-            let back = self.routes.lookup6(key.source);
-            if let Some(refusal) = self.judge_source(back, key.port) {
-                return Path::Refuse(refusal);
+    /// The path of an IPv6 packet in transit, whose source is refused or not. A link-local or unspecified
+    /// source is judged by forwarding instead.
+    #[inline]
+    fn path6(&mut self, now: Instant, key: &Flow6, next_hop: NextHopId, source: Option<Refusal>) -> Path {
+        match source {
+            Some(refusal) if !key.source.is_unicast_link_local() && !key.source.is_unspecified() => {
+                Path::Refuse(refusal)
             }
+            _ => self.path_in_transit(now, next_hop, IpAddr::V6(key.destination), key.port),
         }
-        self.path_by(now, next_hop, IpAddr::V6(key.destination), Some(key.port))
+    }
+
+    /// What a next hop means for packets that came in by `port`: as it was, or worked out anew.
+    #[inline]
+    fn path_in_transit(&mut self, now: Instant, id: NextHopId, destination: IpAddr, port: u16) -> Path {
+        match self.adjacencies.get(id) {
+            Some(path) => path,
+            None => self.work_out(now, id, destination, port),
+        }
+    }
+
+    fn work_out(&mut self, now: Instant, id: NextHopId, destination: IpAddr, port: u16) -> Path {
+        let path = self.path_by(now, id, destination, Some(port));
+        // The neighbour on a connected link is the destination itself, and a broadcast is one on its own link.
+        let depends_on_packet =
+            matches!(self.routes.next_hop(id), Some(NextHop::Connected { .. } | NextHop::Broadcast { .. }));
+        if !depends_on_packet && path.is_lasting() {
+            self.adjacencies.keep(id, path);
+        }
+        path
     }
 
     /// Martian sources that only the table knows (ours, a broadcast address), and the reverse-path filter

@@ -45,7 +45,7 @@ fn decide(header: &[u8; super::HEADER_LEN], len: usize, mtu: u16) -> Decision {
 }
 
 /// Forwards a packet by `hop`.
-#[inline]
+#[inline(always)] // a frame is three words: passed through memory at every call otherwise
 pub fn forward<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,

@@ -44,7 +44,7 @@ fn decide(header: &[u8; HEADER_LEN], len: usize, mtu: u16) -> Decision {
 }
 
 /// Forwards a packet by `hop`.
-#[inline]
+#[inline(always)] // as its IPv4 twin
 pub fn forward<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,

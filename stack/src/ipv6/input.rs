@@ -47,7 +47,7 @@ pub fn input<P, M>(
     M: Probe,
 {
     stack.counters.add(Counter::Ipv6Received, burst.len() as u64);
-    let mut arrivals: Burst<Arrival<P::Frame>> = Burst::new();
+    let mut routed: Burst<P::Frame> = Burst::new();
     let mut keys: Burst<Flow6> = Burst::new();
     for mut frame in burst.drain(..) {
         match check(&frame, frame.packet_len()) {
@@ -57,14 +57,18 @@ pub fn input<P, M>(
             }
             Ok(Checked { source, destination, total_len, scope }) => {
                 frame.truncate(total_len);
-                let arrival = Arrival { frame, source, destination, port, cast };
                 match scope {
                     Scope::Global => {
                         keys.push(Flow6 { destination, source, port: port.index() as u16, class: 0 });
-                        arrivals.push(arrival);
+                        routed.push(frame);
                     }
-                    Scope::Group => super::local::deliver_group(stack, turn, arrival),
-                    Scope::Link => act_on_link(stack, turn, arrival),
+                    Scope::Group => {
+                        let arrival = Arrival { frame, source, destination, port, cast };
+                        super::local::deliver_group(stack, turn, arrival);
+                    }
+                    Scope::Link => {
+                        act_on_link(stack, turn, Arrival { frame, source, destination, port, cast });
+                    }
                 }
             }
             Err(reason) => stack.drop_received(port, reason),
@@ -74,8 +78,9 @@ pub fn input<P, M>(
     let mut paths = [Path::default(); BURST];
     stack.route_burst6(turn.now, &keys, &mut paths);
     turn.probe.mark(Stage::Route);
-    for (arrival, path) in arrivals.drain(..).zip(paths) {
-        act(stack, turn, arrival, path);
+    for ((frame, key), path) in routed.drain(..).zip(&keys).zip(paths) {
+        let Flow6 { source, destination, .. } = *key;
+        act(stack, turn, Arrival { frame, source, destination, port, cast }, path);
     }
     turn.probe.mark(Stage::Forward);
 }
@@ -174,23 +179,24 @@ where
     }
 }
 
-#[inline]
+#[inline(always)] // one call, in the loop over the burst
 fn act<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, arrival: Arrival<P::Frame>, path: Path)
 where
     P: FramePool,
     M: Probe,
 {
-    match path {
-        Path::Hop(hop) => super::forward::forward(stack, turn, arrival, hop),
-        Path::Local => super::local::deliver(stack, turn, arrival),
+    let hop = match path {
+        Path::Hop(hop) => hop,
+        Path::Local => return super::local::deliver(stack, turn, arrival),
         Path::Multipath(group) => match stack.choose_hop6(turn.now, group, &arrival.frame) {
-            Ok(hop) => super::forward::forward(stack, turn, arrival, hop),
-            Err(refusal) => refuse(stack, turn, &arrival, refusal),
+            Ok(hop) => hop,
+            Err(refusal) => return refuse(stack, turn, &arrival, refusal),
         },
         // IPv6 has no broadcast; the table has no such next hop for it.
-        Path::Broadcast => refuse(stack, turn, &arrival, Refusal::DirectedBroadcast),
-        Path::Refuse(refusal) => refuse(stack, turn, &arrival, refusal),
-    }
+        Path::Broadcast => return refuse(stack, turn, &arrival, Refusal::DirectedBroadcast),
+        Path::Refuse(refusal) => return refuse(stack, turn, &arrival, refusal),
+    };
+    super::forward::forward(stack, turn, arrival, hop);
 }
 
 /// Ends a packet that has no way on, with the error of RFC 4443 section 3.1.

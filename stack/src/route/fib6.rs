@@ -65,12 +65,24 @@ pub struct Fib6 {
 
 impl Fib6 {
     /// An empty table with room for `nodes` nodes and `leaves` leaves (both rounded down to multiples of 64).
-    /// `memory` is for the nodes (4 words each), from outside, if given.
-    pub fn new(nodes: u32, leaves: u32, memory: Option<Words<AtomicU64>>) -> Result<Self, WordsError> {
+    /// `memory` is for the nodes (4 words each) and the leaves, from outside, if given.
+    pub fn new(
+        nodes: u32,
+        leaves: u32,
+        memory: (Option<Words<AtomicU64>>, Option<Words<AtomicU32>>),
+    ) -> Result<Self, WordsError> {
         let words = (nodes as usize & !63) * NODE_WORDS;
-        let nodes = match memory {
+        let nodes = match memory.0 {
             Some(memory) if memory.len() < words => {
                 return Err(WordsError::Unfit { have: memory.len() * 8, need: words * 8 });
+            }
+            Some(memory) => memory,
+            None => Words::zeroed(words)?,
+        };
+        let words = leaves as usize & !63;
+        let leaves = match memory.1 {
+            Some(memory) if memory.len() < words => {
+                return Err(WordsError::Unfit { have: memory.len() * 4, need: words * 4 });
             }
             Some(memory) => memory,
             None => Words::zeroed(words)?,
@@ -79,7 +91,7 @@ impl Fib6 {
             short: core::array::from_fn(|_| AtomicU32::new(0)),
             top: Words::zeroed(1 << TOP_BITS)?,
             nodes,
-            leaves: Words::zeroed(leaves as usize & !63)?,
+            leaves,
         })
     }
 

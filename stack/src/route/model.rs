@@ -28,6 +28,7 @@ fn small_config() -> RibConfig {
         multipath: 16,
         top4: None,
         nodes6_memory: None,
+        leaves6_memory: None,
     }
 }
 

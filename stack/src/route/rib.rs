@@ -50,6 +50,8 @@ pub struct RibConfig {
     pub top4: Option<Words<AtomicU32>>,
     /// Memory for the IPv6 trie's nodes (4 words for each of `nodes6`), likewise.
     pub nodes6_memory: Option<Words<AtomicU64>>,
+    /// Memory for the IPv6 trie's leaves (one word for each of `leaves6`), likewise.
+    pub leaves6_memory: Option<Words<AtomicU32>>,
 }
 
 impl Default for RibConfig {
@@ -64,6 +66,7 @@ impl Default for RibConfig {
             multipath: limits::MAX_MULTIPATH,
             top4: None,
             nodes6_memory: None,
+            leaves6_memory: None,
         }
     }
 }
@@ -155,7 +158,7 @@ impl Rib {
         }
         let shared = Arc::new(Shared {
             fib4: Fib4::new(config.groups4, config.top4)?,
-            fib6: Fib6::new(config.nodes6, config.leaves6, config.nodes6_memory)?,
+            fib6: Fib6::new(config.nodes6, config.leaves6, (config.nodes6_memory, config.leaves6_memory))?,
             hops: NextHops::new(config.next_hops, config.multipath)?,
             epochs: Epochs::new(),
         });

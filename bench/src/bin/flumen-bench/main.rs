@@ -1,0 +1,55 @@
+//! `flumen-bench`: the figures of the data plane, taken on this machine.
+//!
+//! `driverless`: cycles that the full router takes for a packet, with no card in the way.
+//! `memory`: what a data plane with a full table takes of it.
+#![forbid(unsafe_code)]
+
+use clap::Parser;
+use flumen_bench::machine::Machine;
+use std::process::ExitCode;
+
+mod driverless;
+mod memory;
+
+#[derive(Debug, Parser)]
+#[command(name = "flumen-bench", about = "Measures the Flumen data plane on this machine")]
+struct Cli {
+    /// One JSON document instead of tables.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Pin the measuring thread to this processor.
+    #[arg(long, global = true, value_name = "CPU")]
+    cpu: Option<usize>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Cycles a packet of the whole router, endless 64-byte packets in, discarded where they would be sent.
+    Driverless(driverless::Args),
+    /// Resident memory of a data plane with two ports and a full table.
+    Memory(memory::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Some(id) = cli.cpu
+        && !core_affinity::set_for_current(core_affinity::CoreId { id })
+    {
+        eprintln!("error: cannot pin to cpu {id}; is it online and allowed?");
+        return ExitCode::FAILURE;
+    }
+    let machine = Machine::here(cli.cpu);
+    let result = match &cli.command {
+        Command::Driverless(args) => driverless::execute(args, &machine, cli.json),
+        Command::Memory(args) => memory::execute(args, &machine, cli.json),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
