@@ -24,6 +24,8 @@ pub fn two_workers_that_hand_flows_over_route_tcp_and_udp() {
 
 pub fn two_workers_both_forward_when_flows_are_many() {
     let mut lab = Lab::plan().workers(2).up();
+    // With the neighbour known no packet has to wait, in a queue that is shorter than this burst.
+    lab.client("ping -n -c 2 -i 0.1 -W 2 10.0.2.2").must();
     let server = lab.wire(Role::Server);
     // The sender's kernel chooses the queue by a hash of the flow: many flows, both queues.
     let senders = lab.within(Role::Client, || {
