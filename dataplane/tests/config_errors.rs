@@ -238,9 +238,10 @@ fn numbers_are_right_at_the_edge_and_wrong_beyond() {
         ("[limits]", "route_cache", "0", "1000"),
         ("[limits]", "route_cache", "1048576", "2097152"),
         ("[limits]", "neighbours", "16", "15"),
+        ("[limits]", "neighbours", "65536", "65537"),
         ("[limits]", "pending_per_neighbour", "64", "65"),
         ("[limits]", "pending", "16384", "16385"),
-        ("[limits]", "pending", "8", "7"), // below pending_per_neighbour
+        ("[limits]", "pending", "64", "63"), // below pending_per_neighbour
         ("[limits]", "handoff", "64", "96"),
         ("[icmp]", "error_rate", "0", "10000001"),
         ("[icmp]", "echo_burst", "1", "0"),

@@ -74,6 +74,8 @@ lab_up() {
     if [ "$LAB_OFFLOADS" = off ]; then
         lab_offloads_off client lan0
         lab_offloads_off server wan0
+        lab_offloads_off router lan
+        lab_offloads_off router wan
     fi
     if [ "$LAB_ROUTER" = flumen ]; then
         lab_exec router sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
@@ -94,7 +96,7 @@ lab_up() {
     [ "$LAB_ROUTER" = flumen ] || lab_linux_router
 }
 
-# The peers finish their checksums and cut their segments themselves, as behind a real wire.
+# What leaves this end has finished checksums and fits the MTU, as on a real wire.
 lab_offloads_off() { lab_exec "$1" ethtool -K "$2" tx off tso off gso off gro off txvlan off >/dev/null; }
 
 # The kernel as router.

@@ -3,6 +3,11 @@
 
 use super::harness::{Action, IcmpError, Lab, Packet, Role, icmp_error};
 
+/// A lab whose checksums are finished when they are on the wire: they are looked at here.
+fn lab() -> Lab {
+    Lab::plan().offloads_off().up()
+}
+
 /// What the router says to the client about a packet.
 fn answer(lab: &Lab, packet: &Packet) -> IcmpError {
     let wire = lab.wire(Role::Client);
@@ -42,49 +47,49 @@ fn client_udp(to: &str) -> Packet {
 }
 
 pub fn a_ttl_that_runs_out_is_answered_with_time_exceeded() {
-    let lab = Lab::up();
+    let lab = lab();
     for length in [28, 60, 576, 1500] {
         answers(&lab, &client_udp("10.0.2.2").ttl(1).ip_length(length), (11, 0), 0);
     }
 }
 
 pub fn a_hop_limit_that_runs_out_is_answered_with_time_exceeded() {
-    let lab = Lab::up();
+    let lab = lab();
     for length in [48, 80, 1280, 1500] {
         answers(&lab, &client_udp("fd00:2::2").ttl(1).ip_length(length), (3, 0), 0);
     }
 }
 
 pub fn no_route_is_answered_with_net_unreachable() {
-    answers(&Lab::up(), &client_udp("203.0.113.9"), (3, 0), 0);
+    answers(&lab(), &client_udp("203.0.113.9"), (3, 0), 0);
 }
 
 pub fn no_ipv6_route_is_answered_with_no_route() {
-    answers(&Lab::up(), &client_udp("2001:db8::9"), (1, 0), 0);
+    answers(&lab(), &client_udp("2001:db8::9"), (1, 0), 0);
 }
 
 pub fn an_unreachable_route_is_answered_with_host_unreachable() {
-    let lab = Lab::plan().route("203.0.113.0/24", Action::Unreachable).up();
+    let lab = Lab::plan().offloads_off().route("203.0.113.0/24", Action::Unreachable).up();
     answers(&lab, &client_udp("203.0.113.9"), (3, 1), 0);
 }
 
 pub fn an_unreachable_ipv6_route_is_answered_with_no_route() {
-    let lab = Lab::plan().route("2001:db8::/32", Action::Unreachable).up();
+    let lab = Lab::plan().offloads_off().route("2001:db8::/32", Action::Unreachable).up();
     answers(&lab, &client_udp("2001:db8::9"), (1, 0), 0);
 }
 
 pub fn a_prohibit_route_is_answered_with_administratively_prohibited() {
-    let lab = Lab::plan().route("203.0.113.0/24", Action::Prohibit).up();
+    let lab = Lab::plan().offloads_off().route("203.0.113.0/24", Action::Prohibit).up();
     answers(&lab, &client_udp("203.0.113.9"), (3, 13), 0);
 }
 
 pub fn a_prohibit_ipv6_route_is_answered_with_administratively_prohibited() {
-    let lab = Lab::plan().route("2001:db8::/32", Action::Prohibit).up();
+    let lab = Lab::plan().offloads_off().route("2001:db8::/32", Action::Prohibit).up();
     answers(&lab, &client_udp("2001:db8::9"), (1, 1), 0);
 }
 
 pub fn a_blackhole_route_is_silent() {
-    let lab = Lab::plan()
+    let lab = Lab::plan().offloads_off()
         .route("203.0.113.0/24", Action::Blackhole)
         .route("2001:db8::/32", Action::Blackhole)
         .up();
@@ -93,32 +98,32 @@ pub fn a_blackhole_route_is_silent() {
 }
 
 pub fn a_neighbour_that_stays_silent_is_host_unreachable() {
-    answers(&Lab::up(), &client_udp("10.0.2.77"), (3, 1), 0);
+    answers(&lab(), &client_udp("10.0.2.77"), (3, 1), 0);
 }
 
 pub fn an_ipv6_neighbour_that_stays_silent_is_address_unreachable() {
-    answers(&Lab::up(), &client_udp("fd00:2::77"), (1, 3), 0);
+    answers(&lab(), &client_udp("fd00:2::77"), (1, 3), 0);
 }
 
 pub fn a_closed_udp_port_of_the_router_is_port_unreachable() {
-    answers(&Lab::up(), &client_udp("10.0.1.1").ports(40_000, 33_434), (3, 3), 0);
+    answers(&lab(), &client_udp("10.0.1.1").ports(40_000, 33_434), (3, 3), 0);
 }
 
 pub fn a_closed_udp_port_of_the_router_is_port_unreachable_over_ipv6() {
-    answers(&Lab::up(), &client_udp("fd00:1::1").ports(40_000, 33_434), (1, 4), 0);
+    answers(&lab(), &client_udp("fd00:1::1").ports(40_000, 33_434), (1, 4), 0);
 }
 
 pub fn an_unknown_protocol_at_the_router_is_protocol_unreachable() {
-    answers(&Lab::up(), &client_udp("10.0.1.1").protocol(253), (3, 2), 0);
+    answers(&lab(), &client_udp("10.0.1.1").protocol(253), (3, 2), 0);
 }
 
 pub fn an_unknown_next_header_at_the_router_is_a_parameter_problem() {
     // RFC 8200 section 4: code 1, and the pointer shows the field that named it: byte 6 of the header.
-    answers(&Lab::up(), &client_udp("fd00:1::1").protocol(253), (4, 1), 6);
+    answers(&lab(), &client_udp("fd00:1::1").protocol(253), (4, 1), 6);
 }
 
 pub fn no_error_is_sent_about_errors_later_fragments_or_broadcasts() {
-    let lab = Lab::up();
+    let lab = lab();
     let owed = client_udp("10.0.2.2").ttl(1);
     // An ICMP error (host unreachable, with a correct sum) that runs out of TTL; RFC 1122 section 3.2.2.
     let mut error = vec![3, 1, 0xfc, 0xfe, 0, 0, 0, 0];
@@ -134,7 +139,7 @@ pub fn no_error_is_sent_about_errors_later_fragments_or_broadcasts() {
 }
 
 pub fn no_error_is_sent_about_ipv6_errors_or_multicast() {
-    let lab = Lab::up();
+    let lab = lab();
     let owed = client_udp("fd00:2::2").ttl(1);
     // Destination unreachable; its checksum does not matter to a router that only passes it on.
     let mut error = vec![1, 0, 0, 0, 0, 0, 0, 0];
@@ -147,7 +152,7 @@ pub fn no_error_is_sent_about_ipv6_errors_or_multicast() {
 }
 
 pub fn martian_packets_vanish_without_an_answer() {
-    let lab = Lab::up();
+    let lab = lab();
     let packets = [
         client_udp("203.0.113.9").source("127.0.0.1"),
         client_udp("203.0.113.9").source("224.0.0.5"),
@@ -166,7 +171,7 @@ pub fn martian_packets_vanish_without_an_answer() {
 }
 
 pub fn damaged_headers_vanish_without_an_answer() {
-    let lab = Lab::up();
+    let lab = lab();
     let wire = lab.wire(Role::Client);
     let good = client_udp("203.0.113.9").ip_length(40).frame(); // no route: an undamaged one is answered
     let owed = client_udp("203.0.113.10").frame();

@@ -57,7 +57,8 @@ impl Plan {
         self
     }
 
-    /// Client and server finish checksums and segments themselves.
+    /// What is on the links has finished checksums and fits the MTU, as on a real wire. Without this a packet
+    /// socket sees checksums that were left to the hardware that veth is not.
     pub fn offloads_off(mut self) -> Plan {
         self.offloads = "off";
         self
