@@ -88,11 +88,14 @@ fn interface_in(folder: &Path) -> Option<Interface> {
     let text = |file: &str| fs::read_to_string(folder.join(file)).ok().map(|text| text.trim().to_owned());
     let mtu = text("mtu")?.parse().ok()?;
     let mac = text("address").and_then(|text| text.parse().ok()).filter(|mac: &MacAddr| mac.is_station());
-    // `operstate` is "unknown" where the driver does not report a carrier; then the flag IFF_UP decides.
+    // `carrier` follows at once; `operstate` a moment later, and is "unknown" where the driver reports none.
     let flags = text("flags").and_then(|text| u32::from_str_radix(text.trim_start_matches("0x"), 16).ok());
     let admin_up = flags.is_some_and(|flags| flags & 1 != 0);
-    let up =
-        admin_up && !matches!(text("operstate").as_deref(), Some("down" | "lowerlayerdown" | "notpresent"));
+    let carrier = match text("carrier").as_deref() {
+        Some(carrier) => carrier == "1",
+        None => !matches!(text("operstate").as_deref(), Some("down" | "lowerlayerdown" | "notpresent")),
+    };
+    let up = admin_up && carrier;
     let device = fs::read_link(folder.join("device/driver")).ok();
     let driver = device
         .and_then(|link| Some(link.file_name()?.to_str()?.to_owned()))
