@@ -126,13 +126,15 @@ pub struct Sizes {
     pub chunk: usize,
     pub tx_queue: usize,
     pub route_cache: usize,
+    /// Echo replies: a second, and at once.
+    pub echo: (u32, u32),
     pub neighbours: NeighbourConfig,
 }
 
 impl Default for Sizes {
     fn default() -> Sizes {
         let neighbours = NeighbourConfig { max_entries: 64, ..NeighbourConfig::default() };
-        Sizes { frames: 512, chunk: 2048, tx_queue: 256, route_cache: 64, neighbours }
+        Sizes { frames: 512, chunk: 2048, tx_queue: 256, route_cache: 64, echo: (1000, 100), neighbours }
     }
 }
 
@@ -147,7 +149,7 @@ impl Router {
             neighbours: sizes.neighbours,
             route_cache: sizes.route_cache,
             icmp: IcmpLimits { per_second: 1000, burst: 50, ..IcmpLimits::default() },
-            echo: (1000, 100),
+            echo: sizes.echo,
             seed: [1, 2, 3, 4],
         };
         Router {
