@@ -28,7 +28,9 @@ impl Machine {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let processor = read("/proc/cpuinfo")
             .lines()
-            .find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name.to_owned()))
+            .find_map(|line| {
+                line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name.to_owned())
+            })
             .unwrap_or_default();
         let load = read("/proc/loadavg").split(' ').next().and_then(|one| one.parse().ok()).unwrap_or(0.0);
         Machine {

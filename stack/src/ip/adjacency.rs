@@ -74,7 +74,10 @@ mod tests {
         assert_eq!(adjacencies.get(one), Some(Path::Local));
         assert_eq!(adjacencies.get(other), None);
         adjacencies.keep(other, Path::Refuse(Refusal::Prohibit));
-        assert_eq!((adjacencies.get(one), adjacencies.get(other)), (None, Some(Path::Refuse(Refusal::Prohibit))));
+        assert_eq!(
+            (adjacencies.get(one), adjacencies.get(other)),
+            (None, Some(Path::Refuse(Refusal::Prohibit)))
+        );
         adjacencies.begin_burst(8);
         assert_eq!(adjacencies.get(other), None);
     }

@@ -118,7 +118,8 @@ pub fn execute(args: &Args, machine: &Machine, json: bool) -> Result<(), Error> 
 fn run(case: &mut Case, packets: u64, window: u64) -> Result<Run, Error> {
     let windows = (packets / window.max(1)).max(1);
     let windows = (0..windows).map(|_| measure(case, window.min(packets))).collect::<Result<Vec<_>, _>>()?;
-    let median = |of: &dyn Fn(&Run) -> f64| Spread::of(windows.iter().map(of)).map_or(0.0, |runs| runs.median);
+    let median =
+        |of: &dyn Fn(&Run) -> f64| Spread::of(windows.iter().map(of)).map_or(0.0, |runs| runs.median);
     let stages = (0..Stage::ALL.len()).map(|stage| median(&|run| run.stages[stage])).collect();
     Ok(Run { total: median(&|run| run.total), stages })
 }
@@ -171,8 +172,12 @@ fn report(cases: &[Case], machine: &Machine, args: &Args, json: bool) -> Result<
         let Spread { least, median, most } = one.cycles;
         println!("{:48} {median:7.1} {least:7.1} {most:7.1} {target:>7}", one.case);
         if !one.stages.is_empty() {
-            let stages: Vec<String> =
-                one.stages.iter().filter(|(_, cost)| *cost >= 0.05).map(|(name, cost)| format!("{name} {cost:.1}")).collect();
+            let stages: Vec<String> = one
+                .stages
+                .iter()
+                .filter(|(_, cost)| *cost >= 0.05)
+                .map(|(name, cost)| format!("{name} {cost:.1}"))
+                .collect();
             println!("    {}", stages.join("  "));
         }
     }
