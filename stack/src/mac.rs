@@ -20,7 +20,9 @@ impl MacAddr {
 
     /// True when one station can have this address.
     pub const fn is_station(self) -> bool {
-        !self.is_group() && !matches!(self.0, [0, 0, 0, 0, 0, 0])
+        let [a, b, c, d, e, f] = self.0; // as words, which costs one load each
+        let (front, back) = (u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]));
+        !self.is_group() && (front != 0 || back != 0)
     }
 }
 

@@ -58,6 +58,9 @@ pub struct Stack<F: Frame> {
     pub(crate) routes: RouteReader,
     pub(crate) cache4: Option<RouteCache<Flow4, Path>>,
     pub(crate) cache6: Option<RouteCache<Flow6, Path>>,
+    /// Bursts that each cache still sits out.
+    pub(crate) cache4_rest: u8,
+    pub(crate) cache6_rest: u8,
     pub(crate) adjacencies: Adjacencies,
     /// Added to the generation of routes: changes when cached paths name neighbours that are gone.
     pub(crate) cache_epoch: u64,
@@ -96,6 +99,8 @@ impl<F: Frame> Stack<F> {
             routes,
             cache4: cached.then(|| RouteCache::new(route_cache, HashKey::new(key(3)))),
             cache6: cached.then(|| RouteCache::new(route_cache, HashKey::new(key(4)))),
+            cache4_rest: 0,
+            cache6_rest: 0,
             adjacencies: Adjacencies::new(),
             cache_epoch: 0,
             path_mtus: PathMtus::new(PATH_MTUS, HashKey::new(key(5))),

@@ -207,6 +207,7 @@ impl Pool {
         Some(head)
     }
 
+    /// A frame that holds a copy of `bytes`, of which there are at most [`Pool::room`].
     #[inline]
     fn filled(&self, bytes: &[u8]) -> Option<Frame> {
         let chunk = self.core.take(Place::HELD)?;
@@ -214,14 +215,15 @@ impl Pool {
         // of the L1 cache and displace each other. What room is left lets them start on different lines.
         let spare = self.room().saturating_sub(bytes.len());
         let offset = usize::from(self.core.data_start) + (chunk as usize % COLOURS * LINE).min(spare);
-        // SAFETY: the chunk was just taken off the free list, so nobody else has it; the offset is inside the
-        // chunk; the region lives as long as a chunk is not free.
-        let mut frame = unsafe { Frame::own(self.core.as_ptr(), chunk, offset, 0) };
-        if !frame.append(bytes.len()) {
-            return None;
+        debug_assert!(bytes.len() <= self.room());
+        // SAFETY: the chunk was just taken off the free list, so nobody else has it; the callers give no more
+        // bytes than there is room behind the standard headroom, and the offset leaves as much; the region lives
+        // as long as a chunk is not free. The handle is made last, in one piece: one that is changed and then
+        // moved at once waits for its own stores.
+        unsafe {
+            copy(bytes, self.core.at(chunk, offset));
+            Some(Frame::own(self.core.as_ptr(), chunk, offset, bytes.len()))
         }
-        copy(bytes, &mut frame);
-        Some(frame)
     }
 
     /// Chunks that are free now.
@@ -285,15 +287,22 @@ impl Pool {
     }
 }
 
-/// Copies `from` to `to`, which are equally long, by whole cache lines: for the small packets of which there are
-/// most, two moves in place of a call.
+/// Copies `from` to `to`, its first cache line by moves in place of a call: most packets are hardly longer.
+///
+/// # Safety
+/// `to` has room for all of `from` and does not overlap it.
 #[inline]
-fn copy(from: &[u8], to: &mut [u8]) {
-    let ((lines, rest), (to_lines, to_rest)) = (from.as_chunks::<LINE>(), to.as_chunks_mut::<LINE>());
-    for (to, line) in to_lines.iter_mut().zip(lines) {
-        *to = *line;
-    }
-    if !rest.is_empty() {
-        to_rest.copy_from_slice(rest);
+unsafe fn copy(from: &[u8], to: *mut u8) {
+    // SAFETY: as the caller promised; the first line is in front of the rest in both.
+    unsafe {
+        match from.split_first_chunk::<LINE>() {
+            Some((line, rest)) => {
+                to.cast::<[u8; LINE]>().write_unaligned(*line);
+                if !rest.is_empty() {
+                    core::ptr::copy_nonoverlapping(rest.as_ptr(), to.add(LINE), rest.len());
+                }
+            }
+            None => core::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()),
+        }
     }
 }

@@ -24,12 +24,29 @@ const ALL_SYSTEMS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
 /// Paths of a burst, place by place with its keys.
 pub type Paths = [Path; BURST];
 
-/// Which of a burst's keys the cache answered: a bit for each.
-fn probe<K: CacheKey>(cache: &mut Option<RouteCache<K, Path>>, keys: &[K], paths: &mut Paths) -> u64 {
-    match cache {
-        Some(cache) => cache.probe_burst(keys, paths),
-        None => 0,
+/// Bursts that go straight to the forwarding table after one that the cache mostly did not know. Probing and
+/// filling the cache costs more than it saves then; every 16th burst still tries, so that a cache that would
+/// help again fills within milliseconds.
+const BURSTS_WITHOUT_CACHE: u8 = 15;
+
+/// Which of a burst's keys the cache answered (a bit for each), and whether the others are worth remembering.
+fn probe<K: CacheKey>(
+    cache: &mut Option<RouteCache<K, Path>>,
+    rest: &mut u8,
+    keys: &[K],
+    paths: &mut Paths,
+) -> (u64, bool) {
+    let Some(cache) = cache else { return (0, false) };
+    if *rest > 0 {
+        *rest -= 1;
+        return (0, false);
     }
+    let hits = cache.probe_burst(keys, paths);
+    // A burst of a few packets says little, and costs little.
+    if keys.len() >= BURST / 4 && (hits.count_ones() as usize) * 2 < keys.len() {
+        *rest = BURSTS_WITHOUT_CACHE;
+    }
+    (hits, true)
 }
 
 /// The bits of the first `count` keys that are not in `hits`.
@@ -95,10 +112,16 @@ impl Judge {
 impl<F: Frame> Stack<F> {
     /// Paths for a burst of IPv4 packets that came in by one port.
     pub(crate) fn route_burst4(&mut self, now: Instant, keys: &[Flow4], paths: &mut Paths) {
-        let misses = misses_of(probe(&mut self.cache4, keys, paths), keys.len());
+        let (hits, remember) = probe(&mut self.cache4, &mut self.cache4_rest, keys, paths);
+        let misses = misses_of(hits, keys.len());
         self.count_probes(keys.len(), misses);
-        if misses != 0 {
-            self.look_up_burst4(now, keys, misses, paths);
+        if misses == 0 {
+            return;
+        }
+        self.look_up_burst4(now, keys, misses, paths);
+        let Some(cache) = self.cache4.as_mut().filter(|_| remember) else { return };
+        for place in places(misses).filter(|place| paths[*place].is_lasting()) {
+            cache.insert(keys[place], paths[place]);
         }
     }
 
@@ -118,18 +141,21 @@ impl<F: Frame> Stack<F> {
             let key = keys[place];
             let refusal = judge.refusal(self, back[usize::from(source) % BURST], key.port);
             paths[place] = self.path4(now, &key, next_hop, refusal);
-            if let Some(cache) = self.cache4.as_mut().filter(|_| paths[place].is_lasting()) {
-                cache.insert(key, paths[place]);
-            }
         }
     }
 
     /// Paths for a burst of IPv6 packets that came in by one port.
     pub(crate) fn route_burst6(&mut self, now: Instant, keys: &[Flow6], paths: &mut Paths) {
-        let misses = misses_of(probe(&mut self.cache6, keys, paths), keys.len());
+        let (hits, remember) = probe(&mut self.cache6, &mut self.cache6_rest, keys, paths);
+        let misses = misses_of(hits, keys.len());
         self.count_probes(keys.len(), misses);
-        if misses != 0 {
-            self.look_up_burst6(now, keys, misses, paths);
+        if misses == 0 {
+            return;
+        }
+        self.look_up_burst6(now, keys, misses, paths);
+        let Some(cache) = self.cache6.as_mut().filter(|_| remember) else { return };
+        for place in places(misses).filter(|place| paths[*place].is_lasting()) {
+            cache.insert(keys[place], paths[place]);
         }
     }
 
@@ -149,9 +175,6 @@ impl<F: Frame> Stack<F> {
             let key = keys[place];
             let refusal = judge.refusal(self, back[usize::from(source) % BURST], key.port);
             paths[place] = self.path6(now, &key, next_hop, refusal);
-            if let Some(cache) = self.cache6.as_mut().filter(|_| paths[place].is_lasting()) {
-                cache.insert(key, paths[place]);
-            }
         }
     }
 
@@ -366,5 +389,36 @@ mod tests {
         assert_eq!(misses_of(0, 64), u64::MAX);
         assert_eq!(misses_of(0, 0), 0);
         assert_eq!(places(misses_of(u64::MAX >> 1, 64)).collect::<Vec<_>>(), [63]);
+    }
+    #[test]
+    fn a_cache_that_does_not_know_a_burst_sits_out_the_next_fifteen() {
+        use crate::route::ecmp::HashKey;
+        let key = |number| Flow4 {
+            destination: Ipv4Addr::from_bits(number),
+            source: Ipv4Addr::LOCALHOST,
+            port: 0,
+            class: 0,
+        };
+        let keys: Vec<Flow4> = (0..32).map(key).collect();
+        let mut cache = Some(RouteCache::new(1024, HashKey::new([1, 2])));
+        let (mut rest, mut paths) = (0, [Path::default(); BURST]);
+        assert_eq!(probe(&mut cache, &mut rest, &keys, &mut paths), (0, true), "asked, and to be filled");
+        keys.iter().for_each(|key| cache.as_mut().unwrap().insert(*key, Path::Local));
+        for _ in 0..BURSTS_WITHOUT_CACHE {
+            assert_eq!(probe(&mut cache, &mut rest, &keys, &mut paths), (0, false), "sits out");
+        }
+        let (hits, _) = probe(&mut cache, &mut rest, &keys, &mut paths);
+        assert!(hits.count_ones() > 24 && paths[0] == Path::Local, "it helps again");
+        assert_eq!(rest, 0);
+    }
+
+    #[test]
+    fn trains_of_one_source_are_looked_up_once() {
+        let mut distinct = Distinct::default();
+        for value in [7, 7, 8, 8, 7] {
+            distinct.push(value);
+        }
+        assert_eq!(&distinct.values[..], [7, 8, 7]);
+        assert_eq!(&distinct.places[..], [0, 0, 1, 1, 2]);
     }
 }

@@ -1,0 +1,105 @@
+//! One measurement for each idea of the packet path, by time: `cargo bench -p flumen-bench`. Where an idea
+//! works on bursts, a burst of 64 is one iteration and criterion's throughput counts packets.
+#![allow(missing_docs)] // criterion's macro makes an undocumented function
+
+use core::hint::black_box;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use flumen::handoff::{Doorbell, Errand, channel};
+use flumen::mempool::WorkerPool;
+use flumen_bench::random::Random;
+use flumen_bench::router;
+use flumen_bench::table::{Prefixes, gateway4};
+use flumen_bench::traffic::{SOURCE4, udp4};
+use flumen_stack::checksum;
+use flumen_stack::frame::heap::HeapFrame;
+use flumen_stack::limits::BURST;
+use flumen_stack::route::ecmp::HashKey;
+use flumen_stack::route::{Flow4, NextHopId, RouteCache};
+use flumen_stack::wire::ipv4;
+
+fn checksums(c: &mut Criterion) {
+    let mut group = c.benchmark_group("checksum");
+    for len in [20usize, 64, 576, 1500, 9000] {
+        let bytes = vec![0x5a; len];
+        group.throughput(Throughput::Bytes(len as u64));
+        group.bench_function(format!("sum-{len}"), |b| b.iter(|| checksum::sum(black_box(&bytes))));
+    }
+    group.finish();
+}
+
+fn header_check(c: &mut Criterion) {
+    let frame = udp4(Ipv4Addr::new(198, 51, 100, 7));
+    let packet = &frame[flumen_stack::ethernet::HEADER_LEN..];
+    c.bench_function("ipv4 header check", |b| {
+        b.iter(|| ipv4::Header::receive(black_box(packet), packet.len()).is_ok());
+    });
+}
+
+fn routes(c: &mut Criterion) {
+    let prefixes = Prefixes::full();
+    let mut rib = flumen::service::routes::table(1_100_000, 260_000).expect("memory for the tables");
+    prefixes.install(&mut rib, router::port_out());
+    let mut reader = rib.reader().expect("a place for a reader");
+    reader.begin_burst();
+    let mut random = Random::new(99);
+    let mut group = c.benchmark_group("routes");
+    group.throughput(Throughput::Elements(BURST as u64));
+    for (name, count) in [("1000 destinations", 1024), ("random destinations", 1 << 20)] {
+        let to4: Vec<Ipv4Addr> = (0..count).map(|_| prefixes.destination4(&mut random)).collect();
+        let to6: Vec<Ipv6Addr> = (0..count).map(|_| prefixes.destination6(&mut random)).collect();
+        let mut out = [NextHopId::NONE; BURST];
+        let mut bursts = to4.chunks_exact(BURST).cycle();
+        group.bench_function(format!("fib4, {name}"), |b| {
+            b.iter(|| reader.lookup4_burst(bursts.next().unwrap_or_default(), black_box(&mut out)));
+        });
+        let mut bursts = to6.chunks_exact(BURST).cycle();
+        group.bench_function(format!("fib6, {name}"), |b| {
+            b.iter(|| reader.lookup6_burst(bursts.next().unwrap_or_default(), black_box(&mut out)));
+        });
+    }
+    let flow = |destination| Flow4 { destination, source: SOURCE4, port: 0, class: 0 };
+    let keys: Vec<Flow4> = (0..1024).map(|_| flow(prefixes.destination4(&mut random))).collect();
+    let mut cache = RouteCache::<Flow4, [u32; 3]>::new(router::ROUTE_CACHE, HashKey::new([1, 2]));
+    keys.iter().for_each(|key| cache.insert(*key, [1; 3]));
+    let (mut values, mut bursts) = ([[0; 3]; BURST], keys.chunks_exact(BURST).cycle());
+    group.bench_function("cache hit, 1000 flows", |b| {
+        b.iter(|| cache.probe_burst(bursts.next().unwrap_or_default(), black_box(&mut values)));
+    });
+    group.finish();
+}
+
+fn neighbours(c: &mut Criterion) {
+    let rib = flumen::service::routes::table(1000, 1000).expect("memory for the tables");
+    let stack = router::stack::<HeapFrame>(rib.reader().expect("a place"), 0).expect("a stack");
+    let gateway = IpAddr::from(gateway4(7));
+    let id = stack.neighbours.lookup(router::port_out(), gateway).expect("it is static");
+    c.bench_function("neighbour link header", |b| {
+        b.iter(|| stack.neighbours.link_header(black_box(id)).copied());
+    });
+}
+
+fn handoff(c: &mut Criterion) {
+    let pool = af_xdp::Pool::new(&af_xdp::PoolConfig { chunks: 256, ..af_xdp::PoolConfig::default() });
+    let mut pool = WorkerPool(pool.expect("memory for a pool"));
+    let frame = pool.frame(&udp4(Ipv4Addr::new(198, 51, 100, 7))).expect("the pool is fresh");
+    let (mut sender, mut receiver) = channel(256, Doorbell::new().expect("an eventfd"));
+    let mut group = c.benchmark_group("handoff");
+    group.throughput(Throughput::Elements(BURST as u64));
+    // Both ends on one core: the copies and the cursors, without the other core's cache.
+    group.bench_function("send and receive", |b| {
+        b.iter(|| {
+            for _ in 0..BURST {
+                let _full = sender.send(Errand::Receive, router::port_in(), &frame);
+            }
+            sender.flush();
+            while let Some(received) = receiver.receive(&mut pool) {
+                black_box(received.is_ok());
+            }
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, checksums, header_check, routes, neighbours, handoff);
+criterion_main!(benches);
