@@ -151,6 +151,8 @@ impl AfXdpQueue {
                 Ok(()) => sent += 1,
                 Err((frame, Refusal::Full)) => {
                     waiting.unpop(PoolFrame(frame));
+                    // Nobody else tells the kernel about a ring that filled up while the link was down.
+                    self.kick_again = true;
                     break;
                 }
                 Err((_frame, _refusal)) => counters.drop(DropReason::TxRefused),

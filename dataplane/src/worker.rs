@@ -342,6 +342,7 @@ impl Worker {
 
     /// What is done now and then: commands, numbers, buffered files.
     pub fn housekeeping(&mut self) {
+        self.stack.quiesce();
         while let Ok(command) = self.commands.pop() {
             match command {
                 Command::PortUp(port, up) => self.set_port_up(port, up),
@@ -390,8 +391,8 @@ impl Worker {
 
     /// Sleeps until a packet arrives, the doorbell rings, or a timer is due; at most `longest`.
     fn sleep(&mut self, longest: Duration) {
-        let endless = self.queues.iter().any(PortQueue::is_endless);
         self.bell.going_to_sleep();
+        let endless = self.queues.iter().any(PortQueue::is_endless);
         let left_for_us = self.from_others.iter().any(|ring| !ring.is_empty()) || !self.commands.is_empty();
         if !(endless || left_for_us || self.stop.load(Ordering::Acquire)) {
             let until_timer = self.stack.next_deadline().since(self.clock.now());
@@ -420,7 +421,7 @@ impl Worker {
     fn finish(&mut self) {
         let now = self.clock.now();
         self.transmit(now);
-        self.stack.going_to_sleep();
         self.housekeeping();
+        self.stack.going_to_sleep();
     }
 }

@@ -167,6 +167,10 @@ pub fn tcp6<P, M>(
     P: FramePool,
     M: Probe,
 {
+    // RFC 4291 section 2.5.2: nobody can be answered there.
+    if arrival.source.is_unspecified() {
+        return stack.drop_received(arrival.port, DropReason::Ipv6MartianSource);
+    }
     let len = arrival.frame.packet_len() - offset;
     let pseudo = checksum::pseudo_ipv6(&arrival.source, &arrival.destination, TCP, len as u32);
     let intact = trusts(stack, arrival.port) || pseudo.plus(sum_behind(&arrival.frame, offset)).is_valid();

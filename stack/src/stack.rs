@@ -225,6 +225,12 @@ impl<F: Frame> Stack<F> {
         self.settle_neighbours(turn);
     }
 
+    /// Says that nothing of an earlier burst is held, so that the forwarding table may reuse what it unlinked:
+    /// for workers that spin without packets.
+    pub fn quiesce(&mut self) {
+        self.begin_burst();
+    }
+
     /// The quiescent point of the forwarding table, and the end of what caches remember of an older one.
     #[inline]
     fn begin_burst(&mut self) {

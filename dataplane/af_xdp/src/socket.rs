@@ -100,8 +100,10 @@ impl Socket {
         for _ in 0..ready {
             let descriptor = self.rx.take();
             let len = descriptor.len as usize;
-            let Some((chunk, offset)) =
-                self.core.locate(descriptor.address).filter(|at| at.1 + len <= chunk_size)
+            let Some((chunk, offset)) = self
+                .core
+                .locate(descriptor.address)
+                .filter(|at| at.1 + len <= chunk_size && self.core.is_in(at.0, self.rings))
             else {
                 self.counters.rx_bad_descriptors += 1;
                 continue;
@@ -244,8 +246,10 @@ impl Socket {
         for _ in 0..ready {
             match self.core.locate(self.completion.take()) {
                 // The chunk was in the tx ring, and the kernel is done with it.
-                Some((chunk, _)) => self.core.give_back(chunk, self.rings),
-                None => self.counters.tx_bad_completions += 1,
+                Some((chunk, _)) if self.core.is_in(chunk, self.rings) => {
+                    self.core.give_back(chunk, self.rings);
+                }
+                _ => self.counters.tx_bad_completions += 1,
             }
         }
         self.completion.release();

@@ -72,6 +72,8 @@ impl SqPoll {
             // Busy at most; the flag stays set and the next turn tries again.
             let _ = self.ring.submit();
         }
-        result
+        // Not known to be over: the kernel thread may have looked before the last descriptors were there, or
+        // stopped at its budget. Asked again next turn; with nothing pending the socket does not come here.
+        if self.under_way && result == Kick::Sent { Kick::Busy } else { result }
     }
 }

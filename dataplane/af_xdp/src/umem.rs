@@ -247,7 +247,7 @@ impl Core {
     /// Notes that `count` chunks came out of rings.
     #[inline]
     pub(crate) fn leave_rings(&self, count: u32) {
-        self.in_rings.set(self.in_rings.get() - count);
+        self.in_rings.set(self.in_rings.get().saturating_sub(count));
     }
 
     /// Takes a number for a new socket: the place of its chunks. `None` when 128 sockets are open on the pool.
@@ -286,6 +286,12 @@ impl Core {
         if cfg!(debug_assertions) || from.is_ring() || to.is_ring() {
             self.places[chunk as usize].set(to);
         }
+    }
+
+    /// True when `chunk` is in the rings of the socket with this place: places of rings are kept in every build.
+    #[inline]
+    pub(crate) fn is_in(&self, chunk: u32, rings: Place) -> bool {
+        self.places[chunk as usize].get() == rings
     }
 
     #[inline]

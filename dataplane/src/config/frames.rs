@@ -5,8 +5,9 @@ use super::layout::{FrameUse, PortLayout, QueueRef};
 use super::model::{Config, Core, PortKind};
 use flumen_stack::PortId;
 
-/// Bytes in front of a received packet that the kernel reserves in each chunk (XDP_PACKET_HEADROOM).
-pub const XDP_HEADROOM: usize = 256;
+/// Bytes in front of a received packet in each chunk: what the kernel reserves (XDP_PACKET_HEADROOM, 256) and
+/// the headroom of the pool for link headers (128, the default of `af_xdp::PoolConfig`).
+pub const XDP_HEADROOM: usize = 256 + 128;
 
 /// Bytes of link header that a chunk must have room for besides the IP packet: Ethernet and one VLAN tag.
 pub const LINK_HEADER: usize = 18;
@@ -71,7 +72,9 @@ pub fn frames_needed(
         longest = longest.max(chunks);
         add(port.tx_queue * chunks, format!("transmit queue of {}", port.name));
     }
-    add(core.burst * longest, "burst in process".to_owned());
+    // The transmit queues take what one turn brings before they are drained: a burst of each queue, at the least
+    // one, and of each other worker.
+    add(core.burst * queues.len().max(1) * longest, "bursts in process".to_owned());
     add(core.burst, "packets that we originate (ARP, ND, ICMP)".to_owned());
     add(config.limits.pending * longest, "packets that wait for neighbours".to_owned());
     let others = config.cores.len().saturating_sub(1);

@@ -15,6 +15,7 @@ use crate::worker::{Clock, Command, Idle, Sharing, Way, Worker};
 use af_xdp::{ChunkSize, Grant, HugePages, Pool, PoolConfig, Socket};
 use core::sync::atomic::AtomicBool;
 use flumen_stack::icmp::limit::IcmpLimits;
+use flumen_stack::limits::BURST;
 use flumen_stack::neighbour::NeighbourConfig;
 use flumen_stack::route::RouteReader;
 use flumen_stack::{Egress, Instant, Interface, Interfaces, PortId, Stack, StackConfig};
@@ -169,11 +170,14 @@ impl Seat {
                 .add_static(*port, *address, *mac, Instant::ZERO)
                 .map_err(|reason| StartError::Neighbour { address: *address, reason: reason.describe() })?;
         }
+        // A turn fills the queues before it drains them: what one turn can bring to one port fits on top of
+        // what may wait for the port's ring.
+        let in_a_turn = self.burst * queues.len().max(1) + BURST * self.from_others.len();
         let worker = Worker {
             number: self.number,
             stack,
             queues,
-            egress: Egress::new(ports, self.tx_queue),
+            egress: Egress::new(ports, self.tx_queue + in_a_turn),
             pool: WorkerPool(pool),
             ways: self.ways,
             to_others: self.to_others,

@@ -140,6 +140,8 @@ fn keep_copied_options(header: &mut [u8; MAX_HEADER_LEN], header_len: usize) -> 
     }
     let padded = kept_len.next_multiple_of(4);
     header[HEADER_LEN..HEADER_LEN + padded].copy_from_slice(&kept[..padded]);
+    // The next fragment reads this again: what stood behind must not look like an option.
+    header[HEADER_LEN + padded..header_len].fill(0);
     HEADER_LEN + padded
 }
 
@@ -154,6 +156,8 @@ mod tests {
         header[20..32].copy_from_slice(&[7, 7, 4, 0, 0, 0, 0, 148, 4, 0, 0, 0]);
         assert_eq!(keep_copied_options(&mut header, 32), 24);
         assert_eq!(&header[20..24], [148, 4, 0, 0]);
+        assert_eq!(keep_copied_options(&mut header, 32), 24, "and again for the third fragment");
+        assert_eq!(&header[20..32], [148, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(keep_copied_options(&mut header, 20), 20);
     }
 }

@@ -84,6 +84,10 @@ pub fn input<P, M>(
     stack.counters.count(Counter::NdIn);
     let Arrival { frame, source, port, .. } = arrival;
     let (source, port) = (*source, *port);
+    // RFC 6980 section 5: not behind a fragment header; and no node puts another header in front.
+    if offset != HEADER_LEN {
+        return stack.drop_received(port, DropReason::NdMalformed);
+    }
     let (Ok((header, _)), Some(message)) = (Header::parse(frame), frame.get(offset..)) else {
         return stack.drop_received(port, DropReason::NdMalformed);
     };
