@@ -86,7 +86,7 @@ impl Prefixes {
     /// An address in some IPv4 prefix.
     pub fn destination4(&self, random: &mut Random) -> Ipv4Addr {
         let net = self.v4[random.below(self.v4.len())];
-        Ipv4Addr::from_bits(net.network().to_bits() | random.next() as u32 & u32::from(net.hostmask()))
+        Ipv4Addr::from_bits(net.network().to_bits() | random.draw() as u32 & u32::from(net.hostmask()))
     }
 
     /// An address in some IPv6 prefix.
@@ -138,7 +138,7 @@ pub const fn gateway6(number: u8) -> Ipv6Addr {
 fn prefixes4(count: usize, random: &mut Random) -> Vec<Ipv4Net> {
     let mut all = BTreeSet::new();
     while all.len() < count {
-        let bits = 0x0b00_0000 + random.next() as u32 % (0xdf00_0000 - 0x0b00_0000);
+        let bits = 0x0b00_0000 + random.draw() as u32 % (0xdf00_0000 - 0x0b00_0000);
         if let Ok(net) = Ipv4Net::new(Ipv4Addr::from_bits(bits), random.weighted(LENS4))
             && net.network().octets()[0] != 127
             && net.network().octets()[0] > 10
@@ -154,11 +154,11 @@ fn prefixes6(count: usize, random: &mut Random) -> Vec<Ipv6Net> {
     const BLOCKS: [u128; 10] =
         [0x2001, 0x2400, 0x2404, 0x2600, 0x2604, 0x2800, 0x2a00, 0x2a02, 0x2a0a, 0x2c0f];
     let allocations: Vec<u128> = (0..30_000)
-        .map(|_| BLOCKS[random.below(BLOCKS.len())] << 112 | u128::from(random.next() as u16) << 96)
+        .map(|_| BLOCKS[random.below(BLOCKS.len())] << 112 | u128::from(random.draw() as u16) << 96)
         .collect();
     let mut all = BTreeSet::new();
     while all.len() < count {
-        let address = allocations[random.below(allocations.len())] | u128::from(random.next()) << 32;
+        let address = allocations[random.below(allocations.len())] | u128::from(random.draw()) << 32;
         if let Ok(net) = Ipv6Net::new(Ipv6Addr::from_bits(address), random.weighted(LENS6)) {
             all.insert(net.trunc());
         }

@@ -96,4 +96,10 @@ impl WorkerPool {
     pub fn frame(&mut self, packet: &[u8]) -> Option<PoolFrame> {
         self.0.frame(packet).map(PoolFrame)
     }
+
+    /// A frame that holds `packet` in one chunk; `None` when the pool is empty or the packet is longer than that.
+    #[inline]
+    pub fn short_frame(&mut self, packet: &[u8]) -> Option<PoolFrame> {
+        self.0.short_frame(packet).map(PoolFrame)
+    }
 }

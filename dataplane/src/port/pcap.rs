@@ -257,6 +257,10 @@ impl PcapPort {
         let Some(replay) = &mut self.replay else { return };
         for _ in 0..max.min(burst.remaining_capacity()) {
             let Some(packet) = replay.next() else { break };
+            if let Some(frame) = pool.short_frame(packet) {
+                burst.push(frame);
+                continue;
+            }
             let Some(frame) = pool.frame(packet) else {
                 // Nothing is lost: the packet comes again when there are frames.
                 replay.next -= 1;

@@ -148,7 +148,7 @@ impl<K: CacheKey, V: Copy + Default> RouteCache<K, V> {
     /// What is remembered for `key`.
     #[inline]
     pub fn probe(&mut self, key: &K) -> Option<V> {
-        self.probe_set(self.set_of(key), key)
+        self.probe_set(self.set_of(key), key).copied()
     }
 
     /// Probes for up to [`PROBES`] keys: bit i of the answer tells that `values[i]` is what is remembered for
@@ -162,7 +162,7 @@ impl<K: CacheKey, V: Copy + Default> RouteCache<K, V> {
         let mut hits = 0;
         for (at, ((place, key), value)) in places.iter().zip(keys).zip(values).enumerate() {
             if let Some(found) = self.probe_set(*place as usize, key) {
-                *value = found;
+                *value = *found; // from line to place: an `Option<V>` in between is put together in memory
                 hits |= 1 << at;
             }
         }
@@ -181,22 +181,22 @@ impl<K: CacheKey, V: Copy + Default> RouteCache<K, V> {
     }
 
     #[inline]
-    fn probe_set(&mut self, set: usize, key: &K) -> Option<V> {
+    fn probe_set(&mut self, set: usize, key: &K) -> Option<&V> {
         let stamp = self.stamp;
         let set = self.sets.get_mut(set)?;
         let [first, second] = &mut set.ways;
         if first.key == *key && first.stamp == stamp {
-            return Some(first.value);
+            return Some(&first.value);
         }
         if second.key == *key && second.stamp == stamp {
-            let value = second.value;
             // It was wanted again: let it have the place that newcomers leave alone. Only each eighth time, so
             // that two busy keys in one set do not change places with every packet.
             self.turn = self.turn.wrapping_add(1);
             if self.turn.is_multiple_of(8) {
                 core::mem::swap(first, second);
+                return Some(&first.value);
             }
-            return Some(value);
+            return Some(&second.value);
         }
         None
     }
