@@ -50,7 +50,7 @@ pub fn a_second_instance_on_the_same_port_is_refused_with_a_clear_message() {
     let status = second.ended();
     let log = second.log();
     assert!(!status.success(), "{log}");
-    assert!(log.contains("port lan: another XDP program is on lan"), "{log}");
+    assert!(log.contains("port lan: lan is in use: another XDP program is on it"), "{log}");
     assert!(!log.contains("panicked"), "{log}");
     lab.client("ping -n -c 3 -i 0.1 -W 2 10.0.2.2").must(); // the first goes on
 }
