@@ -7,7 +7,7 @@
 //! Thousands of seeds, each another network in virtual time. Of each it must be true that
 //! 1. nobody gets a reply, or an error, but to what was asked;
 //! 2. there are no storms: the packets on the wires are bounded by those that were sent;
-//! 3. frames are conserved on every node after every step;
+//! 3. frames are conserved on every node, looked at after each passing of time;
 //! 4. when the wires are good again, it heals: what they broke in the tables is found out and asked anew.
 //!
 //! A seed that fails is printed; `FLUMEN_SIM_SEED=n` runs that one alone, `FLUMEN_SIM_SEEDS=n` so many.
