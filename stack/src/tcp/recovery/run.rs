@@ -1,0 +1,151 @@
+//! Runs: ranges of the stream that were sent together and share their fate, and the pool they come from.
+//!
+//! ```text
+//!   stream   ───[ run ][ run        ][run][ run            ]───▶     two lists through the same places:
+//!   by place    head ─▶ next ─▶ …                     tail           in order of sequence numbers (all), and
+//!   by time     oldest ─▶ younger ─▶ …               newest          in order of the last sending (in flight)
+//! ```
+//! A run is a number of segments of one size (`unit`), of which the last may be shorter. Segments that are sent
+//! at the same time join one run, and a run is split when its segments fare differently, so bulk transfer costs
+//! one run a burst.
+
+use crate::Instant;
+use crate::tcp::Seq;
+
+/// No run.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// The scoreboard of a run (RFC 6675 section 3, as Linux keeps it).
+pub(super) mod mark {
+    /// Selectively acknowledged.
+    pub(crate) const SACKED: u8 = 1;
+    /// Believed lost.
+    pub(crate) const LOST: u8 = 2;
+    /// Retransmitted, and the retransmission is believed in flight.
+    pub(crate) const RETRANSMITTED: u8 = 4;
+    /// Was ever retransmitted (Karn's rule).
+    pub(crate) const EVER_RETRANSMITTED: u8 = 8;
+    /// The application had nothing more to send: its rate sample says less than the path can.
+    pub(crate) const APP_LIMITED: u8 = 16;
+    /// It stands in the list by time.
+    pub(crate) const TIMED: u8 = 32;
+}
+
+/// One run: 64 bytes, a cache line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    pub(super) start: Seq,
+    pub(super) len: u32,
+    /// Bytes of each segment but the last.
+    pub(super) unit: u16,
+    pub(super) marks: u8,
+    /// How often it was retransmitted, up to 255.
+    pub(super) retransmissions: u8,
+    pub(super) next: u32,
+    pub(super) previous: u32,
+    pub(super) younger: u32,
+    pub(super) older: u32,
+    /// Segments that were delivered when it was sent (rate sample).
+    pub(super) delivered: u32,
+    /// When it was last sent.
+    pub(super) sent: Instant,
+    /// When the last of those was delivered.
+    pub(super) delivered_at: Instant,
+    /// When the first segment of that flight was sent.
+    pub(super) flight_start: Instant,
+}
+
+/// A bounded arena of runs, shared by the connections of a worker. Memory is touched as it is used.
+#[derive(Debug)]
+pub struct RunPool {
+    runs: Vec<Run>,
+    capacity: usize,
+    free: u32,
+    available: usize,
+}
+
+impl RunPool {
+    /// A pool of `capacity` runs (below 2^32 - 1).
+    pub fn new(capacity: usize) -> Self {
+        let capacity = capacity.min(NONE as usize - 1);
+        RunPool { runs: Vec::with_capacity(capacity), capacity, free: NONE, available: capacity }
+    }
+
+    /// Runs that are free.
+    pub fn available(&self) -> usize {
+        self.available
+    }
+
+    /// Runs in all.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Takes a run, with `run` in it; None when none is free.
+    #[inline]
+    pub(super) fn take(&mut self, run: Run) -> Option<u32> {
+        let place = self.free;
+        if let Some(free) = self.runs.get_mut(place as usize) {
+            self.free = free.next;
+            *free = run;
+            self.available -= 1;
+            return Some(place);
+        }
+        if self.runs.len() == self.capacity {
+            return None;
+        }
+        self.runs.push(run);
+        self.available -= 1;
+        Some(self.runs.len() as u32 - 1)
+    }
+
+    /// Gives a run back.
+    #[inline]
+    pub(super) fn give(&mut self, place: u32) {
+        if let Some(run) = self.runs.get_mut(place as usize) {
+            run.next = self.free;
+            self.free = place;
+            self.available += 1;
+        }
+    }
+
+    #[inline]
+    pub(super) fn get(&self, place: u32) -> Option<&Run> {
+        self.runs.get(place as usize)
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, place: u32) -> Option<&mut Run> {
+        self.runs.get_mut(place as usize)
+    }
+}
+
+/// The pool has no run left: do not send now. It passes when acknowledgements come, for anyone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no room to remember another sent range")]
+pub struct PoolEmpty;
+
+impl Run {
+    /// Segments of it.
+    #[inline]
+    pub(super) fn segments(&self) -> u32 {
+        segments(self.len, self.unit)
+    }
+
+    /// One beyond its last byte.
+    #[inline]
+    pub(super) fn end(&self) -> Seq {
+        self.start + self.len
+    }
+
+    #[inline]
+    pub(super) fn is(&self, marks: u8) -> bool {
+        self.marks & marks != 0
+    }
+}
+
+/// Segments of `unit` bytes that `len` bytes fill, the last one perhaps partly.
+#[inline]
+pub(super) fn segments(len: u32, unit: u16) -> u32 {
+    if len <= u32::from(unit) { u32::from(len > 0) } else { len.div_ceil(u32::from(unit.max(1))) }
+}
