@@ -92,3 +92,52 @@ pub const MIN_PATH_MTU_IPV4: u16 = 552;
 
 /// Destinations whose path MTU is remembered by one worker; each is 40 bytes. A router originates little.
 pub const PATH_MTUS: usize = 1024;
+
+/// Bytes from the first readable one to the end of the last placed one in a socket's buffer. TCP cannot use
+/// more than its largest window, 1 GiB; Linux's default limit (tcp_rmem) is 6 MiB, and 64 MiB fill 10 Gbit/s
+/// over 50 ms.
+pub const MAX_RING: usize = 64 << 20;
+/// What a datagram socket may hold of received data in bytes, overhead included, unless set: Linux's
+/// net.core.rmem_default.
+pub const RECEIVE_LIMIT: usize = 212_992;
+
+/// The least that SO_RCVBUF can be set to, doubled as Linux doubles it (SOCK_MIN_RCVBUF): one small datagram
+/// and its overhead always fit.
+pub const MIN_RECEIVE_LIMIT: usize = 2304;
+
+/// The most that SO_RCVBUF can be set to, doubled (twice Linux's net.core.rmem_max).
+pub const MAX_RECEIVE_LIMIT: usize = 425_984;
+
+/// Bytes of reports in a socket's error queue. A report quotes at most 548 bytes or so; a program that never looks
+/// keeps the newest hundred from being heard, nothing else.
+pub const ERROR_QUEUE_LIMIT: usize = 65_536;
+
+/// UDP sockets of one worker, unless configured; each is about 700 bytes when it holds no data.
+pub const UDP_SOCKETS: usize = 4096;
+
+/// Raw and ping sockets of one worker, unless configured. Every packet for this node is compared with those of its
+/// protocol, so few.
+pub const RAW_SOCKETS: usize = 256;
+
+/// Blocks of the pool that sockets' data lies in, unless configured. Memory is touched when a block is first used.
+pub const SOCKET_BLOCKS: usize = 16_384;
+
+/// Packets of our own that wait to be delivered to ourselves (loopback of groups, or of our own addresses): what
+/// one send can make at most, 64 segments of UDP_SEGMENT or the fragments of 64 KiB, and as much again.
+pub const LOOPBACK: usize = 128;
+
+/// Datagrams that one UDP_SEGMENT send is cut into: UDP_MAX_SEGMENTS of Linux before it was doubled.
+pub const UDP_SEGMENTS: usize = 64;
+
+/// Groups that one socket may be in on all ports together (Linux's igmp_max_memberships).
+pub const MAX_MEMBERSHIPS: usize = 20;
+
+/// Sources in one socket's filter for one group (Linux: igmp_max_msf 10, mld_max_msf 64).
+pub const MAX_SOURCES: usize = 64;
+
+/// Groups that one worker's ports listen to, all families together.
+pub const MAX_GROUPS: usize = 1024;
+
+/// Sources that a query may ask about and that are remembered until the answer: as many as a query in a 1500-byte
+/// frame can name would be 366; beyond this the whole group is answered for, which RFC 3376 section 5.2 allows.
+pub const MAX_QUERIED_SOURCES: usize = 64;
