@@ -1,0 +1,277 @@
+//! What owners call: the in-process socket calls of TCP (rows S1, S5, S7, T1, T14).
+//!
+//! No call sends: what became ready leaves at the end of the turn, so that an answer, the acknowledgment of the
+//! question and a close share segments.
+
+use super::{Entry, Seat, TcpSockets, Way};
+use crate::frame::Frame;
+use crate::ip::select::Wish;
+use crate::port::PortId;
+use crate::socket::api::Sockets;
+use crate::socket::error::Error;
+use crate::socket::{Handle, Owner, Pending, Ready, SocketId};
+use crate::stack::Stack;
+use crate::tcp::connection::{ConnectArgs, Connection, Context};
+use crate::tcp::error::SocketError;
+use crate::tcp::info::TcpInfo;
+use crate::tcp::segment::{Disposition, Output};
+use crate::tcp::state::State;
+use crate::tcp::tuple::Tuple;
+use crate::tcp::user::{Shutdown, SocketOption};
+use crate::time::Instant;
+use core::net::{IpAddr, SocketAddr};
+
+/// How an active open begins.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectOptions {
+    /// Our address and port; an unspecified address or port 0 is chosen. `None`: both are chosen.
+    pub from: Option<SocketAddr>,
+    /// By this port: needed for link-local destinations.
+    pub port: Option<PortId>,
+    /// Set before the SYN leaves.
+    pub options: Vec<SocketOption>,
+}
+
+/// A connection or listener in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpRow {
+    /// Its handle.
+    pub socket: SocketId,
+    /// Our end.
+    pub local: SocketAddr,
+    /// The peer; `None` for a listener.
+    pub remote: Option<SocketAddr>,
+    /// The state, as RFC 9293 names it, in lower case.
+    pub state: &'static str,
+    /// Bytes that wait to be read; for a listener connections that wait to be accepted.
+    pub receive_queue: u32,
+    /// Bytes that are not acknowledged; for a listener the most that may wait.
+    pub send_queue: u32,
+    /// Its owner.
+    pub owner: Owner,
+}
+
+impl<F: Frame> Sockets<'_, F> {
+    /// Opens a connection. News say how it went: CONNECTED and WRITABLE, or ERROR and CLOSED.
+    ///
+    /// # Errors
+    /// No route, no free port, a table that is full.
+    pub fn tcp_connect(
+        &mut self,
+        owner: Owner,
+        to: SocketAddr,
+        options: &ConnectOptions,
+    ) -> Result<Handle, Error> {
+        let now = self.now;
+        let stack = &mut *self.stack;
+        let from = options.from.filter(|from| !from.ip().is_unspecified());
+        let wish = Wish {
+            destination: to.ip(),
+            source: from.map(|from| from.ip()),
+            port: options.port,
+            broadcast: false,
+            path_mtu: true,
+        };
+        if to.port() == 0 || to.ip().is_multicast() {
+            return Err(Error::NetworkUnreachable);
+        }
+        let choice = stack.select(now, &wish)?;
+        let room = stack.frame_room;
+        let ipv4 = to.is_ipv4();
+        let mtu = choice.hop.map_or(room, |hop| hop.mtu.min(room));
+        let way = Way { hop: choice.hop, generation: stack.route_generation(), until: now + super::PATH_LASTS };
+        let fixed_port = options.from.map_or(0, |from| from.port());
+        let (tuple, reused, owns_port) =
+            stack.tcp.choose_names(choice.source, fixed_port, to, now)?;
+        let ip_id = stack.next_ipv4_id();
+        let Stack { tcp, blocks, events, .. } = stack;
+        let iss = reused.map_or_else(|| tcp.isn.isn(&tuple, now), |reused| reused.iss);
+        let ts_offset =
+            reused.map_or_else(|| tcp.isn.timestamp_offset(&tuple), |reused| reused.ts_offset);
+        let args = ConnectArgs {
+            iss,
+            ts_offset,
+            path_mss: super::output::path_mss(mtu, ipv4),
+            default_mss: if ipv4 { 536 } else { 1220 },
+            metrics: tcp.metrics.get(to.ip(), now),
+            fast_open: None,
+        };
+        let (_, mut cx) = tcp.split(now, blocks);
+        let mut connection = Connection::connect(&mut cx, &args);
+        for option in &options.options {
+            if let Err(error) = connection.set_option(&mut cx, *option) {
+                let _ = connection.abort(&mut cx);
+                tcp.give_port_back(&tuple, owns_port);
+                return Err(error.into());
+            }
+        }
+        let entry = Entry { owns_port, ..Entry::new(connection, tuple, way, choice.port, owner, ip_id) };
+        let handle = tcp.add(entry)?;
+        tcp.mark_ready(handle);
+        tcp.settle(now, blocks, events, handle);
+        Ok(handle)
+    }
+
+    /// Queues bytes for the peer; says how many found room.
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`] without any room: WRITABLE will be news. [`Error::BrokenPipe`] when this direction is
+    /// closed; the error that ended the connection, once.
+    pub fn tcp_send(&mut self, socket: Handle, bytes: &[u8]) -> Result<usize, Error> {
+        self.tcp_send_more(socket, bytes, false)
+    }
+
+    /// As [`Sockets::tcp_send`]; `more`: more comes soon, so that a segment that is not full may wait (MSG_MORE).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn tcp_send_more(&mut self, socket: Handle, bytes: &[u8], more: bool) -> Result<usize, Error> {
+        self.tcp_call(socket, |connection, cx| connection.send(cx, bytes, more))
+    }
+
+    /// Reads; 0: the peer sends no more.
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`] when nothing waits: READABLE will be news. The error that ended the connection, once.
+    pub fn tcp_recv(&mut self, socket: Handle, out: &mut [u8]) -> Result<usize, Error> {
+        self.tcp_call(socket, |connection, cx| connection.recv(cx, out))
+    }
+
+    /// Lets `take` look at the longest piece of what waits that lies in one place, without a copy; it says how many
+    /// bytes it took. 0 bytes are shown only when the peer sends no more.
+    ///
+    /// # Errors
+    /// As [`Sockets::tcp_recv`].
+    pub fn tcp_recv_with(
+        &mut self,
+        socket: Handle,
+        take: impl FnOnce(&[u8]) -> usize,
+    ) -> Result<usize, Error> {
+        self.tcp_call(socket, |connection, cx| {
+            let shown = connection.read_slice(cx);
+            if shown.is_empty() {
+                return connection.recv(cx, &mut [0]).map(|_| 0);
+            }
+            let taken = take(shown).min(shown.len());
+            connection.consume(cx, taken);
+            Ok(taken)
+        })
+    }
+
+    /// Closes a direction (shutdown).
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`].
+    pub fn tcp_shutdown(&mut self, socket: Handle, how: Shutdown) -> Result<(), Error> {
+        let disposition = self.tcp_call(socket, |connection, cx| connection.shutdown(cx, how))?;
+        self.tcp_decided(socket, disposition);
+        Ok(())
+    }
+
+    /// Lets go of a connection: what was written is still sent, then the FIN; data that come are refused.
+    pub fn tcp_close(&mut self, socket: Handle) {
+        if let Ok(disposition) = self.tcp_call(socket, |connection, cx| Ok(connection.close(cx))) {
+            self.tcp_decided(socket, disposition);
+        }
+    }
+
+    /// Ends a connection with a reset.
+    pub fn tcp_abort(&mut self, socket: Handle) {
+        let abort = |connection: &mut Connection, cx: &mut Context<'_>| {
+            let disposition = connection.abort(cx);
+            let _closed_already = connection.close(cx);
+            Ok(disposition)
+        };
+        if let Ok(disposition) = self.tcp_call(socket, abort) {
+            self.tcp_decided(socket, disposition);
+        }
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn tcp_peer(&self, socket: Handle) -> Result<SocketAddr, Error> {
+        let entry = self.stack.tcp.entries.get(socket).ok_or(Error::BadHandle)?;
+        Ok(SocketAddr::new(entry.tuple.remote_ip(), entry.tuple.remote_port))
+    }
+
+    /// Our address.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn tcp_local(&self, socket: Handle) -> Result<SocketAddr, Error> {
+        let entry = self.stack.tcp.entries.get(socket).ok_or(Error::BadHandle)?;
+        Ok(SocketAddr::new(entry.tuple.local_ip(), entry.tuple.local_port))
+    }
+
+    /// What can be done now.
+    pub fn tcp_ready(&self, socket: Handle) -> Ready {
+        self.stack.tcp.entries.get(socket).map_or(Ready::CLOSED, |entry| entry.connection.readiness())
+    }
+
+    /// The state; `None` when there is no such connection.
+    pub fn tcp_state(&self, socket: Handle) -> Option<State> {
+        self.stack.tcp.entries.get(socket).map(|entry| entry.connection.state())
+    }
+
+    /// Sets an option.
+    ///
+    /// # Errors
+    /// Those of Linux's setsockopt.
+    pub fn tcp_set_option(&mut self, socket: Handle, option: SocketOption) -> Result<(), Error> {
+        self.tcp_call(socket, |connection, cx| connection.set_option(cx, option))
+    }
+
+    /// Everything about a connection (TCP_INFO).
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn tcp_info(&mut self, socket: Handle) -> Result<TcpInfo, Error> {
+        self.tcp_call(socket, |connection, cx| Ok(connection.info(cx)))
+    }
+
+    /// The error that ended the connection, once (SO_ERROR).
+    pub fn tcp_take_error(&mut self, socket: Handle) -> Option<Error> {
+        let entry = self.stack.tcp.entries.get_mut(socket)?;
+        entry.connection.take_error().map(Error::from)
+    }
+
+    /// One call on a connection, and what follows from it.
+    #[inline]
+    fn tcp_call<T>(
+        &mut self,
+        socket: Handle,
+        call: impl FnOnce(&mut Connection, &mut Context<'_>) -> Result<T, SocketError>,
+    ) -> Result<T, Error> {
+        let Stack { tcp, blocks, events, .. } = &mut *self.stack;
+        let (entries, mut cx) = tcp.split(self.now, blocks);
+        let entry = entries.get_mut(socket).ok_or(Error::BadHandle)?;
+        let result = call(&mut entry.connection, &mut cx);
+        tcp.settle(self.now, blocks, events, socket);
+        result.map_err(Error::from)
+    }
+
+    /// What a call decided: a reset waits for the end of the turn.
+    fn tcp_decided(&mut self, socket: Handle, disposition: Disposition) {
+        let stack = &mut *self.stack;
+        match disposition {
+            Disposition::Keep(Output::None) => {}
+            Disposition::Keep(_) | Disposition::Refused(..) => stack.tcp.mark_ready(socket),
+            Disposition::Closed(reset) => {
+                if let Some(entry) = stack.tcp.entries.get_mut(socket) {
+                    entry.farewell = reset;
+                }
+                stack.tcp.mark_ready(socket);
+            }
+            Disposition::TimeWait(content) => {
+                if let Some(tuple) = stack.tcp.entries.get(socket).map(|entry| entry.tuple) {
+                    stack.tcp.unbind(socket);
+                    stack.tcp.wait(&tuple, &content, self.now);
+                }
+            }
+        }
+        let Stack { tcp, blocks, events, .. } = stack;
+        tcp.settle(self.now, blocks, events, socket);
+    }
+}
