@@ -1,5 +1,6 @@
 //! TCP (RFC 9293).
 
+pub mod intervals;
 pub mod seq;
 
 pub use seq::Seq;
