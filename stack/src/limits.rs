@@ -106,3 +106,7 @@ pub const MAX_INTERVALS: usize = 64;
 /// Buckets in which an entry of a connection table may stand. With half of all slots used, a run of eight full
 /// buckets was not seen in a million random entries; an entry that would need a ninth is refused.
 pub const MAX_DEMUX_PROBE: usize = 8;
+
+/// Sockets that share one address and port to receive in turn (SO_REUSEPORT): several for each of 64 workers.
+/// Linux allows 65,535.
+pub const MAX_SHARERS: usize = 1024;

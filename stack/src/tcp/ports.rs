@@ -45,9 +45,9 @@ impl EphemeralPorts {
         mut accept: impl FnMut(u16) -> bool,
     ) -> Option<u16> {
         let hash = self.hash(local, remote, remote_port);
-        let (offset, counter) = (hash as u32, &mut self.counters[(hash >> 56) as usize % COUNTERS]);
+        let (offset, counter) = (hash as u32 >> 1, &mut self.counters[(hash >> 56) as usize % COUNTERS]);
         for _ in 0..self.count {
-            let place = offset.wrapping_add(*counter) % self.count;
+            let place = (offset + *counter) % self.count; // both below 2^31
             // Counted modulo the range, so that the order has no break where 32 bits end.
             *counter = (*counter + 1) % (self.count * (u32::MAX / self.count / 2));
             let port = self.low + place as u16;
