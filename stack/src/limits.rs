@@ -141,3 +141,16 @@ pub const MAX_GROUPS: usize = 1024;
 /// Sources that a query may ask about and that are remembered until the answer: as many as a query in a 1500-byte
 /// frame can name would be 366; beyond this the whole group is answered for, which RFC 3376 section 5.2 allows.
 pub const MAX_QUERIED_SOURCES: usize = 64;
+
+/// Ranges that one connection received out of order and remembers apart from each other. Each acknowledgement
+/// tells of three or four; a sender with so many holes in one window has other troubles. Data that would make
+/// one more is dropped, which RFC 9293 allows, and walking them all stays under a microsecond.
+pub const MAX_INTERVALS: usize = 64;
+
+/// Buckets in which an entry of a connection table may stand. With half of all slots used, a run of eight full
+/// buckets was not seen in a million random entries; an entry that would need a ninth is refused.
+pub const MAX_DEMUX_PROBE: usize = 8;
+
+/// Sockets that share one address and port to receive in turn (SO_REUSEPORT): several for each of 64 workers.
+/// Linux allows 65,535.
+pub const MAX_SHARERS: usize = 1024;
