@@ -65,6 +65,11 @@ impl Placed {
     pub fn is_empty(&self) -> bool {
         self.payload == 0
     }
+
+    /// Forgets what was placed beyond `len` bytes.
+    pub fn cut(&mut self, len: usize) {
+        self.payload = self.payload.min(len);
+    }
 }
 
 impl<H: FromBytes + IntoBytes + Immutable + Copy> Messages<H> {
