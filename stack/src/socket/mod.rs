@@ -1,19 +1,24 @@
-//! What sockets of every protocol share: handles, the news for their owners, and what datagram sockets are
-//! made of.
+//! What sockets of every protocol share: handles, the news for their owners, the memory of their buffers, and what
+//! datagram sockets are made of.
 
+pub mod blocks;
 pub mod chains;
 pub mod control;
 pub mod endpoint;
 pub mod error;
-pub mod errors;
+pub(crate) mod errors;
 pub mod event;
 pub mod messages;
 pub mod options;
+pub mod ring;
 pub mod slab;
+pub mod zeroed;
 
+pub use blocks::BlockPool;
 pub use control::{ErrorReport, Origin, Received, SendArgs, SendControl};
 pub use endpoint::Family;
 pub use error::Error;
 pub use event::{EventQueue, Owner, Pending, Ready, SocketId};
 pub use options::{MtuDiscovery, Opt, Options};
+pub use ring::ByteRing;
 pub use slab::{Handle, Slab};
