@@ -144,6 +144,8 @@ drop_reasons! {
     IcmpEchoIgnored => "icmp-echo-ignored",
     /// More echo requests arrived than the configured rate of replies.
     IcmpEchoLimited => "icmp-echo-limited",
+    /// The IGMP or MLD message is truncated, damaged, or does not come from the link.
+    IgmpMalformed => "igmp-malformed",
     /// The transport header is truncated or malformed.
     TransportMalformed => "transport-malformed",
     /// The UDP or TCP checksum is wrong.

@@ -430,7 +430,7 @@ pub(crate) struct Looped<F> {
 
 impl<F: Frame> Stack<F> {
     /// A packet (from its IP header on) waits to be delivered here.
-    fn loop_back(&mut self, port: PortId, cast: LinkCast, frame: F) {
+    pub(crate) fn loop_back(&mut self, port: PortId, cast: LinkCast, frame: F) {
         if self.looped.len() < LOOPBACK {
             self.looped.push_back(Looped { port, cast, frame });
         } else {

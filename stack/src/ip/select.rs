@@ -122,7 +122,7 @@ impl<F: Frame> Stack<F> {
     }
 
     /// The port that the table leads to for a group or the limited broadcast.
-    fn route_port(&self, destination: IpAddr) -> Option<PortId> {
+    pub(crate) fn route_port(&self, destination: IpAddr) -> Option<PortId> {
         let id = match destination {
             IpAddr::V4(to) => self.routes.lookup4(to),
             IpAddr::V6(to) => self.routes.lookup6(to),

@@ -17,7 +17,9 @@ mod calls;
 mod input;
 mod output;
 
-pub(crate) use input::{on_error, on_router_alert4, on_router_alert6, ping_reply, copies4, copies6};
+pub(crate) use input::{
+    copies4, copies6, envelope4, envelope6, on_error, on_router_alert4, on_router_alert6, ping_reply,
+};
 
 use crate::socket::chains::Chains;
 use crate::socket::endpoint::{Endpoint, Family};

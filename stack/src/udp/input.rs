@@ -200,12 +200,14 @@ fn copy_in<F: Frame>(
         match queue.place(blocks, &mut placed, piece) {
             Ok(part) => sum = sum.plus(part),
             Err(full) => {
+                queue.forget(blocks, 0);
                 queue.count_drop();
                 return Err(reason_of(full));
             }
         }
     }
     if datagram.sum.is_some() && !sum.is_valid() {
+        queue.forget(blocks, 0);
         return Err(DropReason::TransportBadChecksum);
     }
     let head = datagram.envelope.head(0, queue.drops());
@@ -256,6 +258,7 @@ fn join<F: Frame>(
     }
     if verdict.is_err() {
         joining.placed.cut(before);
+        queue.forget(blocks, before);
         if before > 0 {
             socket.joining = Some(joining);
         }

@@ -30,6 +30,7 @@ mod output;
 
 pub(crate) use errors::on_error;
 pub(crate) use input::{input4, input6};
+pub(crate) use output::{fragmentation, scope_of, wish};
 
 use crate::hash::{hash2, hash4};
 use crate::port::PortId;
