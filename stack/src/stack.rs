@@ -11,15 +11,13 @@ use crate::burst::Burst;
 use crate::counters::Counters;
 use crate::ethernet::{self, LinkCast, Sorted};
 use crate::frame::{Frame, FramePool};
+use crate::groups::Groups;
 use crate::icmp::limit::{EchoLimiter, IcmpLimiter, IcmpLimits};
 use crate::interface::{ChecksumPolicy, Interfaces};
 use crate::ip::adjacency::Adjacencies;
-use crate::ip::path::Path;
-use crate::groups::Groups;
 use crate::ip::originate::Looped;
-use crate::limits::{
-    BURST, LOOPBACK, NEIGHBOUR_FACTS, PATH_MTUS, RAW_SOCKETS, SOCKET_BLOCKS, UDP_SOCKETS,
-};
+use crate::ip::path::Path;
+use crate::limits::{BURST, LOOPBACK, NEIGHBOUR_FACTS, PATH_MTUS, RAW_SOCKETS, SOCKET_BLOCKS, UDP_SOCKETS};
 use crate::neighbour::{ConfigError, Fact, NeighbourConfig, NeighbourTable};
 use crate::offload;
 use crate::port::PortId;

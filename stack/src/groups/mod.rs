@@ -183,9 +183,7 @@ impl Default for Groups {
 fn is_reported(group: IpAddr) -> bool {
     match group {
         IpAddr::V4(group) => group != Ipv4Addr::new(224, 0, 0, 1),
-        IpAddr::V6(group) => {
-            group.octets()[1] & 0x0f > 1 && group != crate::wire::address::IPV6_ALL_NODES
-        }
+        IpAddr::V6(group) => group.octets()[1] & 0x0f > 1 && group != crate::wire::address::IPV6_ALL_NODES,
     }
 }
 
@@ -225,14 +223,7 @@ impl Groups {
 
     /// Whether a socket hears what `source` sends to `group`: as its filter says; when it has not joined, as its
     /// option IP_MULTICAST_ALL (`all`) says.
-    pub fn admits(
-        &self,
-        socket: SocketId,
-        port: PortId,
-        group: IpAddr,
-        source: IpAddr,
-        all: bool,
-    ) -> bool {
+    pub fn admits(&self, socket: SocketId, port: PortId, group: IpAddr, source: IpAddr, all: bool) -> bool {
         let Some(group) = self.groups.get(&(port, group)) else { return all };
         match group.members.iter().find(|member| member.socket == socket) {
             Some(member) => member.filter.admits(source),
@@ -261,7 +252,8 @@ impl Groups {
         address: IpAddr,
         filter: Option<Filter>,
     ) {
-        let Some(link) = self.links.get_mut(port.index()).map(|both| &mut both[usize::from(address.is_ipv6())])
+        let Some(link) =
+            self.links.get_mut(port.index()).map(|both| &mut both[usize::from(address.is_ipv6())])
         else {
             return;
         };

@@ -12,10 +12,10 @@ use crate::icmp::v4::{DEFAULT_TTL, sum_behind};
 use crate::ipv6::input::Arrival;
 use crate::ipv6::{HEADER_LEN, nd, output};
 use crate::limits::MIN_MTU_IPV6;
-use crate::{mld, raw};
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
+use crate::{mld, raw};
 use core::net::{IpAddr, Ipv6Addr};
 
 /// Bytes of an ICMPv6 header.

@@ -52,11 +52,7 @@ const MAX_REPORT: usize = 1440;
 
 /// A time code: a number, or from 128 on a number with an exponent (RFC 9776 section 4.1.1). In the code's unit.
 pub(crate) const fn decode(code: u8) -> u32 {
-    if code < 128 {
-        code as u32
-    } else {
-        ((code as u32 & 0x0f) | 0x10) << (((code as u32 >> 4) & 0x07) + 3)
-    }
+    if code < 128 { code as u32 } else { ((code as u32 & 0x0f) | 0x10) << (((code as u32 >> 4) & 0x07) + 3) }
 }
 
 /// Reads a query (RFC 9776 sections 4.1 and 7.1); `None` for one that is of no version.
@@ -275,7 +271,7 @@ fn send<P, M>(
 {
     let Some(interface) = stack.interfaces.get(port) else { return };
     let source = interface.source_ipv4(destination).unwrap_or(Ipv4Addr::UNSPECIFIED);
-    let Ok(hop) = stack.on_link_hop(turn.now, port, IpAddr::V4(destination)) else { return };
+    let Some(exit) = stack.exit_to_group(port, IpAddr::V4(destination)) else { return };
     let datagram = Datagram {
         source: IpAddr::V4(source),
         destination: IpAddr::V4(destination),
@@ -291,7 +287,7 @@ fn send<P, M>(
         counter: Counter::IgmpOut,
     };
     // Lost like any packet when there is no frame: it is counted, and changes are told more than once.
-    let _sent_or_counted = originate(stack, turn, Way::Link(hop), &datagram);
+    let _sent_or_counted = originate(stack, turn, Way::Link(exit), &datagram);
 }
 
 #[cfg(test)]

@@ -10,11 +10,12 @@
 
 use crate::checksum::{self, Checksum, Sum};
 use crate::counters::Counter;
-use crate::ethernet::{LinkCast, ethertype};
+use crate::ethernet::{self, LinkCast, ethertype};
 use crate::frame::{Frame, FramePool};
 use crate::ip::output::transmit;
 use crate::ip::path::Hop;
 use crate::limits::LOOPBACK;
+use crate::mac::MacAddr;
 use crate::port::PortId;
 use crate::socket::blocks::BlockPool;
 use crate::socket::error::Error;
@@ -131,11 +132,39 @@ pub(crate) struct Datagram<'a> {
     pub(crate) counter: Counter,
 }
 
+/// How a packet gets on the wire.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Exit {
+    /// To one neighbour.
+    Neighbour(Hop),
+    /// To many on the link of a port: their Ethernet address follows from the group (RFC 1112 section 6.4, RFC 2464
+    /// section 7), so nobody need be asked for it.
+    Many { port: PortId, mtu: u16, mac: MacAddr },
+}
+
+impl Exit {
+    /// The port.
+    pub(crate) fn port(&self) -> PortId {
+        match self {
+            Exit::Neighbour(hop) => hop.port,
+            Exit::Many { port, .. } => *port,
+        }
+    }
+
+    /// The longest packet that gets through, in bytes.
+    pub(crate) fn mtu(&self) -> u16 {
+        match self {
+            Exit::Neighbour(hop) => hop.mtu,
+            Exit::Many { mtu, .. } => *mtu,
+        }
+    }
+}
+
 /// Where a packet goes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Way {
-    /// To a neighbour.
-    Link(Hop),
+    /// Onto the wire.
+    Link(Exit),
     /// To ourselves, as if it had come in by this port.
     Loop(PortId, LinkCast),
 }
@@ -152,10 +181,10 @@ impl Datagram<'_> {
 
     fn pseudo(&self, len: usize) -> Sum {
         match (self.source, self.destination) {
-            (IpAddr::V4(from), IpAddr::V4(to)) => {
-                checksum::pseudo_ipv4(from, to, self.protocol, len as u16)
+            (IpAddr::V4(from), IpAddr::V4(to)) => checksum::pseudo_ipv4(from, to, self.protocol, len as u16),
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                checksum::pseudo_ipv6(&from, &to, self.protocol, len as u32)
             }
-            (IpAddr::V6(from), IpAddr::V6(to)) => checksum::pseudo_ipv6(&from, &to, self.protocol, len as u32),
             _ => Sum::ZERO,
         }
     }
@@ -222,7 +251,7 @@ where
         return Err(Error::NoBuffers);
     };
     let mtu = match way {
-        Way::Link(hop) => usize::from(hop.mtu),
+        Way::Link(exit) => usize::from(exit.mtu()),
         Way::Loop(..) => longest,
     };
     let limit = mtu.min(frame.tailroom());
@@ -238,13 +267,12 @@ where
         return Err(Error::NoBuffers);
     }
     let offload = match way {
-        Way::Link(hop) => stack.interfaces.get(hop.port).is_some_and(|port| port.tx_checksum),
+        Way::Link(exit) => stack.interfaces.get(exit.port()).is_some_and(|port| port.tx_checksum),
         Way::Loop(..) => false,
     };
     let field = datagram.check.map(|check| {
-        let finished_by_port = offload
-            && check.pseudo
-            && frame.request_tx_checksum(header_len as u16, check.at as u16);
+        let finished_by_port =
+            offload && check.pseudo && frame.request_tx_checksum(header_len as u16, check.at as u16);
         let value = if finished_by_port {
             datagram.pseudo(datagram.payload_len()).fold()
         } else {
@@ -286,8 +314,7 @@ where
     let v4 = datagram.source.is_ipv4();
     let header_len = datagram.header_len() + if v4 { 0 } else { Fragment::HEADER_LEN };
     let payload = datagram.payload_len();
-    let field =
-        datagram.check.map(|check| (check.at, datagram.checksum(&stack.blocks, check).to_be_bytes()));
+    let field = datagram.check.map(|check| (check.at, datagram.checksum(&stack.blocks, check).to_be_bytes()));
     let id = stack.next_random_u32();
     count_originated(stack, way, datagram.counter, v4);
     let mut sent = 0;
@@ -296,7 +323,8 @@ where
         let most = frame.as_ref().map_or(0, |frame| mtu.min(frame.tailroom())).saturating_sub(header_len);
         let last = payload - sent <= most;
         let len = if last { payload - sent } else { most & !7 };
-        let frame = frame.filter(|_| len > 0).and_then(|mut frame| frame.append(header_len + len).then_some(frame));
+        let frame =
+            frame.filter(|_| len > 0).and_then(|mut frame| frame.append(header_len + len).then_some(frame));
         let Some(mut frame) = frame else {
             stack.counters.drop(DropReason::FragmentationFailed);
             return Err(Error::NoBuffers);
@@ -374,8 +402,7 @@ fn write_ipv6(
     source: Ipv6Addr,
     destination: Ipv6Addr,
 ) {
-    let behind_options =
-        if part.fragment { IpProtocol::FRAGMENT.0 } else { datagram.protocol };
+    let behind_options = if part.fragment { IpProtocol::FRAGMENT.0 } else { datagram.protocol };
     let first = if datagram.options.is_empty() { behind_options } else { IpProtocol::HOP_BY_HOP.0 };
     let payload_len = header.len() - ipv6::HEADER_LEN + part.len;
     let fields = icmp::v6::Fields {
@@ -411,13 +438,38 @@ where
     M: Probe,
 {
     match way {
-        Way::Link(hop) => {
-            transmit(stack, turn, frame, hop, if v4 { ethertype::IPV4 } else { ethertype::IPV6 });
-        }
+        Way::Link(exit) => put_on_wire(stack, turn, exit, frame, v4),
         Way::Loop(port, cast) => {
             stack.counters.count(Counter::LoopedBack);
             stack.loop_back(port, cast, frame);
         }
+    }
+}
+
+/// Puts a link header in front of a packet and queues it for its port.
+pub(crate) fn put_on_wire<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    exit: Exit,
+    mut frame: P::Frame,
+    v4: bool,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let ethertype = if v4 { ethertype::IPV4 } else { ethertype::IPV6 };
+    let (port, mac) = match exit {
+        Exit::Neighbour(hop) => return transmit(stack, turn, frame, hop, ethertype),
+        Exit::Many { port, mac, .. } => (port, mac),
+    };
+    let Some(interface) = stack.interfaces.get(port).filter(|port| port.up) else {
+        return stack.counters.drop(DropReason::PortDown);
+    };
+    let header = ethernet::header(mac, interface.mac, ethertype);
+    if ethernet::push_header_for(&mut frame, &header, ethertype) {
+        turn.egress.send(port, frame, &mut stack.counters);
+    } else {
+        stack.counters.drop(DropReason::NoHeadroom);
     }
 }
 

@@ -203,9 +203,8 @@ impl<F: Frame> Stack<F> {
     /// A group that sockets joined on the port is ours to hear; joins and leaves void the caches.
     #[cold]
     fn path_of_group(&self, key: &Flow4) -> Path {
-        let heard = PortId::new(usize::from(key.port)).is_some_and(|port| {
-            self.hears_group(port, IpAddr::V4(key.destination), IpAddr::V4(key.source))
-        });
+        let heard = PortId::new(usize::from(key.port))
+            .is_some_and(|port| self.hears_group(port, IpAddr::V4(key.destination), IpAddr::V4(key.source)));
         if heard { Path::Broadcast } else { Path::Refuse(Refusal::NotJoined) }
     }
 

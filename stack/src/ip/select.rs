@@ -6,13 +6,16 @@
 
 use crate::ethernet::LinkCast;
 use crate::frame::Frame;
+use crate::ip::originate::Exit;
 use crate::ip::path::{Hop, Refusal};
+use crate::mac::MacAddr;
+use crate::neighbour::group_mac;
 use crate::port::PortId;
 use crate::route::NextHop;
 use crate::socket::error::Error;
 use crate::stack::Stack;
 use crate::time::Instant;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::IpAddr;
 
 /// What a socket wants.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +34,8 @@ pub(crate) struct Wish {
 /// What it gets.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Choice {
-    /// The neighbour; `None` when the destination is ourselves.
-    pub(crate) hop: Option<Hop>,
+    /// How it leaves; `None` when the destination is ourselves.
+    pub(crate) exit: Option<Exit>,
     /// The port that it leaves by, or would come in by.
     pub(crate) port: PortId,
     /// The address to send from.
@@ -63,16 +66,14 @@ impl<F: Frame> Stack<F> {
             return Err(Error::NetworkUnreachable);
         }
         if destination.is_multicast() {
-            return self.select_for_group(now, wish);
+            return self.select_for_group(wish);
         }
         if let Some(port) = self.broadcast_port(wish)? {
-            let all = IpAddr::V4(Ipv4Addr::BROADCAST);
-            let hop = self.on_link_hop(now, port, all).map_err(error_of)?;
-            return self.from_port(wish, Some(hop), port, LinkCast::Group);
+            return self.from_port(wish, self.exit_to_many(port, MacAddr::BROADCAST), port, LinkCast::Group);
         }
         if let Some(port) = self.owner_of(destination, wish.port) {
             let source = wish.source.unwrap_or(destination);
-            return Ok(Choice { hop: None, port, source, cast: LinkCast::Unicast });
+            return Ok(Choice { exit: None, port, source, cast: LinkCast::Unicast });
         }
         let hop = match self.route_output(now, destination, wish.port.unwrap_or(PortId::FIRST)) {
             // A link-local destination means nothing without its link (RFC 4007 section 6).
@@ -88,18 +89,17 @@ impl<F: Frame> Stack<F> {
             Err(refusal) => return Err(error_of(refusal)),
         };
         let hop = if wish.path_mtu { hop } else { self.with_link_mtu(hop) };
-        self.from_port(wish, Some(hop), hop.port, LinkCast::Unicast)
+        self.from_port(wish, Some(Exit::Neighbour(hop)), hop.port, LinkCast::Unicast)
     }
 
     /// A group is on the link of the port that was named, that has the named source, or that the table leads to.
-    fn select_for_group(&mut self, now: Instant, wish: &Wish) -> Result<Choice, Error> {
+    fn select_for_group(&self, wish: &Wish) -> Result<Choice, Error> {
         let by_source = || wish.source.and_then(|source| self.owner_of(source, None));
         let port = match wish.port.or_else(by_source) {
             Some(port) => port,
             None => self.route_port(wish.destination).ok_or(Error::NetworkUnreachable)?,
         };
-        let hop = self.on_link_hop(now, port, wish.destination).map_err(error_of)?;
-        self.from_port(wish, Some(hop), port, LinkCast::Group)
+        self.from_port(wish, self.exit_to_group(port, wish.destination), port, LinkCast::Group)
     }
 
     /// The port on whose link the destination is a broadcast address; `None` when it is none.
@@ -143,6 +143,16 @@ impl<F: Frame> Stack<F> {
         owners.next()
     }
 
+    /// The way to a group on the link of a port.
+    pub(crate) fn exit_to_group(&self, port: PortId, group: IpAddr) -> Option<Exit> {
+        self.exit_to_many(port, group_mac(group)?)
+    }
+
+    fn exit_to_many(&self, port: PortId, mac: MacAddr) -> Option<Exit> {
+        let mtu = self.interfaces.get(port)?.mtu;
+        Some(Exit::Many { port, mtu, mac })
+    }
+
     fn with_link_mtu(&self, hop: Hop) -> Hop {
         let mtu = self.interfaces.get(hop.port).map_or(hop.mtu, |port| port.mtu);
         Hop { mtu, ..hop }
@@ -152,7 +162,7 @@ impl<F: Frame> Stack<F> {
     fn from_port(
         &self,
         wish: &Wish,
-        hop: Option<Hop>,
+        exit: Option<Exit>,
         port: PortId,
         cast: LinkCast,
     ) -> Result<Choice, Error> {
@@ -163,7 +173,7 @@ impl<F: Frame> Stack<F> {
             (None, IpAddr::V6(to)) => interface.source_ipv6(to).map(IpAddr::V6),
         };
         let source = source.ok_or(Error::AddressNotAvailable)?;
-        Ok(Choice { hop, port, source, cast })
+        Ok(Choice { exit, port, source, cast })
     }
 }
 

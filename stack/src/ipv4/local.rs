@@ -38,8 +38,7 @@ where
         return stack.drop_received(arrival.port, DropReason::FragmentDropped);
     }
     stack.counters.count(Counter::Ipv4Delivered);
-    let copied =
-        !stack.raw.is_empty() && raw::copies4(stack, turn.now, &arrival, protocol, header_len);
+    let copied = !stack.raw.is_empty() && raw::copies4(stack, turn.now, &arrival, protocol, header_len);
     match protocol {
         ICMP => v4::input(stack, turn, arrival, header_len),
         UDP => crate::udp::input4(stack, turn, arrival, header_len),

@@ -25,8 +25,7 @@ where
     P: FramePool,
     M: Probe,
 {
-    let joined =
-        stack.hears_group(arrival.port, IpAddr::V6(arrival.destination), IpAddr::V6(arrival.source));
+    let joined = stack.hears_group(arrival.port, IpAddr::V6(arrival.destination), IpAddr::V6(arrival.source));
     if joined {
         deliver(stack, turn, Arrival { cast: LinkCast::Group, ..arrival });
     } else {
@@ -42,8 +41,8 @@ where
 {
     let Some(upper) = extension::examine_chain(stack, turn, &arrival) else { return };
     stack.counters.count(Counter::Ipv6Delivered);
-    let copied = !stack.raw.is_empty()
-        && raw::copies6(stack, turn.now, &arrival, upper.protocol, upper.offset);
+    let copied =
+        !stack.raw.is_empty() && raw::copies6(stack, turn.now, &arrival, upper.protocol, upper.offset);
     match upper.protocol {
         ICMPV6 => v6::input(stack, turn, arrival, upper.offset),
         UDP => crate::udp::input6(stack, turn, arrival, upper.offset),

@@ -146,7 +146,7 @@ pub(crate) fn send<P, M>(
     let Some(interface) = stack.interfaces.get(port) else { return };
     // RFC 3590: before there is a link-local address, from none.
     let source = interface.link_local().unwrap_or(Ipv6Addr::UNSPECIFIED);
-    let Ok(hop) = stack.on_link_hop(turn.now, port, IpAddr::V6(destination)) else { return };
+    let Some(exit) = stack.exit_to_group(port, IpAddr::V6(destination)) else { return };
     let datagram = Datagram {
         source: IpAddr::V6(source),
         destination: IpAddr::V6(destination),
@@ -162,7 +162,7 @@ pub(crate) fn send<P, M>(
         counter: Counter::MldOut,
     };
     // Lost like any packet when there is no frame: it is counted, and changes are told more than once.
-    let _sent_or_counted = originate(stack, turn, Way::Link(hop), &datagram);
+    let _sent_or_counted = originate(stack, turn, Way::Link(exit), &datagram);
 }
 
 #[cfg(test)]

@@ -4,9 +4,7 @@ use super::{Kind, RAW, Socket, Sockets, output};
 use crate::frame::{Frame, FramePool};
 use crate::socket::control::SendControl;
 use crate::socket::endpoint::is_group;
-use crate::socket::{
-    Error, ErrorReport, Family, Handle, Opt, Owner, Ready, Received, SendArgs, SocketId,
-};
+use crate::socket::{Error, ErrorReport, Family, Handle, Opt, Owner, Ready, Received, SendArgs, SocketId};
 use crate::stack::Stack;
 use crate::time::Instant;
 use crate::turn::{Probe, Turn};

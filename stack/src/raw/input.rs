@@ -107,8 +107,7 @@ fn copies<F: Frame>(stack: &mut Stack<F>, family: Family, protocol: u8, packet: 
         }
         let Envelope { destination, source, port, .. } = packet.envelope;
         let all = socket.end.options.multicast_all;
-        if destination.is_multicast()
-            && !groups.admits(SocketId::Raw(handle), port, destination, source, all)
+        if destination.is_multicast() && !groups.admits(SocketId::Raw(handle), port, destination, source, all)
         {
             continue;
         }

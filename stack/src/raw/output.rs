@@ -3,11 +3,9 @@
 use super::{ICMP, ICMPV6, Kind, Socket};
 use crate::checksum;
 use crate::counters::Counter;
-use crate::ethernet::{LinkCast, ethertype};
+use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
-use crate::ip::originate::{Body, Check, Datagram, Way, originate};
-use crate::ip::output::transmit;
-use crate::ip::path::Hop;
+use crate::ip::originate::{Body, Check, Datagram, Way, originate, put_on_wire};
 use crate::ip::select::Choice;
 use crate::socket::control::SendArgs;
 use crate::socket::{Error, Handle};
@@ -59,11 +57,7 @@ where
     if args.control.ttl == Some(0) {
         return Err(Error::InvalidArgument);
     }
-    let mut wish = wish(&socket.end, address, scope, &args.control)?;
-    if let Kind::Raw { header_included: true, .. } = socket.kind {
-        // The header says where from; IP_HDRINCL may claim any source.
-        wish.source = wish.source.or(None);
-    }
+    let wish = wish(&socket.end, address, scope, &args.control)?;
     let choice = stack.select(turn.now, &wish)?;
     let sent = build(stack, turn, handle, address, args, &choice, data);
     stack.deliver_looped(turn);
@@ -102,7 +96,7 @@ where
     let ttl = args.control.ttl.unwrap_or(end.options.ttl_for(group));
     let tos = args.control.tos.unwrap_or(end.options.tos);
     let heard_here = match choice.cast {
-        LinkCast::Unicast => choice.hop.is_none(),
+        LinkCast::Unicast => choice.exit.is_none(),
         LinkCast::Group if group => loops && stack.hears_group(choice.port, address, choice.source),
         LinkCast::Group => true,
     };
@@ -144,8 +138,8 @@ where
         check,
         counter: Counter::RawOut,
     };
-    if let Some(hop) = choice.hop.filter(|_| ttl > 0) {
-        originate(stack, turn, Way::Link(hop), &datagram)?;
+    if let Some(exit) = choice.exit.filter(|_| ttl > 0) {
+        originate(stack, turn, Way::Link(exit), &datagram)?;
     }
     if heard_here {
         originate(stack, turn, Way::Loop(choice.port, choice.cast), &datagram)?;
@@ -166,9 +160,10 @@ where
     P: FramePool,
     M: Probe,
 {
-    if let Some(hop) = choice.hop {
-        let frame = fill_in(stack, turn, choice, usize::from(hop.mtu), data)?;
-        emit(stack, turn, frame, hop);
+    if let Some(exit) = choice.exit {
+        let frame = fill_in(stack, turn, choice, usize::from(exit.mtu()), data)?;
+        stack.counters.count(Counter::RawOut);
+        put_on_wire(stack, turn, exit, frame, choice.source.is_ipv4());
     }
     if heard_here {
         let frame = fill_in(stack, turn, choice, usize::from(u16::MAX), data)?;
@@ -176,16 +171,6 @@ where
         stack.loop_back(choice.port, choice.cast, frame);
     }
     Ok(())
-}
-
-fn emit<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, frame: P::Frame, hop: Hop)
-where
-    P: FramePool,
-    M: Probe,
-{
-    stack.counters.count(Counter::RawOut);
-    let v4 = frame.first().is_some_and(|first| first >> 4 == 4);
-    transmit(stack, turn, frame, hop, if v4 { ethertype::IPV4 } else { ethertype::IPV6 });
 }
 
 fn fill_in<P, M>(

@@ -168,8 +168,7 @@ pub(crate) fn icmp6<F: Frame>(
     use icmpv6::{Message, Problem, UnreachableCode as Code};
     let Ok(Message::Error { problem, quoted, .. }) = icmpv6::parse(message) else { return false };
     let Some(header) = quoted.first_chunk::<40>() else { return false };
-    let (source, destination) =
-        (crate::ip::flow::source6(header), crate::ip::flow::destination6(header));
+    let (source, destination) = (crate::ip::flow::source6(header), crate::ip::flow::destination6(header));
     if !stack.is_local6(source, port) {
         return false;
     }
@@ -179,9 +178,7 @@ pub(crate) fn icmp6<F: Frame>(
         Problem::Unreachable(Code::Prohibited | Code::SourcePolicy | Code::RejectRoute) => {
             (Error::AccessDenied, true, None, 0)
         }
-        Problem::Unreachable(Code::BeyondScope | Code::Address) => {
-            (Error::HostUnreachable, false, None, 0)
-        }
+        Problem::Unreachable(Code::BeyondScope | Code::Address) => (Error::HostUnreachable, false, None, 0),
         Problem::Unreachable(Code::Port) => (Error::ConnectionRefused, true, None, 0),
         Problem::PacketTooBig { mtu } => (Error::MessageTooLong, false, Some(mtu), mtu),
         Problem::HopLimitExceeded | Problem::ReassemblyTimeExceeded => {

@@ -8,15 +8,13 @@
 //! No call blocks: what cannot be done now is [`Error::WouldBlock`], and news come through
 //! [`Stack::events`](crate::Stack). A handle that was closed is [`Error::BadHandle`].
 
+use super::Socket;
 use super::input::settle;
 use super::output::{self, scope_of, wish};
-use super::Socket;
 use crate::frame::{Frame, FramePool};
 use crate::socket::control::SendControl;
 use crate::socket::endpoint::is_group;
-use crate::socket::{
-    Error, ErrorReport, Family, Handle, Opt, Owner, Ready, Received, SendArgs, SocketId,
-};
+use crate::socket::{Error, ErrorReport, Family, Handle, Opt, Owner, Ready, Received, SendArgs, SocketId};
 use crate::stack::Stack;
 use crate::time::Instant;
 use crate::turn::{Probe, Turn};
@@ -272,4 +270,3 @@ impl<F: Frame> Stack<F> {
         }
     }
 }
-

@@ -73,8 +73,7 @@ pub(crate) fn input6<P, M>(
         tos: first.unwrap_or(0) << 4 | second.unwrap_or(0) >> 4,
         now: turn.now,
     };
-    let pseudo =
-        |len| checksum::pseudo_ipv6(&arrival.source, &arrival.destination, UDP, u32::from(len));
+    let pseudo = |len| checksum::pseudo_ipv6(&arrival.source, &arrival.destination, UDP, u32::from(len));
     if !deliver(stack, &arrival.frame, offset, envelope, pseudo) {
         crate::closed::udp6(stack, turn, arrival, offset);
     }
@@ -167,8 +166,7 @@ fn take<F: Frame>(stack: &mut Stack<F>, handle: Handle, datagram: &Datagram<'_, 
     if datagram.without_checksum && !socket.no_checksum6_rx {
         return DropReason::TransportBadChecksum;
     }
-    let taken =
-        if socket.gro { join(socket, blocks, datagram) } else { copy_in(socket, blocks, datagram) };
+    let taken = if socket.gro { join(socket, blocks, datagram) } else { copy_in(socket, blocks, datagram) };
     match taken {
         Ok(()) => {
             counters.count(Counter::UdpIn);
@@ -224,9 +222,7 @@ fn join<F: Frame>(
     let len = datagram.payload_len();
     let fits = socket.joining.as_ref().is_some_and(|joining| {
         let same = Envelope { now: joining.envelope.now, ..datagram.envelope } == joining.envelope;
-        same && len > 0
-            && len <= usize::from(joining.segment)
-            && joining.placed.len() + len <= MAX_JOINED
+        same && len > 0 && len <= usize::from(joining.segment) && joining.placed.len() + len <= MAX_JOINED
     });
     if !fits {
         settle(socket, blocks);

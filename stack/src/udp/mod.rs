@@ -323,9 +323,7 @@ fn overlap(end: &Endpoint, local: Option<IpAddr>, other: &Endpoint) -> bool {
     match (local, other.local) {
         (Some(ours), _) => hears(other, other.local, ours),
         (None, Some(theirs)) => hears(end, None, theirs),
-        (None, None) => {
-            end.family == other.family || !(end.options.v6_only || other.options.v6_only)
-        }
+        (None, None) => end.family == other.family || !(end.options.v6_only || other.options.v6_only),
     }
 }
 

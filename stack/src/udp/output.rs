@@ -56,10 +56,8 @@ pub(crate) fn wish(
     if source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
         return Err(Error::NetworkUnreachable);
     }
-    let path_mtu = !matches!(
-        options.mtu_discover,
-        MtuDiscovery::Probe | MtuDiscovery::Interface | MtuDiscovery::Omit
-    );
+    let path_mtu =
+        !matches!(options.mtu_discover, MtuDiscovery::Probe | MtuDiscovery::Interface | MtuDiscovery::Omit);
     Ok(Wish { destination: address, source, port, broadcast: options.broadcast, path_mtu })
 }
 
@@ -224,7 +222,7 @@ where
     let pieces = if segment == 0 { 1 } else { body.len().div_ceil(segment).max(1) };
     if pieces > 1 {
         let header = if v6 { crate::ipv6::HEADER_LEN } else { crate::ipv4::HEADER_LEN } + HEADER_LEN;
-        let mtu = choice.hop.map_or(usize::from(u16::MAX), |hop| usize::from(hop.mtu));
+        let mtu = choice.exit.map_or(usize::from(u16::MAX), |exit| usize::from(exit.mtu()));
         // udp(7): segments must fit the path, and each needs its checksum.
         if header + segment > mtu {
             return Err(Error::MessageTooLong);
@@ -235,7 +233,7 @@ where
     }
     // To ourselves and to others: a group's datagram is heard here as well when we listen to it.
     let heard_here = match choice.cast {
-        LinkCast::Unicast => choice.hop.is_none(),
+        LinkCast::Unicast => choice.exit.is_none(),
         LinkCast::Group if group => loops && stack.hears_group(choice.port, target.address, choice.source),
         LinkCast::Group => true,
     };
@@ -259,8 +257,8 @@ where
             counter: Counter::UdpOut,
         };
         // RFC 1112 section 6.1: with a TTL of 0 it does not leave the host.
-        if let Some(hop) = choice.hop.filter(|_| ttl > 0) {
-            originate(stack, turn, Way::Link(hop), &datagram)?;
+        if let Some(exit) = choice.exit.filter(|_| ttl > 0) {
+            originate(stack, turn, Way::Link(exit), &datagram)?;
         }
         if heard_here {
             originate(stack, turn, Way::Loop(choice.port, choice.cast), &datagram)?;
@@ -288,7 +286,7 @@ fn report_too_long<P, M>(
         error: Error::MessageTooLong,
         origin: Origin::Local,
         icmp: (0, 0),
-        info: choice.hop.map_or(0, |hop| u32::from(hop.mtu)),
+        info: choice.exit.map_or(0, |exit| u32::from(exit.mtu())),
         offender: None,
         to: SocketAddr::new(target.address, target.port_number),
         port: choice.port,
