@@ -69,7 +69,7 @@ impl<F: Frame> Stack<F> {
             return self.select_for_group(wish);
         }
         if let Some(port) = self.broadcast_port(wish)? {
-            return self.from_port(wish, self.exit_to_many(port, MacAddr::BROADCAST), port, LinkCast::Group);
+            return self.choose_source(wish, self.exit_to_many(port, MacAddr::BROADCAST), port, LinkCast::Group);
         }
         if let Some(port) = self.owner_of(destination, wish.port) {
             let source = wish.source.unwrap_or(destination);
@@ -89,7 +89,7 @@ impl<F: Frame> Stack<F> {
             Err(refusal) => return Err(error_of(refusal)),
         };
         let hop = if wish.path_mtu { hop } else { self.with_link_mtu(hop) };
-        self.from_port(wish, Some(Exit::Neighbour(hop)), hop.port, LinkCast::Unicast)
+        self.choose_source(wish, Some(Exit::Neighbour(hop)), hop.port, LinkCast::Unicast)
     }
 
     /// A group is on the link of the port that was named, that has the named source, or that the table leads to.
@@ -99,7 +99,7 @@ impl<F: Frame> Stack<F> {
             Some(port) => port,
             None => self.route_port(wish.destination).ok_or(Error::NetworkUnreachable)?,
         };
-        self.from_port(wish, self.exit_to_group(port, wish.destination), port, LinkCast::Group)
+        self.choose_source(wish, self.exit_to_group(port, wish.destination), port, LinkCast::Group)
     }
 
     /// The port on whose link the destination is a broadcast address; `None` when it is none.
@@ -159,7 +159,7 @@ impl<F: Frame> Stack<F> {
     }
 
     /// Completes a choice with the source address.
-    fn from_port(
+    fn choose_source(
         &self,
         wish: &Wish,
         exit: Option<Exit>,

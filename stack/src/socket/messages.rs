@@ -72,6 +72,12 @@ impl Placed {
     }
 }
 
+impl<H: FromBytes + IntoBytes + Immutable + Copy> Default for Messages<H> {
+    fn default() -> Self {
+        Messages::new()
+    }
+}
+
 impl<H: FromBytes + IntoBytes + Immutable + Copy> Messages<H> {
     const HEAD: usize = LENGTH + size_of::<H>();
 
