@@ -50,6 +50,7 @@ pub mod socket;
 pub mod stack;
 pub mod tcp;
 pub mod time;
+pub mod timer;
 pub mod turn;
 pub mod udp;
 pub mod verdict;

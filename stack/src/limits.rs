@@ -142,3 +142,16 @@ pub const MAX_QUERIED_SOURCES: usize = 64;
 /// more than its largest window, 1 GiB; Linux's default limit (tcp_rmem) is 6 MiB, and 64 MiB fill 10 Gbit/s
 /// over 50 ms.
 pub const MAX_RING: usize = 64 << 20;
+
+/// Ranges that one connection received out of order and remembers apart from each other. Each acknowledgement
+/// tells of three or four; a sender with so many holes in one window has other troubles. Data that would make
+/// one more is dropped, which RFC 9293 allows, and walking them all stays under a microsecond.
+pub const MAX_INTERVALS: usize = 64;
+
+/// Buckets in which an entry of a connection table may stand. With half of all slots used, a run of eight full
+/// buckets was not seen in a million random entries; an entry that would need a ninth is refused.
+pub const MAX_DEMUX_PROBE: usize = 8;
+
+/// Sockets that share one address and port to receive in turn (SO_REUSEPORT): several for each of 64 workers.
+/// Linux allows 65,535.
+pub const MAX_SHARERS: usize = 1024;

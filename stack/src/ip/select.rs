@@ -69,7 +69,12 @@ impl<F: Frame> Stack<F> {
             return self.select_for_group(wish);
         }
         if let Some(port) = self.broadcast_port(wish)? {
-            return self.choose_source(wish, self.exit_to_many(port, MacAddr::BROADCAST), port, LinkCast::Group);
+            return self.choose_source(
+                wish,
+                self.exit_to_many(port, MacAddr::BROADCAST),
+                port,
+                LinkCast::Group,
+            );
         }
         if let Some(port) = self.owner_of(destination, wish.port) {
             let source = wish.source.unwrap_or(destination);

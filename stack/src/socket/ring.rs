@@ -169,7 +169,8 @@ impl ByteRing {
         }
     }
 
-    /// Forgets what was placed further than `ahead` bytes behind the last readable one.
+    /// Forgets what was placed further than `ahead` bytes behind the last readable one; 0 forgets everything but what
+    /// can be read.
     pub fn trim(&mut self, pool: &mut BlockPool, ahead: usize) {
         let extent = self.len.saturating_add(u32::try_from(ahead).unwrap_or(u32::MAX));
         if extent >= self.extent {

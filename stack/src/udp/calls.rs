@@ -54,18 +54,11 @@ impl<F: Frame> Stack<F> {
             return Err(Error::AddressNotAvailable);
         }
         let local = (!address.is_unspecified()).then_some(address);
-        let number = match name.port() {
-            0 => self.udp.ephemeral(handle, local, random)?,
-            number if self.udp.is_free(handle, local, number) => number,
-            _ => return Err(Error::AddressInUse),
-        };
+        self.udp.claim(handle, local, name.port(), random)?;
         if let Some(socket) = self.udp.slab.get_mut(handle) {
-            let end = &mut socket.end;
-            (end.local, end.local_port) = (local, number);
-            end.address_is_bound = local.is_some();
-            end.port_is_bound = name.port() != 0;
+            socket.end.address_is_bound = local.is_some();
+            socket.end.port_is_bound = name.port() != 0;
         }
-        self.udp.rehash(handle);
         Ok(())
     }
 
@@ -78,12 +71,7 @@ impl<F: Frame> Stack<F> {
         let local = end.local;
         let random = self.next_random_u32();
         // Linux: EAGAIN when a sender finds no port number.
-        let number = self.udp.ephemeral(handle, local, random).map_err(|_| Error::WouldBlock)?;
-        if let Some(socket) = self.udp.slab.get_mut(handle) {
-            socket.end.local_port = number;
-        }
-        self.udp.rehash(handle);
-        Ok(())
+        self.udp.claim(handle, local, 0, random).map_err(|_| Error::WouldBlock)
     }
 
     /// Connects a socket: from now on it sends to `peer` unless told otherwise, and hears only that peer. `None`
@@ -122,7 +110,7 @@ impl<F: Frame> Stack<F> {
                 end.local = None;
             }
             if !end.port_is_bound {
-                end.local_port = 0;
+                return self.udp.unname(handle);
             }
         }
         self.udp.rehash(handle);
@@ -260,10 +248,9 @@ impl<F: Frame> Stack<F> {
     {
         self.leave_all_groups(turn, SocketId::Udp(handle));
         if let Some(socket) = self.udp.slab.get_mut(handle) {
-            socket.end.local_port = 0;
             socket.joining = None;
         }
-        self.udp.rehash(handle);
+        self.udp.unname(handle);
         output::flush(self, handle);
         if let Some(mut socket) = self.udp.slab.remove(handle) {
             socket.end.clear(&mut self.blocks);

@@ -306,7 +306,7 @@ fn deliver_to_group<F: Frame>(stack: &mut Stack<F>, flow: &Flow, datagram: &Data
                     flow.source,
                     socket.end.options.multicast_all,
                 ))
-            && !(datagram.without_checksum && !socket.no_checksum6_rx)
+            && (!datagram.without_checksum || socket.no_checksum6_rx)
             && !socket.end.no_reading
         {
             settle(socket, blocks);

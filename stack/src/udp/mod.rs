@@ -15,7 +15,8 @@
 //! ```text
 //!   connected   by (local address, local port, peer address, peer port)
 //!   bound       by (local address, local port), and by (any, local port)
-//!   ports       by local port alone: conflicts, and delivery to groups
+//!   ports       by local port alone: delivery to groups
+//!   names       who holds which port number, so that two do not get one name by accident
 //! ```
 //!
 //! Invariants
@@ -34,6 +35,7 @@ pub(crate) use output::{fragmentation, scope_of, wish};
 
 use crate::hash::{hash2, hash4};
 use crate::port::PortId;
+use crate::socket::bound::{Address, Bind, BindError, BindId, Bound, Rules};
 use crate::socket::chains::Chains;
 use crate::socket::control::SendControl;
 use crate::socket::endpoint::{Endpoint, Envelope, Family};
@@ -71,6 +73,8 @@ pub struct Socket {
     uncork: Option<Target>,
     /// Datagrams of one flow that are being joined (UDP_GRO).
     joining: Option<Joining>,
+    /// Its hold on its port number.
+    hold: Option<BindId>,
 }
 
 /// Where a datagram goes, and what overrides the options on its way.
@@ -103,6 +107,7 @@ impl Socket {
             corked: ByteRing::new(),
             uncork: None,
             joining: None,
+            hold: None,
         }
     }
 }
@@ -125,6 +130,7 @@ pub struct Sockets {
     connected: Chains,
     bound: Chains,
     ports: Chains,
+    names: Bound,
     key: [u64; 2],
 }
 
@@ -144,6 +150,7 @@ impl Sockets {
             connected: Chains::new(sockets),
             bound: Chains::new(sockets),
             ports: Chains::new(sockets),
+            names: Bound::new(Rules::Udp, sockets),
             key,
         }
     }
@@ -269,33 +276,63 @@ impl Sockets {
         self.slab.at(place)
     }
 
-    /// Whether a socket may have this name (RFC 768 says nothing; the rules are Linux's `udp_lib_get_port`).
-    fn is_free(&self, of: Handle, local: Option<IpAddr>, number: u16) -> bool {
-        let Some(Socket { end, .. }) = self.slab.get(of) else { return false };
-        self.ports.walk(self.hash_port(number)).filter(|&place| place != of.index()).all(|place| {
-            self.socket(place).is_none_or(|other| {
-                let other = &other.end;
-                let (ours, theirs) = (&end.options, &other.options);
-                let devices_differ =
-                    ours.device.zip(theirs.device).is_some_and(|(ours, theirs)| ours != theirs);
-                other.local_port != number
-                    || (ours.reuse_address && theirs.reuse_address)
-                    || (ours.reuse_port && theirs.reuse_port)
-                    || devices_differ
-                    || !overlap(end, local, other)
-            })
-        })
+    /// What a socket asks for when it wants this name.
+    fn wanted(end: &Endpoint, local: Option<IpAddr>, port: u16) -> Bind {
+        let options = &end.options;
+        Bind {
+            address: Address::new(local.unwrap_or(end.any()), options.v6_only),
+            port,
+            device: options.device,
+            reuse_address: options.reuse_address,
+            reuse_port: options.reuse_port,
+            user: 0,
+            automatic: false,
+        }
     }
 
-    /// A free port number, from a random one on (RFC 6056 section 3.3.1).
-    fn ephemeral(&self, of: Handle, local: Option<IpAddr>, random: u32) -> Result<u16, Error> {
-        let (first, last) = (*EPHEMERAL.start(), *EPHEMERAL.end());
-        let count = u32::from(last - first) + 1;
-        let start = ((u64::from(random) * u64::from(count)) >> 32) as u32;
-        (0..count)
-            .map(|step| first + ((start + step) % count) as u16)
-            .find(|&number| self.is_free(of, local, number))
-            .ok_or(Error::AddressInUse)
+    /// Gives a socket a name, if nobody has it who does not share; port number 0 takes a free one, from a random
+    /// one on (RFC 6056 section 3.3.1).
+    fn claim(
+        &mut self,
+        handle: Handle,
+        local: Option<IpAddr>,
+        number: u16,
+        random: u32,
+    ) -> Result<(), Error> {
+        let end = &self.slab.get(handle).ok_or(Error::BadHandle)?.end;
+        let mut wanted = Sockets::wanted(end, local, number);
+        if number == 0 {
+            let (first, last) = (*EPHEMERAL.start(), *EPHEMERAL.end());
+            let count = u32::from(last - first) + 1;
+            let start = ((u64::from(random) * u64::from(count)) >> 32) as u32;
+            let numbers = (0..count).map(|step| first + ((start + step) % count) as u16);
+            let free = numbers.map(|port| Bind { port, ..wanted }).find(|bind| self.names.is_free(bind));
+            wanted = free.ok_or(Error::AddressInUse)?;
+        }
+        let hold = self.names.bind(&wanted).map_err(|error| match error {
+            BindError::InUse => Error::AddressInUse,
+            BindError::Full => Error::NoBuffers,
+        })?;
+        match self.slab.get_mut(handle) {
+            Some(socket) => {
+                (socket.end.local, socket.end.local_port) = (local, wanted.port);
+                socket.hold = Some(hold);
+            }
+            None => self.names.release(hold),
+        }
+        self.rehash(handle);
+        Ok(())
+    }
+
+    /// Takes a socket's port number away.
+    fn unname(&mut self, handle: Handle) {
+        if let Some(socket) = self.slab.get_mut(handle) {
+            socket.end.local_port = 0;
+            if let Some(hold) = socket.hold.take() {
+                self.names.release(hold);
+            }
+        }
+        self.rehash(handle);
     }
 }
 
@@ -312,19 +349,6 @@ fn score(end: &Endpoint, flow: &Flow) -> Option<u8> {
     };
     let own_family = (end.family == Family::Ipv4) == flow.destination.is_ipv4();
     Some(device + u8::from(own_family))
-}
-
-/// Whether some datagram could be for both sockets, judged by addresses and families.
-fn overlap(end: &Endpoint, local: Option<IpAddr>, other: &Endpoint) -> bool {
-    let hears = |one: &Endpoint, address: Option<IpAddr>, to: IpAddr| match address {
-        Some(address) => address == to,
-        None => one.speaks(to),
-    };
-    match (local, other.local) {
-        (Some(ours), _) => hears(other, other.local, ours),
-        (None, Some(theirs)) => hears(end, None, theirs),
-        (None, None) => end.family == other.family || !(end.options.v6_only || other.options.v6_only),
-    }
 }
 
 #[cfg(test)]
@@ -397,23 +421,30 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_free_when_no_datagram_could_be_for_two_that_do_not_share() {
+    fn a_name_is_given_to_two_only_when_both_share_or_hear_different_datagrams() {
         let mut sockets = sockets();
-        let first = add(&mut sockets, |end| end.local = ip("10.0.0.1"));
-        let second = add(&mut sockets, |end| end.local_port = 0);
-        assert!(!sockets.is_free(second, ip("10.0.0.1"), 53));
-        assert!(!sockets.is_free(second, None, 53), "any overlaps with one");
-        assert!(sockets.is_free(second, ip("10.0.0.2"), 53));
-        assert!(sockets.is_free(second, None, 54));
-        assert!(sockets.is_free(first, None, 53), "not in its own way");
-        sockets.slab.get_mut(second).unwrap().end.options.reuse_port = true;
-        assert!(!sockets.is_free(second, None, 53), "both must want to share");
-        sockets.slab.get_mut(first).unwrap().end.options.reuse_port = true;
-        assert!(sockets.is_free(second, None, 53));
-        let six = add(&mut sockets, |end| (end.local_port, end.family) = (0, Family::Ipv6));
-        assert!(!sockets.is_free(six, None, 53), "a dual-stack socket hears IPv4 too");
-        sockets.slab.get_mut(six).unwrap().end.options.v6_only = true;
-        assert!(sockets.is_free(six, None, 53));
+        let mut open = |family, change: fn(&mut Endpoint)| {
+            let mut socket = Socket::new(family, Owner(0));
+            change(&mut socket.end);
+            sockets.slab.insert(socket).unwrap()
+        };
+        let first = open(Family::Ipv4, |end| end.options.reuse_port = true);
+        let second = open(Family::Ipv4, |_| {});
+        let sharing = open(Family::Ipv4, |end| end.options.reuse_port = true);
+        let dual = open(Family::Ipv6, |_| {});
+        let six = open(Family::Ipv6, |end| end.options.v6_only = true);
+        assert_eq!(sockets.claim(first, ip("10.0.0.1"), 53, 0), Ok(()));
+        assert_eq!(sockets.claim(second, ip("10.0.0.1"), 53, 0), Err(Error::AddressInUse));
+        assert_eq!(sockets.claim(second, None, 53, 0), Err(Error::AddressInUse), "any overlaps with one");
+        assert_eq!(sockets.claim(second, ip("10.0.0.2"), 53, 0), Ok(()));
+        assert_eq!(sockets.claim(sharing, ip("10.0.0.1"), 53, 0), Ok(()));
+        assert_eq!(sockets.claim(dual, None, 53, 0), Err(Error::AddressInUse), "it hears IPv4 too");
+        assert_eq!(sockets.claim(six, None, 53, 0), Ok(()));
+        for handle in [first, second, sharing] {
+            sockets.unname(handle);
+        }
+        assert_eq!(sockets.claim(second, None, 53, 0), Ok(()));
+        assert_eq!(sockets.lookup(&flow(9)), Some(second));
     }
 
     proptest! {
