@@ -144,13 +144,23 @@ drop_reasons! {
     IcmpEchoIgnored => "icmp-echo-ignored",
     /// More echo requests arrived than the configured rate of replies.
     IcmpEchoLimited => "icmp-echo-limited",
+    /// The IGMP or MLD message is truncated, damaged, or does not come from the link.
+    IgmpMalformed => "igmp-malformed",
     /// The transport header is truncated or malformed.
     TransportMalformed => "transport-malformed",
     /// The UDP or TCP checksum is wrong.
     TransportBadChecksum => "transport-bad-checksum",
 
+    // Sockets
+    /// The socket holds as much received data as it may.
+    SocketQueueFull => "socket-queue-full",
+    /// The pool that received data lies in is empty.
+    SocketNoMemory => "socket-no-memory",
+    /// Too many of our own packets wait to be delivered to ourselves.
+    LoopbackFull => "loopback-full",
+
     // Consumed: an end that is not a fault, so that every received packet has exactly one end on record
-    /// An ARP, neighbour discovery or ICMP packet that was for us and was acted upon.
+    /// A packet that was for us and was acted upon: ARP, neighbour discovery, ICMP, or taken in by a socket.
     Consumed => "consumed",
 }
 

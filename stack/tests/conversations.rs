@@ -69,6 +69,7 @@ impl Router {
             route_cache,
             icmp: IcmpLimits::default(),
             echo: (1000, 100),
+            sockets: flumen_stack::SocketLimits::default(),
             seed: [1, 2, 3, 4],
         };
         let stack = Stack::new(config, rib.reader().unwrap()).unwrap();

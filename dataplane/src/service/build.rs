@@ -53,6 +53,7 @@ pub fn stack_settings(config: &Config, seed: &[u64; 6], number: usize) -> StackC
             ..IcmpLimits::default()
         },
         echo: (config.icmp.echo_rate, config.icmp.echo_burst),
+        sockets: flumen_stack::SocketLimits::default(),
         seed: [seed[0], seed[1], seed[2] ^ number as u64, seed[3] ^ number as u64],
     }
 }

@@ -65,6 +65,17 @@ impl Placed {
     pub fn is_empty(&self) -> bool {
         self.payload == 0
     }
+
+    /// Forgets what was placed beyond `len` bytes.
+    pub fn cut(&mut self, len: usize) {
+        self.payload = self.payload.min(len);
+    }
+}
+
+impl<H: FromBytes + IntoBytes + Immutable + Copy> Default for Messages<H> {
+    fn default() -> Self {
+        Messages::new()
+    }
 }
 
 impl<H: FromBytes + IntoBytes + Immutable + Copy> Messages<H> {
@@ -160,6 +171,11 @@ impl<H: FromBytes + IntoBytes + Immutable + Copy> Messages<H> {
         Ok(())
     }
 
+    /// Forgets what was placed beyond `payload` bytes of a datagram, so that its blocks go back to the pool.
+    pub fn forget(&mut self, pool: &mut BlockPool, payload: usize) {
+        self.ring.trim(pool, if payload == 0 { 0 } else { Self::HEAD + payload });
+    }
+
     /// Places and commits a datagram whose bytes are known to be good.
     pub fn push<'a>(
         &mut self,
@@ -171,6 +187,7 @@ impl<H: FromBytes + IntoBytes + Immutable + Copy> Messages<H> {
         let mut placed = self.begin();
         for piece in pieces {
             if let Err(full) = self.place(pool, &mut placed, piece) {
+                self.forget(pool, 0);
                 self.count_drop();
                 return Err(full);
             }

@@ -2,6 +2,7 @@
 //! datagram sockets are made of.
 
 pub mod blocks;
+pub mod bound;
 pub mod chains;
 pub mod control;
 pub mod endpoint;
@@ -11,12 +12,16 @@ pub mod event;
 pub mod messages;
 pub mod options;
 pub mod bound;
+pub(crate) mod errors;
 pub mod listeners;
+pub mod messages;
+pub mod options;
 pub mod ring;
 pub mod slab;
 pub mod zeroed;
 
 pub use blocks::BlockPool;
+pub use bound::{Address, Bind, BindError, BindId, Bound};
 pub use control::{ErrorReport, Origin, Received, SendArgs, SendControl};
 pub use endpoint::Family;
 pub use error::Error;
@@ -24,5 +29,6 @@ pub use event::{EventQueue, Owner, Pending, Ready, SocketId};
 pub use options::{MtuDiscovery, Opt, Options};
 pub use bound::{Address, Bind, BindError, BindId, Bound};
 pub use listeners::Listeners;
+pub use options::{MtuDiscovery, Opt, Options};
 pub use ring::ByteRing;
 pub use slab::{Handle, Slab};
