@@ -92,3 +92,8 @@ pub const MIN_PATH_MTU_IPV4: u16 = 552;
 
 /// Destinations whose path MTU is remembered by one worker; each is 40 bytes. A router originates little.
 pub const PATH_MTUS: usize = 1024;
+
+/// Bytes from the first readable one to the end of the last placed one in a socket's buffer. TCP cannot use
+/// more than its largest window, 1 GiB; Linux's default limit (tcp_rmem) is 6 MiB, and 64 MiB fill 10 Gbit/s
+/// over 50 ms.
+pub const MAX_RING: usize = 64 << 20;
