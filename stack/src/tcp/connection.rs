@@ -17,7 +17,7 @@ use super::settings::{EcnPolicy, TcpSettings};
 use super::state::{State, SynReceived};
 use super::stats::TcpStats;
 use super::timers::{Purpose, Timers};
-use super::intervals::Intervals;
+use super::intervals::{IntervalPool, Intervals};
 use super::{Seq, TimeWaitContent};
 use crate::socket::Ready;
 use crate::socket::blocks::BlockPool;
@@ -33,6 +33,8 @@ pub struct Context<'a> {
     pub now: Instant,
     /// Memory of the rings.
     pub blocks: &'a mut BlockPool,
+    /// Memory for what came out of order.
+    pub ranges: &'a mut IntervalPool,
     /// Memory of the senders.
     pub runs: &'a mut RunPool,
     /// The host's defaults.
@@ -573,7 +575,7 @@ impl Connection {
         self.sender.release(cx.runs);
         self.timers.clear_all();
         self.tx.ring.clear(cx.blocks);
-        self.ahead.clear();
+        self.ahead.clear(cx.ranges);
         if self.orphan || error.is_some() {
             self.rx.ring.clear(cx.blocks);
         }

@@ -18,15 +18,13 @@
 
 use super::acks::Wanted;
 use super::connection::{Connection, Context};
-use super::intervals::MAX_SACK_BLOCKS;
-use super::options::{Emitted, SynOptions};
+use super::options::{Emitted, MAX_SACKS, SynOptions};
 use super::recovery::Limit;
 use super::segment::Outgoing;
 use super::state::{State, SynReceived};
 use super::timers::Purpose;
 use super::Seq;
 use crate::wire::tcp::flag;
-use arrayvec::ArrayVec;
 use core::time::Duration;
 
 impl Connection {
@@ -376,10 +374,14 @@ impl Connection {
             options.push_timestamps((self.stamps.clock(cx.now), self.stamps.recent));
         }
         if self.sack && (self.dsack.is_some() || !self.ahead.is_empty()) {
-            let mut blocks: ArrayVec<(Seq, Seq), { MAX_SACK_BLOCKS + 1 }> = ArrayVec::new();
-            blocks.extend(self.dsack); // RFC 2883 section 4: the first block
-            blocks.extend(self.ahead.blocks());
-            options.push_sacks(&blocks);
+            let mut blocks = [(Seq(0), Seq(0)); 1 + MAX_SACKS];
+            let mut count = 0;
+            if let Some(dsack) = self.dsack {
+                blocks[0] = dsack; // RFC 2883 section 4: the first block
+                count = 1;
+            }
+            count += self.ahead.latest(cx.ranges, &mut blocks[count..]);
+            options.push_sacks(&blocks[..count]);
         }
     }
 

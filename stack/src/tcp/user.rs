@@ -342,7 +342,7 @@ impl Connection {
         }
         let unread = self.readable() > 0;
         self.rx.ring.clear(cx.blocks);
-        self.ahead.clear();
+        self.ahead.clear(cx.ranges);
         if unread {
             cx.stats.abort_on_close += 1;
             let reset = self.reset();

@@ -10,7 +10,6 @@
 //! A *challenge* is an ACK that says where we stand: the true peer then proves itself by the right number. All
 //! such ACKs are limited, for each connection and for the worker.
 
-use crate::tcp::Seq;
 use crate::tcp::challenge::connection_may_answer;
 use crate::tcp::connection::{Connection, Context};
 use crate::tcp::error::SocketError;
@@ -118,7 +117,7 @@ impl Connection {
     fn on_reset(&mut self, cx: &mut Context<'_>, segment: &Segment<'_>) -> Disposition {
         // Besides RCV.NXT, the end of what came out of order counts: a peer that saw our SACK may stand there.
         let expected = segment.seq == self.rx.nxt
-            || (self.sack && self.ahead.blocks().map(|(_, end)| end).reduce(Seq::max) == Some(segment.seq));
+            || (self.sack && self.ahead.end(cx.ranges) == Some(segment.seq));
         if !expected {
             return self.challenge(cx, Refusal::Challenged);
         }

@@ -8,6 +8,7 @@ use crate::socket::Ready;
 use crate::tcp::acks::Wanted;
 use crate::tcp::connection::{Connection, Context, UrgentIn};
 use crate::tcp::error::SocketError;
+use crate::tcp::intervals::Inserted;
 use crate::tcp::segment::{Disposition, Output, Refusal, Segment};
 use crate::tcp::state::State;
 use crate::tcp::Seq;
@@ -88,7 +89,7 @@ impl Connection {
             self.rx.fin = Some(self.rx.nxt);
         }
         if had_gap {
-            let joined = self.join();
+            let joined = self.join(cx);
             // RFC 5681 section 4.2: a segment that fills a gap is acknowledged at once.
             self.acks.want_now();
             if joined > 0 {
@@ -144,20 +145,29 @@ impl Connection {
         }
         let mark = from + stored + u32::from(fin && stored == len);
         if mark != from {
-            let inserted = self.ahead.insert(from, mark);
-            if let Some((start, end)) = inserted {
-                self.report_duplicate(cx, start, end);
+            match self.ahead.insert(cx.ranges, from, mark) {
+                Inserted::Kept { duplicate, .. } => {
+                    cx.stats.ofo_queued += 1;
+                    if let Some((start, end)) = duplicate {
+                        self.report_duplicate(cx, start, end);
+                    }
+                }
+                Inserted::Full => {
+                    cx.stats.no_memory += 1;
+                    if self.rx.fin == Some(end) {
+                        self.rx.fin = None;
+                    }
+                }
             }
-            cx.stats.ofo_queued += 1;
         }
         Output::Now
     }
 
     /// The gap in front of the earliest range closed: takes all that follows. Gives the bytes that became
     /// readable.
-    fn join(&mut self) -> u32 {
+    fn join(&mut self, cx: &mut Context<'_>) -> u32 {
         let before = self.rx.nxt;
-        let reached = self.ahead.advance(before);
+        let reached = self.ahead.advance(cx.ranges, before);
         // The place of the FIN is a number of the range, and no byte of the ring.
         let fin = self.rx.fin.filter(|fin| fin.before(reached)).is_some();
         self.rx.nxt = if fin { reached - 1 } else { reached };
@@ -208,7 +218,7 @@ impl Connection {
     /// All data came, and the FIN stands next (RFC 9293 section 3.10.7.4, eighth; row T14).
     fn on_fin(&mut self, cx: &mut Context<'_>) -> Result<Output, Disposition> {
         self.rx.nxt = self.rx.nxt + 1;
-        self.ahead.clear();
+        self.ahead.clear(cx.ranges);
         self.acks.want_now();
         self.news |= Ready::READABLE | Ready::READ_CLOSED;
         match self.state {
