@@ -97,3 +97,8 @@ pub const PATH_MTUS: usize = 1024;
 /// more than its largest window, 1 GiB; Linux's default limit (tcp_rmem) is 6 MiB, and 64 MiB fill 10 Gbit/s
 /// over 50 ms.
 pub const MAX_RING: usize = 64 << 20;
+
+/// Ranges that one connection received out of order and remembers apart from each other. Each acknowledgement
+/// tells of three or four; a sender with so many holes in one window has other troubles. Data that would make
+/// one more is dropped, which RFC 9293 allows, and walking them all stays under a microsecond.
+pub const MAX_INTERVALS: usize = 64;
