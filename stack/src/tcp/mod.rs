@@ -4,6 +4,8 @@ pub mod acks;
 pub mod challenge;
 pub mod congestion;
 pub mod connection;
+#[cfg(test)]
+mod conversations;
 pub mod error;
 pub mod expiry;
 pub mod input;
