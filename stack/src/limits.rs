@@ -102,3 +102,20 @@ pub const MAX_RING: usize = 64 << 20;
 /// tells of three or four; a sender with so many holes in one window has other troubles. Data that would make
 /// one more is dropped, which RFC 9293 allows, and walking them all stays under a microsecond.
 pub const MAX_INTERVALS: usize = 64;
+
+/// Bytes of a key of the MD5 signature option: as Linux's TCP_MD5SIG_MAXKEYLEN.
+pub const MAX_MD5_KEY: usize = 80;
+
+/// Bytes of a master key of TCP-AO: as Linux's TCP_AO_MAXKEYLEN.
+pub const MAX_AO_KEY: usize = 80;
+
+/// AO keys of one peer at a time: the one in use, the next one, and some that are being distributed. A segment names
+/// its key by an id, so that this bounds the search for it.
+pub const MAX_AO_KEYS: usize = 16;
+
+/// Signature keys of one listener. They are searched in order of prefix length for each SYN; a router has some
+/// hundred sessions at most, and 256 compares of 16 bytes are still cheap next to a signature.
+pub const MAX_SIGNATURE_KEYS: usize = 256;
+
+/// Connections that wait in a listener's accept queue: the most that a backlog may ask for, as Linux's somaxconn.
+pub const MAX_BACKLOG: usize = 4096;

@@ -6,10 +6,15 @@ pub mod congestion;
 pub mod connection;
 #[cfg(test)]
 mod conversations;
+pub mod cookie;
 pub mod error;
 pub mod expiry;
+pub mod fast_open;
 pub mod input;
 pub mod intervals;
+pub mod isn;
+pub mod listen;
+pub mod metrics;
 pub mod negotiated;
 pub mod options;
 pub mod output;
@@ -20,9 +25,12 @@ pub mod secret;
 pub mod segment;
 pub mod seq;
 pub mod settings;
+pub mod signature;
 pub mod state;
 pub mod stats;
+pub mod time_wait;
 pub mod timers;
+pub mod tuple;
 pub mod user;
 
 pub use connection::{ConnectArgs, Connection, Context};

@@ -14,7 +14,8 @@ fn talk(pair: &mut Pair, totals: [usize; 2]) -> [(usize, Option<SocketError>); 2
     let mut received = [0; 2];
     let mut errors = [None; 2];
     let mut closed = [false; 2];
-    for _ in 0..400_000 {
+    for round in 0..40_000 {
+        assert!(round < 39_999, "no end: {closed:?} {sent:?} {received:?} {errors:?} at {:?}", pair.now);
         for who in 0..2 {
             let now = pair.now;
             let host = &mut pair.hosts[who];

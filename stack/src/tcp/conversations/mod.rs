@@ -201,7 +201,7 @@ impl Host {
     }
 
     fn recv(&mut self) -> Result<Vec<u8>, SocketError> {
-        let mut out = vec![0; 1 << 20];
+        let mut out = vec![0; self.tcp.readable().max(1)];
         let count = self.tcp.recv(&mut self.pools.cx(), &mut out)?;
         out.truncate(count);
         Ok(out)
