@@ -159,3 +159,19 @@ pub const MAX_DEMUX_PROBE: usize = 8;
 /// Sockets that share one address and port to receive in turn (SO_REUSEPORT): several for each of 64 workers.
 /// Linux allows 65,535.
 pub const MAX_SHARERS: usize = 1024;
+/// Bytes of a key of the MD5 signature option: as Linux's TCP_MD5SIG_MAXKEYLEN.
+pub const MAX_MD5_KEY: usize = 80;
+
+/// Bytes of a master key of TCP-AO: as Linux's TCP_AO_MAXKEYLEN.
+pub const MAX_AO_KEY: usize = 80;
+
+/// AO keys of one peer at a time: the one in use, the next one, and some that are being distributed. A segment names
+/// its key by an id, so that this bounds the search for it.
+pub const MAX_AO_KEYS: usize = 16;
+
+/// Signature keys of one listener. They are searched in order of prefix length for each SYN; a router has some
+/// hundred sessions at most, and 256 compares of 16 bytes are still cheap next to a signature.
+pub const MAX_SIGNATURE_KEYS: usize = 256;
+
+/// Connections that wait in a listener's accept queue: the most that a backlog may ask for, as Linux's somaxconn.
+pub const MAX_BACKLOG: usize = 4096;
