@@ -65,6 +65,12 @@ errors! {
     NetworkUnreachable => 101 "ENETUNREACH",
     /// The connection was ended by the peer.
     ConnectionReset => 104 "ECONNRESET",
+    /// The connection was given up here.
+    Aborted => 103 "ECONNABORTED",
+    /// The peer did not answer in time.
+    TimedOut => 110 "ETIMEDOUT",
+    /// The connection is still being made.
+    InProgress => 115 "EINPROGRESS",
     /// No frame, no block, or a table is full.
     NoBuffers => 105 "ENOBUFS",
     /// The socket is connected already.

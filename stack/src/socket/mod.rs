@@ -1,6 +1,7 @@
 //! What sockets of every protocol share: handles, the news for their owners, the memory of their buffers, and what
 //! datagram sockets are made of.
 
+pub mod api;
 pub mod blocks;
 pub mod bound;
 pub mod chains;
@@ -11,11 +12,7 @@ pub mod errors;
 pub mod event;
 pub mod messages;
 pub mod options;
-pub mod bound;
-pub(crate) mod errors;
 pub mod listeners;
-pub mod messages;
-pub mod options;
 pub mod ring;
 pub mod slab;
 pub mod zeroed;
@@ -27,8 +24,6 @@ pub use endpoint::Family;
 pub use error::Error;
 pub use event::{EventQueue, Owner, Pending, Ready, SocketId};
 pub use options::{MtuDiscovery, Opt, Options};
-pub use bound::{Address, Bind, BindError, BindId, Bound};
 pub use listeners::Listeners;
-pub use options::{MtuDiscovery, Opt, Options};
 pub use ring::ByteRing;
 pub use slab::{Handle, Slab};

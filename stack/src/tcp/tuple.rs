@@ -2,6 +2,7 @@
 //! address and port. IPv4 addresses are kept mapped into IPv6 (RFC 4291 section 2.5.5.2), so that one type of 36
 //! bytes serves both families; no mapped address is ever on a wire.
 
+use crate::port::PortId;
 use core::net::{IpAddr, Ipv6Addr};
 
 /// Our end and the peer's. Ports are plain numbers.
@@ -25,6 +26,23 @@ pub const fn mapped(address: IpAddr) -> Ipv6Addr {
     }
 }
 
+/// Where a link-local address carries its link: bytes 2 and 3, as the number of the port and one.
+const LINK: u128 = 0xffff << 96;
+
+const fn scoped(address: Ipv6Addr, port: PortId) -> Ipv6Addr {
+    if !address.is_unicast_link_local() {
+        return address;
+    }
+    Ipv6Addr::from_bits(address.to_bits() & !LINK | (port.index() as u128 + 1) << 96)
+}
+
+const fn unscoped(address: Ipv6Addr) -> Ipv6Addr {
+    if !address.is_unicast_link_local() {
+        return address;
+    }
+    Ipv6Addr::from_bits(address.to_bits() & !LINK)
+}
+
 impl Tuple {
     /// The connection between (address, port) here and there.
     pub const fn new(local: (IpAddr, u16), remote: (IpAddr, u16)) -> Tuple {
@@ -36,14 +54,23 @@ impl Tuple {
         }
     }
 
+    /// The same on the link of `port`: link-local addresses (RFC 4291 section 2.5.6), which mean something on one
+    /// link only, carry it from here on in bytes that are zero on the wire, so that no two links share a name.
+    #[must_use]
+    pub const fn scoped(mut self, port: PortId) -> Tuple {
+        self.local = scoped(self.local, port);
+        self.remote = scoped(self.remote, port);
+        self
+    }
+
     /// Our address in its own family.
     pub const fn local_ip(&self) -> IpAddr {
-        self.local.to_canonical()
+        unscoped(self.local).to_canonical()
     }
 
     /// The peer's address in its own family.
     pub const fn remote_ip(&self) -> IpAddr {
-        self.remote.to_canonical()
+        unscoped(self.remote).to_canonical()
     }
 
     /// True for a connection over IPv4.

@@ -3,7 +3,8 @@
 //! No call sends: what became ready leaves at the end of the turn, so that an answer, the acknowledgment of the
 //! question and a close share segments.
 
-use super::{Entry, Seat, TcpSockets, Way};
+use super::names::Seat;
+use super::{Entry, TcpSockets, Way};
 use crate::frame::Frame;
 use crate::ip::select::Wish;
 use crate::port::PortId;
@@ -16,6 +17,7 @@ use crate::tcp::error::SocketError;
 use crate::tcp::info::TcpInfo;
 use crate::tcp::segment::{Disposition, Output};
 use crate::tcp::state::State;
+use crate::tcp::time_wait::Reused;
 use crate::tcp::tuple::Tuple;
 use crate::tcp::user::{Shutdown, SocketOption};
 use crate::time::Instant;
@@ -81,8 +83,7 @@ impl<F: Frame> Sockets<'_, F> {
         let mtu = choice.hop.map_or(room, |hop| hop.mtu.min(room));
         let way = Way { hop: choice.hop, generation: stack.route_generation(), until: now + super::PATH_LASTS };
         let fixed_port = options.from.map_or(0, |from| from.port());
-        let (tuple, reused, owns_port) =
-            stack.tcp.choose_names(choice.source, fixed_port, to, now)?;
+        let (tuple, reused) = stack.tcp.choose_names(choice.source, fixed_port, to, choice.port, now)?;
         let ip_id = stack.next_ipv4_id();
         let Stack { tcp, blocks, events, .. } = stack;
         let iss = reused.map_or_else(|| tcp.isn.isn(&tuple, now), |reused| reused.iss);
@@ -101,11 +102,10 @@ impl<F: Frame> Sockets<'_, F> {
         for option in &options.options {
             if let Err(error) = connection.set_option(&mut cx, *option) {
                 let _ = connection.abort(&mut cx);
-                tcp.give_port_back(&tuple, owns_port);
                 return Err(error.into());
             }
         }
-        let entry = Entry { owns_port, ..Entry::new(connection, tuple, way, choice.port, owner, ip_id) };
+        let entry = Entry::new(connection, tuple, way, choice.port, owner, ip_id);
         let handle = tcp.add(entry)?;
         tcp.mark_ready(handle);
         tcp.settle(now, blocks, events, handle);
@@ -205,6 +205,11 @@ impl<F: Frame> Sockets<'_, F> {
         Ok(SocketAddr::new(entry.tuple.local_ip(), entry.tuple.local_port))
     }
 
+    /// Bytes that [`Sockets::tcp_send`] would take now.
+    pub fn tcp_room(&self, socket: Handle) -> usize {
+        self.stack.tcp.entries.get(socket).map_or(0, |entry| entry.connection.writable())
+    }
+
     /// What can be done now.
     pub fn tcp_ready(&self, socket: Handle) -> Ready {
         self.stack.tcp.entries.get(socket).map_or(Ready::CLOSED, |entry| entry.connection.readiness())
@@ -273,5 +278,62 @@ impl<F: Frame> Sockets<'_, F> {
         }
         let Stack { tcp, blocks, events, .. } = stack;
         tcp.settle(self.now, blocks, events, socket);
+    }
+}
+
+impl TcpSockets {
+    /// Names for an active open: a local port that was named, or one that is free and that packets come back to this
+    /// worker by. Names of a TIME-WAIT record may be taken over when its timestamps make that safe (RFC 6191).
+    fn choose_names(
+        &mut self,
+        local: IpAddr,
+        local_port: u16,
+        to: SocketAddr,
+        port: PortId,
+        now: Instant,
+    ) -> Result<(Tuple, Option<Reused>), Error> {
+        let tuple = |number| Tuple::new((local, number), (to.ip(), to.port())).scoped(port);
+        let TcpSockets { names, ports, bound, time_waits, .. } = self;
+        let number = match local_port {
+            0 => {
+                let free = |number| bound.is_free_to_connect(number) && names.get(&tuple(number)).is_none();
+                ports.choose(local, to.ip(), to.port(), free)
+            }
+            named => Some(named),
+        };
+        let tuple = tuple(number.ok_or(Error::AddressNotAvailable)?);
+        match names.get(&tuple) {
+            None => Ok((tuple, None)),
+            Some(Seat::TimeWait(place)) => {
+                let reused = time_waits.reuse_for_connect(place, now).ok_or(Error::AddressInUse)?;
+                time_waits.remove(place);
+                names.free(&tuple);
+                Ok((tuple, Some(reused)))
+            }
+            Some(_) => Err(Error::AddressInUse),
+        }
+    }
+}
+
+impl From<SocketError> for Error {
+    fn from(error: SocketError) -> Error {
+        match error {
+            SocketError::WouldBlock => Error::WouldBlock,
+            SocketError::InProgress => Error::InProgress,
+            SocketError::NotConnected => Error::NotConnected,
+            SocketError::BrokenPipe => Error::BrokenPipe,
+            SocketError::Invalid => Error::InvalidArgument,
+            SocketError::NoSuchOption => Error::NoSuchOption,
+            SocketError::NoBuffers => Error::NoBuffers,
+            SocketError::Refused => Error::ConnectionRefused,
+            SocketError::Reset => Error::ConnectionReset,
+            SocketError::Aborted => Error::Aborted,
+            SocketError::TimedOut => Error::TimedOut,
+            SocketError::HostUnreachable => Error::HostUnreachable,
+            SocketError::NetworkUnreachable => Error::NetworkUnreachable,
+            SocketError::ProtocolUnreachable => Error::ProtocolUnreachable,
+            SocketError::MessageSize => Error::MessageTooLong,
+            SocketError::Forbidden => Error::AccessDenied,
+        }
     }
 }

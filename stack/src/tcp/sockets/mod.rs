@@ -25,29 +25,44 @@ mod output;
 mod passive;
 mod timers;
 
-pub use calls::{ConnectOptions, ListenOptions, Shutdown, TcpRow};
+pub use calls::{ConnectOptions, TcpRow};
 pub(crate) use input::{deliver4, deliver6, on_icmp};
 pub(crate) use output::output;
+pub use passive::ListenOptions;
 pub(crate) use timers::timers;
 
 use super::challenge::ChallengeLimiter;
 use super::connection::{Connection, Context};
+use super::cookie::SynCookies;
+use super::fast_open::FastOpenKeys;
+use super::intervals::RangePool;
 use super::isn::IsnGenerator;
-use super::listen::Listeners;
+use super::listen::Passive;
 use super::metrics::MetricsCache;
+use super::negotiated::TimeWaitContent;
+use super::ports::EphemeralPorts;
 use super::recovery::RunPool;
 use super::secret::Secret;
+use super::segment::Reset;
 use super::settings::TcpSettings;
+use super::state::State;
 use super::stats::TcpStats;
 use super::time_wait::{TimeWaitSettings, TimeWaits};
 use super::tuple::Tuple;
+use crate::frame::Frame;
 use crate::ip::path::Hop;
 use crate::port::PortId;
 use crate::socket::blocks::BlockPool;
+use crate::socket::bound::{Bound, Rules};
+use crate::socket::error::Error;
+use crate::socket::listeners::Listeners;
 use crate::socket::{EventQueue, Handle, Owner, Pending, Slab, SocketId};
+use crate::stack::Stack;
 use crate::time::Instant;
 use crate::timer::TimerWheel;
-use core::net::IpAddr;
+use core::net::SocketAddr;
+use names::{Names, Seat};
+use passive::Listening;
 use std::collections::VecDeque;
 
 /// Hops are looked up again after this time even when no route changed, so that what was learnt of the path's MTU
@@ -78,8 +93,10 @@ pub(super) struct Entry {
     pub(super) is_ready: bool,
     /// Stands in the demultiplexer.
     pub(super) is_bound: bool,
-    /// The local port is its own, from an active open, and is given back at the end.
-    pub(super) owns_port: bool,
+    /// Its owner has it: false for a child that waits to be accepted.
+    pub(super) is_accepted: bool,
+    /// The listener that counts it among its fast opens.
+    pub(super) fast_open_of: Option<Handle>,
     /// The identification of the next IPv4 packet.
     pub(super) ip_id: u16,
     /// TTL or hop limit.
@@ -101,6 +118,8 @@ pub struct TcpConfig {
     pub time_waits: usize,
     /// Ranges of sent data that are remembered, over all connections.
     pub runs: usize,
+    /// Ranges received out of order, over all connections.
+    pub ranges: usize,
     /// Destinations that are remembered.
     pub metrics: usize,
     /// First and last port of active opens.
@@ -120,6 +139,7 @@ impl Default for TcpConfig {
             requests: 1024,
             time_waits: 4096,
             runs: 16_384,
+            ranges: 16_384,
             metrics: 1024,
             ephemeral: (32_768, 60_999),
             time_wait: TimeWaitSettings::default(),
@@ -136,7 +156,14 @@ pub struct TcpSockets {
     /// Counters of the protocol.
     pub stats: TcpStats,
     pub(super) entries: Slab<Entry>,
-    pub(super) listeners: Listeners,
+    pub(super) listeners: Slab<Listening>,
+    pub(super) hearing: Listeners,
+    pub(super) bound: Bound,
+    pub(super) passive: Passive,
+    pub(super) request_wheel: TimerWheel,
+    /// The port that each request came in by.
+    pub(super) request_ports: Vec<PortId>,
+    pub(super) ranges: RangePool,
     pub(super) names: Names,
     pub(super) ports: EphemeralPorts,
     pub(super) wheel: TimerWheel,
@@ -156,8 +183,8 @@ impl TcpSockets {
         now: Instant,
         blocks: &'a mut BlockPool,
     ) -> (&'a mut Slab<Entry>, Context<'a>) {
-        let TcpSockets { settings, stats, entries, runs, challenge, .. } = self;
-        (entries, Context { now, blocks, runs, settings, stats, challenge })
+        let TcpSockets { settings, stats, entries, runs, ranges, challenge, .. } = self;
+        (entries, Context { now, blocks, runs, ranges, settings, stats, challenge })
     }
 
     /// The connection has something to send at the end of the turn.
@@ -183,14 +210,24 @@ impl TcpSockets {
 impl TcpSockets {
     /// Sockets within these bounds. `key` makes keys from a secret, one for each purpose.
     pub(crate) fn new(config: TcpConfig, now: Instant, mut key: impl FnMut(u64) -> [u64; 2]) -> TcpSockets {
-        let TcpConfig { connections, listeners, requests, time_waits, runs, metrics, ephemeral, time_wait, settings } =
+        let TcpConfig { connections, listeners, requests, time_waits, runs, ranges, metrics, ephemeral, time_wait, settings } =
             config;
-        let mut secret = |purpose| Secret::new(key(purpose), key(purpose + 1));
+        let secret = Secret::new(key(100));
+        let isn = IsnGenerator::new(secret);
+        let cookies = SynCookies::new(Secret::new(key(101)));
+        let fast_open = FastOpenKeys::new(Secret::new(key(102)), None);
+        let challenge = ChallengeLimiter::new(Secret::new(key(103)), None);
         TcpSockets {
             entries: Slab::new(connections),
-            listeners: Listeners::new(listeners, requests),
-            isn: IsnGenerator::new(secret(100)),
-            challenge: ChallengeLimiter::new(secret(102), None),
+            listeners: Slab::new(listeners),
+            hearing: Listeners::new(listeners, key(107)),
+            bound: Bound::new(Rules::Tcp, listeners * 4),
+            passive: Passive::new(requests, isn.clone(), cookies, fast_open),
+            request_wheel: TimerWheel::new(requests, now),
+            request_ports: Vec::with_capacity(requests),
+            ranges: RangePool::new(ranges),
+            isn,
+            challenge: challenge,
             names: Names::new(connections + requests + time_waits, key(104)),
             wheel: TimerWheel::new(connections, now),
             runs: RunPool::new(runs),
@@ -242,10 +279,20 @@ impl TcpSockets {
         handle: Handle,
     ) {
         let Some(entry) = self.entries.get_mut(handle) else { return };
-        let news = entry.connection.take_news();
-        if !news.is_empty() {
+        if entry.is_accepted {
+            let news = entry.connection.take_news();
             entry.pending.add(events, SocketId::Tcp(handle), news);
         }
+        if let Some(listener) = entry.fast_open_of
+            && !matches!(entry.connection.state(), State::SynReceived(_))
+        {
+            entry.fast_open_of = None;
+            let reset = entry.connection.state() == State::Closed;
+            if let Some(listening) = self.listeners.get_mut(listener) {
+                listening.listener.fast_open_ended(reset, now);
+            }
+        }
+        let Some(entry) = self.entries.get_mut(handle) else { return };
         if entry.connection.state() != State::Closed {
             self.wheel.schedule(handle.index() as u32, entry.connection.next_deadline());
             if entry.connection.wants_output() {
@@ -310,7 +357,8 @@ impl Entry {
             port,
             is_ready: false,
             is_bound: false,
-            owns_port: false,
+            is_accepted: true,
+            fast_open_of: None,
             ip_id,
             ttl: crate::icmp::v4::DEFAULT_TTL,
             farewell: None,
