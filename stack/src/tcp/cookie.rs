@@ -4,10 +4,11 @@
 //! hash that only we can make:
 //!
 //! ```text
-//!   iss = H0(names) + irs + | minute (8 bits) | H1(names, minute) + size (24 bits) |
+//!   iss = H0(names) + irs + | minute (8 bits) | H1(names, irs, minute) + size (24 bits) |
 //!
 //!   iss - H0 - irs  gives back the minute, and with it the size, which must be a place in the table of sizes
 //! ```
+//! H1 covers irs too (in Linux it does not): else the numbers next to a cookie would be cookies for other sizes.
 //! A cookie counts in its minute and the next. A guess is right with a chance of 8 (sizes × minutes) in 2^32; and
 //! cookies are looked at only for two minutes after the listener's queue overflowed.
 //!
@@ -18,9 +19,9 @@
 //!   | clock (26 bits) | ecn | sack | window shift (4 bits; 15: none) |
 //! ```
 
+use super::Seq;
 use super::secret::{Purpose, Secret};
 use super::tuple::Tuple;
-use super::Seq;
 use crate::Instant;
 use core::time::Duration;
 
@@ -54,7 +55,7 @@ impl SynCookies {
         let sizes = sizes(tuple);
         let place = sizes.iter().rposition(|&size| size <= mss).unwrap_or(0);
         let minute = minute(now);
-        let low = self.mac(tuple, minute).wrapping_add(place as u32) & MASK;
+        let low = self.mac(tuple, irs, minute).wrapping_add(place as u32) & MASK;
         let iss = self.base(tuple).wrapping_add(irs.0).wrapping_add(minute << BITS).wrapping_add(low);
         (Seq(iss), sizes[place])
     }
@@ -66,7 +67,7 @@ impl SynCookies {
         if age >= MAX_AGE {
             return None;
         }
-        let place = plain.wrapping_sub(self.mac(tuple, minute(now).wrapping_sub(age))) & MASK;
+        let place = plain.wrapping_sub(self.mac(tuple, irs, minute(now).wrapping_sub(age))) & MASK;
         sizes(tuple).get(place as usize).copied()
     }
 
@@ -74,9 +75,10 @@ impl SynCookies {
         self.secret.mix(Purpose::CookieBase, &tuple.words()) as u32
     }
 
-    fn mac(&self, tuple: &Tuple, minute: u32) -> u32 {
+    fn mac(&self, tuple: &Tuple, irs: Seq, minute: u32) -> u32 {
         let [a, b, c, d, e] = tuple.words();
-        self.secret.mix(Purpose::CookieMac, &[a, b, c, d, e, u64::from(minute)]) as u32
+        self.secret.mix(Purpose::CookieMac, &[a, b, c, d, e, u64::from(irs.0) << 32 | u64::from(minute)])
+            as u32
     }
 }
 

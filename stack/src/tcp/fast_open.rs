@@ -234,7 +234,14 @@ impl FastOpenCache {
 
     /// The server's SYN-ACK came: with a cookie, if it sent one, and its MSS. `data_lost`: a SYN with data had to
     /// be sent again without them before it was answered.
-    pub fn on_syn_ack(&mut self, server: IpAddr, cookie: Option<Cookie>, mss: u16, data_lost: bool, now: Instant) {
+    pub fn on_syn_ack(
+        &mut self,
+        server: IpAddr,
+        cookie: Option<Cookie>,
+        mss: u16,
+        data_lost: bool,
+        now: Instant,
+    ) {
         if cookie.is_none() && !data_lost && !self.knows(server) {
             return; // a server without fast open takes nobody's place
         }
@@ -388,7 +395,8 @@ mod tests {
         for number in 1..1000 {
             cache.on_syn_ack(server(number), Some(cookie), 1460, false, at(u64::from(number)));
         }
-        let known = (0..1000).filter(|&n| cache.on_connect(server(n), at(1000)) != ClientFastOpen::Ask).count();
+        let known =
+            (0..1000).filter(|&n| cache.on_connect(server(n), at(1000)) != ClientFastOpen::Ask).count();
         assert!(known <= 16, "{known}");
     }
 }

@@ -11,9 +11,9 @@
 //! The offset of the timestamp clock is made alike, but without the ports (RFC 7323 section 7.1 wants it secret;
 //! RFC 6191 wants the timestamps of one pair of hosts to grow from connection to connection).
 
+use super::Seq;
 use super::secret::{Purpose, Secret};
 use super::tuple::Tuple;
-use super::Seq;
 use crate::Instant;
 
 /// Nanoseconds per step of the clock, as a shift.

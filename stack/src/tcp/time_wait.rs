@@ -21,13 +21,13 @@
 //! Invariants: a record is in the list or in the free list; there are never more than the bound: then the one that
 //! has waited longest gives way.
 
+use super::Seq;
 use super::challenge::CONNECTION_INTERVAL;
 use super::isn::timestamp_clock;
 use super::negotiated::TimeWaitContent;
 use super::options::{self, Emitted};
 use super::segment::Segment;
 use super::tuple::Tuple;
-use super::Seq;
 use crate::Instant;
 use crate::wire::tcp::flag;
 use core::time::Duration;
@@ -187,7 +187,12 @@ impl TimeWaits {
     }
 
     /// A connection enters TIME-WAIT. Gives its place, and who had to go for it.
-    pub fn insert(&mut self, tuple: Tuple, content: &TimeWaitContent, now: Instant) -> (u32, Option<Evicted>) {
+    pub fn insert(
+        &mut self,
+        tuple: Tuple,
+        content: &TimeWaitContent,
+        now: Instant,
+    ) -> (u32, Option<Evicted>) {
         let evicted = if self.len == self.capacity { self.evict() } else { None };
         let record = Record {
             tuple,
@@ -226,7 +231,8 @@ impl TimeWaits {
 
     /// Ends a record before its time. False when there was none.
     pub fn remove(&mut self, place: u32) -> bool {
-        let Some(record) = self.records.get_mut(place as usize).filter(|record| record.flags & FREE == 0) else {
+        let Some(record) = self.records.get_mut(place as usize).filter(|record| record.flags & FREE == 0)
+        else {
             return false;
         };
         record.flags = FREE;
@@ -516,10 +522,7 @@ mod tests {
     fn time_wait_syn_with_a_newer_number_begins_anew_beyond_the_old_numbers() {
         let (mut waits, place) = entered(None);
         let expected = Reused { iss: Seq(5000 + 65_537), ts_recent: None, ts_offset: 77 };
-        assert_eq!(
-            waits.on_segment(place, &segment(9001, flag::SYN), at(5)),
-            TimeWaitVerdict::New(expected)
-        );
+        assert_eq!(waits.on_segment(place, &segment(9001, flag::SYN), at(5)), TimeWaitVerdict::New(expected));
         assert!(waits.remove(place) && !waits.remove(place));
     }
 

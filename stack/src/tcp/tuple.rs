@@ -28,12 +28,7 @@ pub const fn mapped(address: IpAddr) -> Ipv6Addr {
 impl Tuple {
     /// The connection between (address, port) here and there.
     pub const fn new(local: (IpAddr, u16), remote: (IpAddr, u16)) -> Tuple {
-        Tuple {
-            local: mapped(local.0),
-            remote: mapped(remote.0),
-            local_port: local.1,
-            remote_port: remote.1,
-        }
+        Tuple { local: mapped(local.0), remote: mapped(remote.0), local_port: local.1, remote_port: remote.1 }
     }
 
     /// Our address in its own family.

@@ -36,6 +36,7 @@ pub use request::Request;
 pub use settings::{CookiePolicy, ListenSettings};
 pub use timer::TimerVerdict;
 
+use super::Seq;
 use super::cookie::SynCookies;
 use super::fast_open::{FastOpenKeys, FastOpenQueue};
 use super::isn::IsnGenerator;
@@ -45,7 +46,6 @@ use super::segment::{Reset, Segment};
 use super::signature::{KeyTable, RequestSignature};
 use super::time_wait::Reused;
 use super::tuple::Tuple;
-use super::Seq;
 use crate::Instant;
 use crate::socket::slab::{Handle, Slab};
 use core::time::Duration;

@@ -114,7 +114,11 @@ impl ConnectionKeys {
         match (&mut self.kind, option) {
             (_, SignatureOption::None) => Err(Refused::Missing),
             (Kind::Md5(key), SignatureOption::Md5(code)) => {
-                if key.verify(&segment, code) { Ok(()) } else { Err(Refused::Wrong) }
+                if key.verify(&segment, code) {
+                    Ok(())
+                } else {
+                    Err(Refused::Wrong)
+                }
             }
             (Kind::Ao(ao), SignatureOption::Ao { key_id, next_key_id, mac }) => {
                 ao.verify(&segment, key_id, next_key_id, mac)
@@ -329,7 +333,7 @@ mod tests {
         header[13] = flags;
         header.extend([kind, len + 2]);
         header.resize(20 + usize::from(len) + 2, 0);
-        header[12] = ((header.len().next_multiple_of(4) / 4) << 4) as u8;
+        header[12] = (header.len().div_ceil(4) << 4) as u8;
         header.resize(header.len().next_multiple_of(4), 1);
         keys.sign(&mut header, 22, &[data]);
         header
