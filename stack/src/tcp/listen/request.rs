@@ -1,5 +1,5 @@
-//! A half-open connection: what we must remember between the SYN and the ACK. The record is small, because anybody may
-//! make us keep one; how many there are is bounded for each listener and for the worker.
+//! A half-open connection: what we must remember between the SYN and the ACK. The record is small, because
+//! anybody may make us keep one; how many there are is bounded for each listener and for the worker.
 
 use super::settings::ListenSettings;
 use super::{Arrival, SynAck};
@@ -63,8 +63,8 @@ impl Request {
         let theirs = options.scale.filter(|_| settings.window_scaling);
         let sack = options.sack_permitted && settings.sack;
         let stamps = options.timestamps.filter(|_| settings.timestamps);
-        // Timestamps, SACK and an MD5 signature do not fit into 40 bytes together with the rest: as in Linux, timestamps
-        // give way.
+        // Timestamps, SACK and an MD5 signature do not fit into 40 bytes together with the rest: as in Linux,
+        // timestamps give way.
         let crowded = matches!(arrival.signature, RequestSignature::Md5) && sack;
         let stamps = stamps.filter(|_| !crowded);
         // RFC 3168 section 6.1.1: an ECN-setup SYN has both flags, and is itself not ECN-capable.

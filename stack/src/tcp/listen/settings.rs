@@ -18,8 +18,8 @@ pub enum CookiePolicy {
 /// A listener's settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListenSettings {
-    /// What `listen` was called with: requests, and connections in the accept queue, may each be one more. At most
-    /// [`MAX_BACKLOG`] counts.
+    /// What `listen` was called with: requests, and connections in the accept queue, may each be one more. At
+    /// most [`MAX_BACKLOG`] counts.
     pub backlog: usize,
     /// SYN cookies.
     pub cookies: CookiePolicy,

@@ -108,7 +108,7 @@ impl World {
 
     /// The ACK that answers a SYN-ACK: to its request.
     fn acknowledge(&mut self, place: u32, peer: u32, reply: &SynAck, now: u64) -> Verdict {
-        self.to_request(place, peer, &segment(IRS + 1, reply.seq.0 + 1, flag::ACK), now)
+        self.on_request(place, peer, &segment(IRS + 1, reply.seq.0 + 1, flag::ACK), now)
     }
 
     fn timer(&mut self, place: u32, now: u64) -> TimerVerdict {
@@ -328,7 +328,8 @@ fn deferred_accept_waits_for_data_and_gives_up_when_none_come() {
     let data = Segment { data: b"GET", ..segment(IRS + 1, reply.seq.0 + 1, flag::ACK | flag::PSH) };
     assert!(matches!(world.on_request(place, 1, &data, 20), Verdict::Child { .. }));
 
-    // Two timeouts fit: nothing is sent in the first, the SYN-ACK comes at the second, whose answer is accepted.
+    // Two timeouts fit: nothing is sent in the first, the SYN-ACK comes at the second, whose answer is
+    // accepted.
     let (place, reply) = world.request(2, 0);
     assert!(is_drop(world.acknowledge(place, 2, &reply, 10), ListenDrop::Deferred));
     assert_eq!(world.timer(place, 1000), TimerVerdict::Wait(at(3000)));

@@ -1,7 +1,7 @@
 //! The MD5 signature option (RFC 2385): MD5 over pseudo-header, fixed header without checksum, data, key.
 //!
-//! The options are not covered; the key comes last. That is weak by today's measure (RFC 5925 obsoletes it), but
-//! it keeps blind resets away from sessions with old routers, which is all that it was ever for.
+//! The options are not covered; the key comes last. That is weak by today's measure (RFC 5925 obsoletes it),
+//! but it keeps blind resets away from sessions with old routers, which is all that it was ever for.
 
 use super::segment::Signed;
 use crate::limits::MAX_MD5_KEY;
