@@ -44,6 +44,7 @@ pub mod socket;
 pub mod stack;
 pub mod tcp;
 pub mod time;
+pub mod timer;
 pub mod turn;
 pub mod verdict;
 pub mod wire;

@@ -93,6 +93,16 @@ pub const MIN_PATH_MTU_IPV4: u16 = 552;
 /// Destinations whose path MTU is remembered by one worker; each is 40 bytes. A router originates little.
 pub const PATH_MTUS: usize = 1024;
 
+/// Bytes from the first readable one to the end of the last placed one in a socket's buffer. TCP cannot use
+/// more than its largest window, 1 GiB; Linux's default limit (tcp_rmem) is 6 MiB, and 64 MiB fill 10 Gbit/s
+/// over 50 ms.
+pub const MAX_RING: usize = 64 << 20;
+
+/// Ranges that one connection received out of order and remembers apart from each other. Each acknowledgement
+/// tells of three or four; a sender with so many holes in one window has other troubles. Data that would make
+/// one more is dropped, which RFC 9293 allows, and walking them all stays under a microsecond.
+pub const MAX_INTERVALS: usize = 64;
+
 /// Bytes of a key of the MD5 signature option: as Linux's TCP_MD5SIG_MAXKEYLEN.
 pub const MAX_MD5_KEY: usize = 80;
 

@@ -1,7 +1,12 @@
-//! What sockets of every protocol share: handles, and the news for their owners.
+//! What sockets of every protocol share: handles, the news for their owners, and the memory of their buffers.
 
+pub mod blocks;
 pub mod event;
+pub mod ring;
 pub mod slab;
+pub mod zeroed;
 
+pub use blocks::BlockPool;
 pub use event::{EventQueue, Owner, Pending, Ready, SocketId};
+pub use ring::ByteRing;
 pub use slab::{Handle, Slab};
