@@ -7,9 +7,9 @@
 //!    think that the other's segments are out of window.
 //! 2. One worker sends a limited number in each second. The number must not be a constant: then somebody
 //!    could use up the budget with a connection of his own, watch how much of it was left, and so find out
-//! whether
+//!    whether
 //!    his forged segments hit another connection (CVE-2016-5696). So each second's budget is drawn anew, by a
-//! key
+//!    key
 //!    that he does not know, between half of the limit and one and a half.
 
 use super::secret::{Purpose, Secret};
