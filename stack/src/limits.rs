@@ -142,11 +142,6 @@ pub const MAX_GROUPS: usize = 1024;
 /// frame can name would be 366; beyond this the whole group is answered for, which RFC 3376 section 5.2 allows.
 pub const MAX_QUERIED_SOURCES: usize = 64;
 
-/// Bytes from the first readable one to the end of the last placed one in a socket's buffer. TCP cannot use
-/// more than its largest window, 1 GiB; Linux's default limit (tcp_rmem) is 6 MiB, and 64 MiB fill 10 Gbit/s
-/// over 50 ms.
-pub const MAX_RING: usize = 64 << 20;
-
 /// Ranges that one connection received out of order and remembers apart from each other. Each acknowledgement
 /// tells of three or four; a sender with so many holes in one window has other troubles. Data that would make
 /// one more is dropped, which RFC 9293 allows, and walking them all stays under a microsecond.

@@ -27,7 +27,8 @@ use crate::socket::{BlockPool, EventQueue};
 use crate::time::Instant;
 use crate::turn::{Probe, Stage, Turn};
 use crate::verdict::DropReason;
-use crate::{ipv4, ipv6, raw, udp};
+use crate::tcp::sockets::{TcpConfig, TcpSockets};
+use crate::{ipv4, ipv6, raw, tcp, udp};
 use std::collections::VecDeque;
 
 /// What a stack is made with.
@@ -45,6 +46,10 @@ pub struct StackConfig {
     pub echo: (u32, u32),
     /// Bounds of sockets.
     pub sockets: SocketLimits,
+    /// TCP's bounds and defaults.
+    pub tcp: TcpConfig,
+    /// Bytes that one frame of the pool holds: no packet of ours is longer, whatever the MTU.
+    pub frame_room: u16,
     /// Random and secret: keys of hashes and the start of the number sequences.
     pub seed: [u64; 4],
 }
@@ -84,7 +89,11 @@ pub struct Stack<F: Frame> {
     pub blocks: BlockPool,
     /// Sockets with news for their owners.
     pub events: EventQueue,
+    /// TCP connections and listeners.
+    pub tcp: TcpSockets,
+    pub(crate) frame_room: u16,
     pub(crate) looped: VecDeque<Looped<F>>,
+    pub(crate) generation: u64,
     pub(crate) icmp_limit_v4: IcmpLimiter,
     pub(crate) icmp_limit_v6: IcmpLimiter,
     pub(crate) echo_limit: EchoLimiter,
@@ -112,7 +121,7 @@ impl<F: Frame> core::fmt::Debug for Stack<F> {
 impl<F: Frame> Stack<F> {
     /// A stack that routes by `routes`. It fails when the neighbour table's bounds or times make no sense.
     pub fn new(config: StackConfig, routes: RouteReader) -> Result<Self, ConfigError> {
-        let StackConfig { interfaces, neighbours, route_cache, icmp, echo, sockets, seed } = config;
+        let StackConfig { interfaces, neighbours, route_cache, icmp, echo, sockets, tcp, frame_room, seed } = config;
         let [a, b, c, d] = seed;
         // A key for each purpose, with every bit of the seed in every bit of the key.
         let key =
@@ -129,7 +138,10 @@ impl<F: Frame> Stack<F> {
             raw: raw::Sockets::new(sockets.raw),
             groups: Groups::new(ports, split_mix(d ^ 8)),
             blocks: BlockPool::new(sockets.blocks),
-            events: EventQueue::new(sockets.udp + sockets.raw),
+            events: EventQueue::new(sockets.udp + sockets.raw + tcp.connections + tcp.listeners),
+            tcp: TcpSockets::new(tcp, Instant::ZERO, key),
+            frame_room,
+            generation: 0,
             looped: VecDeque::with_capacity(LOOPBACK),
             counters: Counters::default(),
             neighbours: table,
@@ -210,14 +222,37 @@ impl<F: Frame> Stack<F> {
         self.begin_burst();
         self.neighbours.expire(turn.now, BURST);
         self.say_groups(turn);
+        tcp::sockets::timers(self, turn);
         self.settle_neighbours(turn);
         turn.probe.mark(Stage::Timers);
     }
 
-    /// When [`Stack::timers`] has something to do next.
+    /// Sends what sockets have ready: to be called at the end of each turn, after the owners heard their news.
+    pub fn output<P, M>(&mut self, turn: &mut Turn<'_, P, M>)
+    where
+        P: FramePool<Frame = F>,
+        M: Probe,
+    {
+        if self.tcp.has_output() {
+            self.begin_burst();
+            tcp::sockets::output(self, turn);
+            self.settle_neighbours(turn);
+        }
+        if !self.looped.is_empty() {
+            self.begin_burst();
+            self.deliver_looped(turn);
+            self.settle_neighbours(turn);
+        }
+        turn.probe.mark(Stage::Output);
+    }
+
+    /// When [`Stack::timers`] or [`Stack::output`] has something to do next.
     #[inline]
     pub fn next_deadline(&self) -> Instant {
-        self.neighbours.next_deadline().min(self.groups.deadline())
+        if self.tcp.has_output() || !self.looped.is_empty() {
+            return Instant::ZERO;
+        }
+        self.neighbours.next_deadline().min(self.groups.deadline()).min(self.tcp.next_deadline())
     }
 
     /// The worker is about to sleep: the forwarding table need not wait for it.
@@ -277,6 +312,7 @@ impl<F: Frame> Stack<F> {
     fn begin_burst(&mut self) {
         self.routes.begin_burst();
         let generation = self.routes.generation() + self.cache_epoch + u64::from(self.neighbours.epoch());
+        self.generation = generation;
         self.adjacencies.begin_burst(generation);
         if let Some(cache) = &mut self.cache4 {
             cache.begin_burst(generation);

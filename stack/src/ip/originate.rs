@@ -490,13 +490,14 @@ impl<F: Frame> Stack<F> {
         }
     }
 
-    /// Delivers what waits. It ends: what is delivered may cause an ICMP error, and errors cause none.
+    /// Delivers what waits now; what that causes waits for the next time.
     pub(crate) fn deliver_looped<P, M>(&mut self, turn: &mut Turn<'_, P, M>)
     where
         P: FramePool<Frame = F>,
         M: Probe,
     {
-        while let Some(Looped { port, cast, frame }) = self.looped.pop_front() {
+        for _ in 0..self.looped.len() {
+            let Some(Looped { port, cast, frame }) = self.looped.pop_front() else { return };
             match frame.first().map(|first| first >> 4) {
                 Some(4) => {
                     let source = crate::ip::flow::source4(&frame);

@@ -42,7 +42,7 @@ where
     match protocol {
         ICMP => v4::input(stack, turn, arrival, header_len),
         UDP => crate::udp::input4(stack, turn, arrival, header_len),
-        TCP => crate::closed::tcp4(stack, turn, arrival, header_len),
+        TCP => crate::tcp::sockets::deliver4(stack, turn, arrival, header_len),
         IGMP => crate::igmp::input(stack, turn, &arrival, header_len),
         _ if copied => stack.drop_received(arrival.port, DropReason::Consumed),
         _ => {

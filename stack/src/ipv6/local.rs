@@ -46,7 +46,7 @@ where
     match upper.protocol {
         ICMPV6 => v6::input(stack, turn, arrival, upper.offset),
         UDP => crate::udp::input6(stack, turn, arrival, upper.offset),
-        TCP => crate::closed::tcp6(stack, turn, arrival, upper.offset),
+        TCP => crate::tcp::sockets::deliver6(stack, turn, arrival, upper.offset),
         NO_NEXT_HEADER => stack.drop_received(arrival.port, DropReason::Consumed),
         _ if copied => stack.drop_received(arrival.port, DropReason::Consumed),
         _ => {

@@ -17,7 +17,10 @@ use super::options::MtuDiscovery;
 use crate::counters::Counter;
 use crate::frame::Frame;
 use crate::port::PortId;
+use crate::limits::{MIN_MTU_IPV6, MIN_PATH_MTU_IPV4};
 use crate::stack::Stack;
+use crate::tcp::error::SocketError;
+use crate::tcp::input::Unreachable;
 use crate::time::Instant;
 use crate::wire::icmpv4::{self, UnreachableCode};
 use crate::wire::icmpv6;
@@ -55,7 +58,28 @@ pub(crate) struct Fault {
     now: Instant,
 }
 
+/// TCP's number among the IP protocols.
+const TCP: u8 = 6;
+
 impl Fault {
+    /// What a connection hears.
+    fn for_tcp(&self, ipv4: bool) -> Unreachable {
+        if let Some(mtu) = self.mtu {
+            // A router of before RFC 1191 says 0; smaller than the minimum nobody is believed.
+            let (least, headers) = if ipv4 { (MIN_PATH_MTU_IPV4, 40) } else { (MIN_MTU_IPV6, 60) };
+            let mtu = u16::try_from(mtu).unwrap_or(u16::MAX).max(least);
+            return Unreachable::TooBig(mtu - headers);
+        }
+        let error = match self.error {
+            Error::NetworkUnreachable => SocketError::NetworkUnreachable,
+            Error::ConnectionRefused => SocketError::Refused,
+            Error::ProtocolUnreachable => SocketError::ProtocolUnreachable,
+            Error::AccessDenied => SocketError::Forbidden,
+            _ => SocketError::HostUnreachable,
+        };
+        if self.hard { Unreachable::Hard(error) } else { Unreachable::Soft(error) }
+    }
+
     /// Tells a socket; `to` is where the packet went, `payload` what is quoted of its payload. True: it has news.
     pub(crate) fn tell(
         &self,
@@ -199,7 +223,11 @@ pub(crate) fn icmp6<F: Frame>(
 }
 
 fn dispatch<F: Frame>(stack: &mut Stack<F>, quoted: &Quoted<'_>, fault: &Fault) -> bool {
-    let by_transport = quoted.protocol == crate::udp::UDP && crate::udp::on_error(stack, quoted, fault);
+    let by_transport = match quoted.protocol {
+        crate::udp::UDP => crate::udp::on_error(stack, quoted, fault),
+        TCP => crate::tcp::sockets::on_icmp(stack, fault.now, quoted, fault.for_tcp(quoted.source.is_ipv4())),
+        _ => false,
+    };
     let heard = crate::raw::on_error(stack, quoted, fault) || by_transport;
     if heard {
         stack.counters.count(Counter::IcmpErrorsToSockets);

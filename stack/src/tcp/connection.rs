@@ -7,10 +7,11 @@
 use super::acks::Acks;
 use super::challenge::ChallengeLimiter;
 use super::error::SocketError;
+use super::metrics::{Phase, Seen};
 use super::negotiated::{Accepted, Arrived, Negotiated};
 use super::options::Parsed;
 use super::receiver::Receiver;
-use super::recovery::{Agreed, PathMetrics, RunPool, Sender};
+use super::recovery::{Agreed, CaState, PathMetrics, RunPool, Sender};
 use super::rtt;
 use super::segment::{Disposition, Output, Reset};
 use super::settings::{EcnPolicy, TcpSettings};
@@ -531,6 +532,38 @@ impl Connection {
     /// What is worth remembering of the path; take it before the connection goes.
     pub fn metrics(&self) -> PathMetrics {
         self.sender.metrics()
+    }
+
+    /// What it saw of the path, for the metrics of the destination; `None` when it measured nothing and lost nothing.
+    pub fn seen(&self, now: Instant) -> Option<Seen> {
+        let info = self.sender.info(now);
+        let lost = info.ssthresh < u32::MAX / 2;
+        if info.srtt.is_zero() && !lost {
+            return None;
+        }
+        let phase = match info.ca_state {
+            CaState::Recovery | CaState::Loss => Phase::Recovering,
+            _ if !lost => Phase::FirstSlowStart,
+            _ if info.cwnd < info.ssthresh => Phase::Recovering,
+            _ => Phase::Avoidance,
+        };
+        Some(Seen {
+            round_trip: (!info.srtt.is_zero() && info.backoff == 0).then_some((info.srtt, info.rttvar)),
+            cwnd: info.cwnd,
+            ssthresh: info.ssthresh,
+            phase,
+            reordering: (info.reordering_seen > 0).then_some(info.reordering),
+        })
+    }
+
+    /// True when a segment that begins at `seq` is on its way.
+    pub fn is_outstanding(&self, seq: Seq) -> bool {
+        seq.is_in(self.sender.una(), self.sender.nxt())
+    }
+
+    /// The next byte that we wait for (RCV.NXT).
+    pub fn receive_next(&self) -> Seq {
+        self.rx.nxt
     }
 
     /// The fast open cookie that the peer gave, once.

@@ -16,6 +16,27 @@ use core::net::IpAddr;
 /// little, not their secrecy.
 const COUNTERS: usize = 256;
 
+/// A range of port numbers that is not empty and does not hold 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortRange {
+    low: u16,
+    high: u16,
+}
+
+impl PortRange {
+    /// The ports `low..=high`; `None` when there are none, or when the range begins at 0, which is no port.
+    pub const fn new(low: u16, high: u16) -> Option<PortRange> {
+        if low == 0 || high < low { None } else { Some(PortRange { low, high }) }
+    }
+}
+
+impl Default for PortRange {
+    /// Linux's: 32768 to 60999. (RFC 6056 proposes 1024 to 65535.)
+    fn default() -> Self {
+        PortRange { low: 32_768, high: 60_999 }
+    }
+}
+
 /// The chooser of local ports of one worker.
 #[derive(Clone)]
 pub struct EphemeralPorts {
@@ -26,13 +47,10 @@ pub struct EphemeralPorts {
 }
 
 impl EphemeralPorts {
-    /// Chooses in `low..=high` (Linux: 32768 to 60999; RFC 6056 proposes 1024 to 65535). `secret` is random.
-    /// `None` when the range is empty or begins at 0, which is no port.
-    pub fn new(low: u16, high: u16, secret: [u64; 2]) -> Option<Self> {
-        if low == 0 || high < low {
-            return None;
-        }
-        Some(EphemeralPorts { low, count: u32::from(high - low) + 1, secret, counters: [0; COUNTERS] })
+    /// Chooses in a range. `secret` is random.
+    pub fn new(range: PortRange, secret: [u64; 2]) -> Self {
+        let PortRange { low, high } = range;
+        EphemeralPorts { low, count: u32::from(high - low) + 1, secret, counters: [0; COUNTERS] }
     }
 
     /// The next port for a connection from `local` to `remote` that `accept` accepts: one that is free, and whose
@@ -95,15 +113,15 @@ mod tests {
 
     #[test]
     fn a_range_that_is_none_is_refused() {
-        assert!(EphemeralPorts::new(0, 10, [1, 2]).is_none());
-        assert!(EphemeralPorts::new(11, 10, [1, 2]).is_none());
-        let mut one = EphemeralPorts::new(u16::MAX, u16::MAX, [1, 2]).unwrap();
+        assert!(PortRange::new(0, 10).is_none());
+        assert!(PortRange::new(11, 10).is_none());
+        let mut one = EphemeralPorts::new(PortRange::new(u16::MAX, u16::MAX).unwrap(), [1, 2]);
         assert_eq!(one.choose(LOCAL, remote(0), 80, |_| true), Some(u16::MAX));
     }
 
     #[test]
     fn ports_to_one_destination_follow_each_other_and_other_destinations_begin_elsewhere() {
-        let mut ports = EphemeralPorts::new(32768, 60999, [3, 4]).unwrap();
+        let mut ports = EphemeralPorts::new(PortRange::new(32768, 60999).unwrap(), [3, 4]);
         let mut choose = |n, secret: Option<[u64; 2]>| {
             ports.secret = secret.unwrap_or([3, 4]);
             ports.choose(LOCAL, remote(n), 443, |_| true).unwrap()
@@ -122,7 +140,7 @@ mod tests {
             low in 1u16..=u16::MAX, len in 0u16..300, counter in any::<u32>(), wanted in any::<u16>(),
         ) {
             let high = low.saturating_add(len);
-            let mut ports = EphemeralPorts::new(low, high, [7, 8]).unwrap();
+            let mut ports = EphemeralPorts::new(PortRange::new(low, high).unwrap(), [7, 8]);
             ports.counters = [counter % (ports.count * (u32::MAX / ports.count / 2)); COUNTERS];
             let mut tried = Vec::new();
             prop_assert_eq!(ports.choose(LOCAL, remote(9), 1, |port| { tried.push(port); false }), None);

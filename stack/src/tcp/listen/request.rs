@@ -51,16 +51,6 @@ pub struct Request {
 }
 
 impl Request {
-    /// Our end and the peer's.
-    pub const fn tuple(&self) -> &Tuple {
-        &self.tuple
-    }
-
-    /// The listener that it came to.
-    pub const fn listener(&self) -> Handle {
-        self.listener
-    }
-
     /// What a SYN asks for, and what we grant of it.
     pub(super) fn new(
         listener: Handle,

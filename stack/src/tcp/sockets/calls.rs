@@ -10,11 +10,10 @@ use crate::ip::select::Wish;
 use crate::port::PortId;
 use crate::socket::api::Sockets;
 use crate::socket::error::Error;
-use crate::socket::{Handle, Owner, Pending, Ready, SocketId};
+use crate::socket::{Handle, Owner, Ready, SocketId};
 use crate::stack::Stack;
 use crate::tcp::connection::{ConnectArgs, Connection, Context};
 use crate::tcp::error::SocketError;
-use crate::tcp::info::TcpInfo;
 use crate::tcp::segment::{Disposition, Output};
 use crate::tcp::state::State;
 use crate::tcp::time_wait::Reused;
@@ -78,10 +77,11 @@ impl<F: Frame> Sockets<'_, F> {
             return Err(Error::NetworkUnreachable);
         }
         let choice = stack.select(now, &wish)?;
+        let hop = super::output::hop_of(choice.exit)?;
         let room = stack.frame_room;
         let ipv4 = to.is_ipv4();
-        let mtu = choice.hop.map_or(room, |hop| hop.mtu.min(room));
-        let way = Way { hop: choice.hop, generation: stack.route_generation(), until: now + super::PATH_LASTS };
+        let mtu = hop.map_or(room, |hop| hop.mtu.min(room));
+        let way = Way { hop, generation: stack.generation, until: now + super::PATH_LASTS };
         let fixed_port = options.from.map_or(0, |from| from.port());
         let (tuple, reused) = stack.tcp.choose_names(choice.source, fixed_port, to, choice.port, now)?;
         let ip_id = stack.next_ipv4_id();
@@ -108,7 +108,7 @@ impl<F: Frame> Sockets<'_, F> {
         let entry = Entry::new(connection, tuple, way, choice.port, owner, ip_id);
         let handle = tcp.add(entry)?;
         tcp.mark_ready(handle);
-        tcp.settle(now, blocks, events, handle);
+        tcp.settle(now, events, handle);
         Ok(handle)
     }
 
@@ -164,14 +164,14 @@ impl<F: Frame> Sockets<'_, F> {
     /// [`Error::NotConnected`].
     pub fn tcp_shutdown(&mut self, socket: Handle, how: Shutdown) -> Result<(), Error> {
         let disposition = self.tcp_call(socket, |connection, cx| connection.shutdown(cx, how))?;
-        self.tcp_decided(socket, disposition);
+        self.stack.tcp_decided(self.now, socket, disposition);
         Ok(())
     }
 
     /// Lets go of a connection: what was written is still sent, then the FIN; data that come are refused.
     pub fn tcp_close(&mut self, socket: Handle) {
         if let Ok(disposition) = self.tcp_call(socket, |connection, cx| Ok(connection.close(cx))) {
-            self.tcp_decided(socket, disposition);
+            self.stack.tcp_decided(self.now, socket, disposition);
         }
     }
 
@@ -183,7 +183,7 @@ impl<F: Frame> Sockets<'_, F> {
             Ok(disposition)
         };
         if let Ok(disposition) = self.tcp_call(socket, abort) {
-            self.tcp_decided(socket, disposition);
+            self.stack.tcp_decided(self.now, socket, disposition);
         }
     }
 
@@ -228,14 +228,6 @@ impl<F: Frame> Sockets<'_, F> {
         self.tcp_call(socket, |connection, cx| connection.set_option(cx, option))
     }
 
-    /// Everything about a connection (TCP_INFO).
-    ///
-    /// # Errors
-    /// [`Error::BadHandle`].
-    pub fn tcp_info(&mut self, socket: Handle) -> Result<TcpInfo, Error> {
-        self.tcp_call(socket, |connection, cx| Ok(connection.info(cx)))
-    }
-
     /// The error that ended the connection, once (SO_ERROR).
     pub fn tcp_take_error(&mut self, socket: Handle) -> Option<Error> {
         let entry = self.stack.tcp.entries.get_mut(socket)?;
@@ -253,31 +245,31 @@ impl<F: Frame> Sockets<'_, F> {
         let (entries, mut cx) = tcp.split(self.now, blocks);
         let entry = entries.get_mut(socket).ok_or(Error::BadHandle)?;
         let result = call(&mut entry.connection, &mut cx);
-        tcp.settle(self.now, blocks, events, socket);
+        tcp.settle(self.now, events, socket);
         result.map_err(Error::from)
     }
+}
 
-    /// What a call decided: a reset waits for the end of the turn.
-    fn tcp_decided(&mut self, socket: Handle, disposition: Disposition) {
-        let stack = &mut *self.stack;
+impl<F: Frame> Stack<F> {
+    /// Does what was decided outside of a segment's arrival: a reset waits for the end of the turn.
+    pub(super) fn tcp_decided(&mut self, now: Instant, socket: Handle, disposition: Disposition) {
         match disposition {
             Disposition::Keep(Output::None) => {}
-            Disposition::Keep(_) | Disposition::Refused(..) => stack.tcp.mark_ready(socket),
+            Disposition::Keep(_) | Disposition::Refused(..) => self.tcp.mark_ready(socket),
             Disposition::Closed(reset) => {
-                if let Some(entry) = stack.tcp.entries.get_mut(socket) {
+                if let Some(entry) = self.tcp.entries.get_mut(socket) {
                     entry.farewell = reset;
                 }
-                stack.tcp.mark_ready(socket);
+                self.tcp.mark_ready(socket);
             }
             Disposition::TimeWait(content) => {
-                if let Some(tuple) = stack.tcp.entries.get(socket).map(|entry| entry.tuple) {
-                    stack.tcp.unbind(socket);
-                    stack.tcp.wait(&tuple, &content, self.now);
+                if let Some(tuple) = self.tcp.entries.get(socket).map(|entry| entry.tuple) {
+                    self.tcp.unbind(socket);
+                    self.tcp.wait(&tuple, &content, now);
                 }
             }
         }
-        let Stack { tcp, blocks, events, .. } = stack;
-        tcp.settle(self.now, blocks, events, socket);
+        self.settle_tcp(now, socket);
     }
 }
 

@@ -8,18 +8,20 @@ use crate::checksum::{self, Sum};
 use crate::counters::Counter;
 use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
-use crate::icmp::v4::sum_behind;
 use crate::interface::ChecksumPolicy;
 use crate::ipv4::input::Arrival as Arrival4;
 use crate::ipv6::input::Arrival as Arrival6;
 use crate::port::PortId;
 use crate::socket::Handle;
+use crate::socket::errors::Quoted;
 use crate::stack::Stack;
 use crate::tcp::Seq;
+use crate::tcp::input::Unreachable;
 use crate::tcp::options::Emitted;
 use crate::tcp::segment::{Check, Disposition, Output, Refusal, Reset, Segment};
 use crate::tcp::time_wait::{TimeWaitAck, TimeWaitVerdict};
 use crate::tcp::tuple::Tuple;
+use crate::time::Instant;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
 use crate::wire::tcp::{HEADER_LEN, Header, flag};
@@ -262,7 +264,7 @@ where
             send_ack(stack, turn, tuple, port, &ack);
         }
         TimeWaitVerdict::New(reused) => {
-            if !stack.tcp.listens(tuple) {
+            if stack.listener_for(tuple, port).is_none() {
                 return false;
             }
             stack.tcp.time_waits.remove(place);
@@ -354,34 +356,26 @@ const fn reason_of(refusal: Refusal) -> DropReason {
     }
 }
 
-/// An ICMP error quotes a segment that we sent: `quoted` begins at its IP header, whose transport header begins at
-/// `offset`. True when a connection of ours was meant (whether it believes the error or not).
-pub(crate) fn on_icmp<P, M>(
-    stack: &mut Stack<P::Frame>,
-    turn: &mut Turn<'_, P, M>,
-    port: PortId,
-    source: IpAddr,
-    destination: IpAddr,
-    transport: &[u8],
-    what: crate::tcp::input::Unreachable,
-) -> bool
-where
-    P: FramePool,
-    M: Probe,
-{
-    let Some(&[s0, s1, d0, d1, q0, q1, q2, q3]) = transport.first_chunk::<8>() else { return false };
-    let tuple = Tuple::new(
-        (source, u16::from_be_bytes([s0, s1])),
-        (destination, u16::from_be_bytes([d0, d1])),
-    )
-    .scoped(port);
+/// An ICMP error quotes a segment that we sent. True when a connection of ours sent it and the number that it quotes
+/// is outstanding, so that whoever made the error saw the segment (RFC 5927 section 4.1).
+pub(crate) fn on_icmp<F: Frame>(stack: &mut Stack<F>, now: Instant, quoted: &Quoted<'_>, what: Unreachable) -> bool {
+    let Some(&[s0, s1, d0, d1, q0, q1, q2, q3]) = quoted.upper.first_chunk::<8>() else { return false };
+    let local = (quoted.source, u16::from_be_bytes([s0, s1]));
+    let remote = (quoted.destination, u16::from_be_bytes([d0, d1]));
+    let tuple = Tuple::new(local, remote).scoped(quoted.port);
     let Some(Seat::Connection(place)) = stack.tcp.names.get(&tuple) else { return false };
     let Some(handle) = stack.tcp.entries.at(place as usize) else { return false };
+    let seq = Seq(u32::from_be_bytes([q0, q1, q2, q3]));
     let Stack { tcp, blocks, .. } = &mut *stack;
-    let (entries, mut cx) = tcp.split(turn.now, blocks);
+    let (entries, mut cx) = tcp.split(now, blocks);
     let Some(entry) = entries.get_mut(handle) else { return false };
-    let port = entry.port;
-    let disposition = entry.connection.on_icmp(&mut cx, Seq(u32::from_be_bytes([q0, q1, q2, q3])), what);
-    act(stack, turn, handle, port, disposition);
+    if !entry.connection.is_outstanding(seq) {
+        return false;
+    }
+    if matches!(what, Unreachable::TooBig(_)) {
+        entry.way.until = Instant::ZERO; // the path's MTU is about to be learnt
+    }
+    let disposition = entry.connection.on_icmp(&mut cx, seq, what);
+    stack.tcp_decided(now, handle, disposition);
     true
 }

@@ -35,12 +35,12 @@ use super::challenge::ChallengeLimiter;
 use super::connection::{Connection, Context};
 use super::cookie::SynCookies;
 use super::fast_open::FastOpenKeys;
-use super::intervals::RangePool;
+use super::intervals::IntervalPool;
 use super::isn::IsnGenerator;
 use super::listen::Passive;
 use super::metrics::MetricsCache;
 use super::negotiated::TimeWaitContent;
-use super::ports::EphemeralPorts;
+use super::ports::{EphemeralPorts, PortRange};
 use super::recovery::RunPool;
 use super::secret::Secret;
 use super::segment::Reset;
@@ -123,7 +123,7 @@ pub struct TcpConfig {
     /// Destinations that are remembered.
     pub metrics: usize,
     /// First and last port of active opens.
-    pub ephemeral: (u16, u16),
+    pub ephemeral: PortRange,
     /// TIME-WAIT behaviour.
     pub time_wait: TimeWaitSettings,
     /// The defaults of connections.
@@ -141,7 +141,7 @@ impl Default for TcpConfig {
             runs: 16_384,
             ranges: 16_384,
             metrics: 1024,
-            ephemeral: (32_768, 60_999),
+            ephemeral: PortRange::default(),
             time_wait: TimeWaitSettings::default(),
             settings: TcpSettings::default(),
         }
@@ -155,24 +155,24 @@ pub struct TcpSockets {
     pub settings: TcpSettings,
     /// Counters of the protocol.
     pub stats: TcpStats,
-    pub(super) entries: Slab<Entry>,
-    pub(super) listeners: Slab<Listening>,
-    pub(super) hearing: Listeners,
-    pub(super) bound: Bound,
-    pub(super) passive: Passive,
-    pub(super) request_wheel: TimerWheel,
+    entries: Slab<Entry>,
+    listeners: Slab<Listening>,
+    hearing: Listeners,
+    bound: Bound,
+    passive: Passive,
+    request_wheel: TimerWheel,
     /// The port that each request came in by.
-    pub(super) request_ports: Vec<PortId>,
-    pub(super) ranges: RangePool,
-    pub(super) names: Names,
-    pub(super) ports: EphemeralPorts,
-    pub(super) wheel: TimerWheel,
-    pub(super) runs: RunPool,
-    pub(super) time_waits: TimeWaits,
-    pub(super) ready: VecDeque<Handle>,
-    pub(super) isn: IsnGenerator,
-    pub(super) challenge: ChallengeLimiter,
-    pub(super) metrics: MetricsCache,
+    request_ports: Vec<PortId>,
+    ranges: IntervalPool,
+    names: Names,
+    ports: EphemeralPorts,
+    wheel: TimerWheel,
+    runs: RunPool,
+    time_waits: TimeWaits,
+    ready: VecDeque<Handle>,
+    isn: IsnGenerator,
+    challenge: ChallengeLimiter,
+    metrics: MetricsCache,
 }
 
 impl TcpSockets {
@@ -225,7 +225,7 @@ impl TcpSockets {
             passive: Passive::new(requests, isn.clone(), cookies, fast_open),
             request_wheel: TimerWheel::new(requests, now),
             request_ports: Vec::with_capacity(requests),
-            ranges: RangePool::new(ranges),
+            ranges: IntervalPool::new(ranges),
             isn,
             challenge: challenge,
             names: Names::new(connections + requests + time_waits, key(104)),
@@ -234,7 +234,7 @@ impl TcpSockets {
             time_waits: TimeWaits::new(time_waits, time_wait),
             ready: VecDeque::with_capacity(connections),
             metrics: MetricsCache::new(metrics, key(105), true),
-            ports: EphemeralPorts::new(ephemeral.0, ephemeral.1, key(106)),
+            ports: EphemeralPorts::new(ephemeral, key(106)),
             settings,
             stats: TcpStats::default(),
         }
@@ -274,7 +274,6 @@ impl TcpSockets {
     pub(super) fn settle(
         &mut self,
         now: Instant,
-        blocks: &mut BlockPool,
         events: &mut EventQueue,
         handle: Handle,
     ) {
@@ -300,25 +299,48 @@ impl TcpSockets {
             }
             return;
         }
-        self.bury(now, blocks, handle);
+        self.bury(now, handle);
     }
 
     /// A connection that is CLOSED leaves the tables, as far as nobody needs it any more.
     #[cold]
-    fn bury(&mut self, now: Instant, blocks: &mut BlockPool, handle: Handle) {
+    fn bury(&mut self, now: Instant, handle: Handle) {
         self.unbind(handle);
         self.wheel.cancel(handle.index() as u32);
         let Some(entry) = self.entries.get(handle) else { return };
         if !entry.connection.is_released() || entry.farewell.is_some() || entry.is_ready {
             return;
         }
-        let Some(mut entry) = self.entries.remove(handle) else { return };
-        let (_, mut cx) = self.split(now, blocks);
-        entry.connection.release(&mut cx);
-        self.metrics.learn(entry.tuple.remote_ip(), &entry.connection.seen(), now);
+        let Some(entry) = self.entries.remove(handle) else { return };
+        if let Some(seen) = entry.connection.seen(now) {
+            self.metrics.learn(entry.tuple.remote_ip(), &seen, now);
+        }
     }
 
-    /// Every connection and listener, from the place `from` on: those of at most `max` places, and the place where
+    /// Connections, whatever their state but TIME-WAIT.
+    pub fn connections(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// TIME-WAIT records.
+    pub fn time_waits(&self) -> usize {
+        self.time_waits.len()
+    }
+
+    /// Every listener.
+    pub fn listener_rows(&self) -> impl Iterator<Item = TcpRow> {
+        self.listeners.iter().map(|(handle, listening)| TcpRow {
+            socket: SocketId::Listener(handle),
+            local: listening.local,
+            remote: None,
+            state: "listen",
+            receive_queue: listening.listener.waiting() as u32,
+            send_queue: listening.listener.settings().backlog as u32,
+            owner: listening.pending.owner,
+        })
+    }
+
+    /// Every connection, from the place `from` on: those of at most `max` places, and the place where
     /// the next ones begin, or `None` behind the last.
     pub fn rows(&self, from: usize, max: usize, mut each: impl FnMut(TcpRow)) -> Option<usize> {
         let end = (from + max).min(self.entries.places());
@@ -370,7 +392,7 @@ impl<F: Frame> Stack<F> {
     /// See [`TcpSockets::settle`].
     #[inline]
     pub(super) fn settle_tcp(&mut self, now: Instant, handle: Handle) {
-        let Stack { tcp, blocks, events, .. } = self;
-        tcp.settle(now, blocks, events, handle);
+        let Stack { tcp, events, .. } = self;
+        tcp.settle(now, events, handle);
     }
 }

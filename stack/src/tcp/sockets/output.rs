@@ -1,10 +1,12 @@
 //! What leaves (rows T2, T3): the connections that have something to send, at the end of the turn.
 
 use super::build::{self, Data, Envelope, Fields, tos_of};
+use super::input::send_reset;
 use super::{PATH_LASTS, Way};
 use crate::counters::Counter;
-use crate::ethernet::ethertype;
+use crate::ethernet::{LinkCast, ethertype};
 use crate::frame::{Frame, FramePool};
+use crate::ip::originate::Exit;
 use crate::ip::output::transmit;
 use crate::ip::path::Hop;
 use crate::ip::select::Wish;
@@ -34,6 +36,10 @@ where
         let Some(handle) = stack.tcp.ready.pop_front() else { return };
         let Some(entry) = stack.tcp.entries.get_mut(handle) else { continue };
         entry.is_ready = false;
+        if let Some(reset) = entry.farewell.take() {
+            let (tuple, port) = (entry.tuple, entry.port);
+            send_reset(stack, turn, &tuple, port, reset);
+        }
         if !flush(stack, turn, handle) {
             stack.tcp.mark_ready(handle);
         }
@@ -52,7 +58,7 @@ where
     loop {
         let room = match way.hop {
             Some(hop) => turn.egress.room(hop.port),
-            None => stack.loopback_room(),
+            None => crate::limits::LOOPBACK.saturating_sub(stack.looped.len()),
         };
         let budget = (left as usize).min(room).min(turn.pool.available().saturating_sub(RESERVE)) as u32;
         if budget == 0 {
@@ -96,9 +102,9 @@ fn send_segment<P, M>(
         len: one.len as usize,
     };
     let frame = build::segment(turn.pool, &entry.tuple, envelope, &Fields::of(one), Some(data));
-    let ipv4 = entry.tuple.is_ipv4();
+    let (ipv4, port) = (entry.tuple.is_ipv4(), entry.port);
     match frame {
-        Some(frame) => send_packet(stack, turn, frame, way.hop, ipv4),
+        Some(frame) => send_packet(stack, turn, frame, way.hop, port, ipv4),
         None => stack.counters.drop(DropReason::NoFrame),
     }
 }
@@ -109,6 +115,7 @@ pub(super) fn send_packet<P, M>(
     turn: &mut Turn<'_, P, M>,
     frame: P::Frame,
     hop: Option<Hop>,
+    port: PortId,
     ipv4: bool,
 ) where
     P: FramePool,
@@ -124,7 +131,7 @@ pub(super) fn send_packet<P, M>(
             let ethertype = if ipv4 { ethertype::IPV4 } else { ethertype::IPV6 };
             transmit(stack, turn, frame, hop, ethertype);
         }
-        None => stack.loop_back(frame),
+        None => stack.loop_back(port, LinkCast::Unicast, frame),
     }
 }
 
@@ -153,7 +160,7 @@ pub(super) fn send_bare<P, M>(
         tx_checksum,
     };
     match build::segment(turn.pool, tuple, envelope, fields, None) {
-        Some(frame) => send_packet(stack, turn, frame, way.hop, ipv4),
+        Some(frame) => send_packet(stack, turn, frame, way.hop, port, ipv4),
         None => stack.counters.drop(DropReason::NoFrame),
     }
 }
@@ -163,7 +170,7 @@ impl<F: Frame> Stack<F> {
     /// way; it tries again when its timer says so.
     #[inline]
     fn tcp_way(&mut self, now: Instant, handle: Handle) -> Option<Way> {
-        let generation = self.route_generation();
+        let generation = self.generation;
         let entry = self.tcp.entries.get(handle)?;
         if entry.way.generation == generation && now < entry.way.until {
             return Some(entry.way);
@@ -186,7 +193,7 @@ impl<F: Frame> Stack<F> {
             path_mtu: true,
         };
         let choice = self.select(now, &wish)?;
-        Ok(Way { hop: choice.hop, generation: self.route_generation(), until: now + PATH_LASTS })
+        Ok(Way { hop: hop_of(choice.exit)?, generation: self.generation, until: now + PATH_LASTS })
     }
 
     #[cold]
@@ -199,7 +206,8 @@ impl<F: Frame> Stack<F> {
             Ok(way) => {
                 entry.way = way;
                 let mtu = way.hop.map_or(room, |hop| hop.mtu.min(room));
-                entry.connection.on_mtu(&mut cx, path_mss(mtu, entry.tuple.is_ipv4()));
+                // Whatever it wants sent is sent next: this is asked for before sending.
+                let _ = entry.connection.on_mtu(&mut cx, path_mss(mtu, entry.tuple.is_ipv4()));
                 Some(way)
             }
             Err(_) => {
@@ -215,6 +223,15 @@ impl<F: Frame> Stack<F> {
         let Stack { tcp, blocks, .. } = self;
         let (entries, mut cx) = tcp.split(now, blocks);
         entries.get_mut(handle)?.connection.poll_transmit(&mut cx, budget)
+    }
+}
+
+/// The neighbour that a choice leads to; `None`: ourselves. A connection has one peer, so never many.
+pub(super) const fn hop_of(exit: Option<Exit>) -> Result<Option<Hop>, Error> {
+    match exit {
+        None => Ok(None),
+        Some(Exit::Neighbour(hop)) => Ok(Some(hop)),
+        Some(_) => Err(Error::NetworkUnreachable),
     }
 }
 

@@ -25,7 +25,6 @@ use crate::tcp::listen::{Arrival, ListenSettings, Listener, SynAck, TimerVerdict
 use crate::tcp::negotiated::Accepted;
 use crate::tcp::segment::{Check, Segment};
 use crate::tcp::signature::RequestSignature;
-use crate::tcp::state::State;
 use crate::tcp::time_wait::Reused;
 use crate::tcp::tuple::Tuple;
 use crate::tcp::user::SocketOption;
@@ -417,7 +416,7 @@ impl<F: Frame> Sockets<'_, F> {
     /// # Errors
     /// [`Error::WouldBlock`] when none waits; [`Error::BadHandle`].
     pub fn tcp_accept(&mut self, listener: Handle, owner: Owner) -> Result<(Handle, SocketAddr), Error> {
-        let Stack { tcp, blocks, events, .. } = &mut *self.stack;
+        let Stack { tcp, events, .. } = &mut *self.stack;
         let listening = tcp.listeners.get_mut(listener).ok_or(Error::BadHandle)?;
         loop {
             let handle = listening.listener.accept().ok_or(Error::WouldBlock)?;
@@ -428,7 +427,7 @@ impl<F: Frame> Sockets<'_, F> {
             let _old = entry.connection.take_news();
             entry.pending.add(events, SocketId::Tcp(handle), entry.connection.readiness());
             let peer = SocketAddr::new(entry.tuple.remote_ip(), entry.tuple.remote_port);
-            tcp.settle(self.now, blocks, events, handle);
+            tcp.settle(self.now, events, handle);
             return Ok((handle, peer));
         }
     }

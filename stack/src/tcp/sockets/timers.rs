@@ -2,7 +2,7 @@
 
 use super::input::act;
 use super::{TcpSockets, passive};
-use crate::frame::{Frame, FramePool};
+use crate::frame::FramePool;
 use crate::limits::BURST;
 use crate::stack::Stack;
 use crate::time::Instant;
@@ -14,8 +14,8 @@ where
     P: FramePool,
     M: Probe,
 {
-    for _ in 0..BURST {
-        let Some(place) = stack.tcp.wheel.pop(turn.now) else { break };
+    let mut budget = BURST;
+    while let Some(place) = stack.tcp.wheel.pop(turn.now, &mut budget) {
         let Some(handle) = stack.tcp.entries.at(place as usize) else { continue };
         let Stack { tcp, blocks, .. } = &mut *stack;
         let (entries, mut cx) = tcp.split(turn.now, blocks);
@@ -29,9 +29,16 @@ where
     time_waits.expire(turn.now, BURST, |_, tuple| names.free(tuple));
 }
 
-impl<F: Frame> Stack<F> {
+impl TcpSockets {
     /// When [`timers`] has something to do next.
-    pub(crate) fn tcp_deadline(&self, now: Instant) -> Instant {
-        self.tcp.wheel.next().min(self.tcp.time_waits.next_deadline(now)).min(self.tcp.requests_deadline())
+    #[inline]
+    pub(crate) fn next_deadline(&self) -> Instant {
+        self.wheel.next().min(self.request_wheel.next()).min(self.time_waits.next_deadline(Instant::ZERO))
+    }
+
+    /// True when a connection has something to send.
+    #[inline]
+    pub(crate) fn has_output(&self) -> bool {
+        !self.ready.is_empty()
     }
 }
