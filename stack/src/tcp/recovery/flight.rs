@@ -127,8 +127,8 @@ impl Flight {
                 delivered_at: at.delivered_at,
                 flight_start: at.flight_start,
             };
-            self.outstanding += run.segments();
             let place = pool.take(run).ok_or(PoolEmpty)?;
+            self.outstanding += run.segments();
             match pool.get_mut(self.tail) {
                 Some(tail) => tail.next = place,
                 None => self.head = place,
