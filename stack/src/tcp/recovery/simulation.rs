@@ -301,7 +301,8 @@ impl World {
         let begin = self.now;
         self.output();
         while self.sender.una() != self.end && self.now.since(begin) < most {
-            let next = self.events.first_key_value().map_or(Instant::NEVER, |(key, _)| Instant::from_nanos(key.0));
+            let next =
+                self.events.first_key_value().map_or(Instant::NEVER, |(key, _)| Instant::from_nanos(key.0));
             let mut wake = self.sender.deadline().min(next);
             let paced = self.sender.pacing_deadline();
             if paced > self.now {
@@ -422,7 +423,9 @@ fn one_percent_loss_at_fifty_milliseconds_gives_what_the_response_functions_say(
 #[test]
 fn a_bottleneck_is_filled() {
     let path = Path { rate: 5000, queue: 250, ..Path::CLEAN };
-    for (algorithm, least) in [(Algorithm::NewReno, 4300.0), (Algorithm::Cubic, 4500.0), (Algorithm::Bbr, 4300.0)] {
+    for (algorithm, least) in
+        [(Algorithm::NewReno, 4300.0), (Algorithm::Cubic, 4500.0), (Algorithm::Bbr, 4300.0)]
+    {
         let rate = throughput(algorithm, path, 30);
         println!("5000 segments a second, 50 ms: {algorithm:?} {rate:.0}");
         assert!(rate > least, "{algorithm:?} {rate}");
