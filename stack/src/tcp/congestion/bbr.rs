@@ -16,7 +16,6 @@ use super::filter::Extreme;
 use super::window::Window;
 use crate::Instant;
 use crate::tcp::recovery::CaState;
-use crate::tcp::rtt::ticks;
 
 /// One times the bandwidth, in 256ths.
 const UNIT: u64 = 256;
@@ -76,8 +75,6 @@ pub(crate) struct Model {
     pub(crate) srtt: u32,
     pub(crate) mss: u16,
     pub(crate) ca_state: CaState,
-    /// The application left the path idle: [`super::super::recovery`] marks rate samples until it passed.
-    pub(crate) app_limited: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -302,7 +299,8 @@ impl Bbr {
         if self.mode == Mode::Startup && self.full {
             self.mode = Mode::Drain;
         }
-        if self.mode == Mode::Drain && u64::from(model.in_flight) <= self.quantised(&window, UNIT, model.mss) {
+        if self.mode == Mode::Drain && u64::from(model.in_flight) <= self.quantised(&window, UNIT, model.mss)
+        {
             self.probe_bandwidth(model.now);
         }
     }
@@ -423,7 +421,14 @@ mod tests {
 
     /// A path of `rate` segments a millisecond and 40 ms, fed by ACKs of a model pipe: each millisecond the
     /// bottleneck delivers what lies in its queue, at most `rate`.
-    fn run(bbr: &mut Bbr, window: &mut Window, rate: u32, from_ms: u64, to_ms: u64, delivered: &mut u32) -> u32 {
+    fn run(
+        bbr: &mut Bbr,
+        window: &mut Window,
+        rate: u32,
+        from_ms: u64,
+        to_ms: u64,
+        delivered: &mut u32,
+    ) -> u32 {
         let mut flights: std::collections::VecDeque<(u64, u32)> = std::collections::VecDeque::new();
         let (mut in_flight, mut most, mut credit, mut free_at) = (0u32, 0u32, 0f64, from_ms as f64);
         for ms in from_ms..to_ms {
@@ -457,7 +462,6 @@ mod tests {
                     srtt: 40_000,
                     mss: 1000,
                     ca_state: CaState::Open,
-                    app_limited: false,
                 };
                 bbr.on_ack(window, &model);
             }
@@ -507,7 +511,6 @@ mod tests {
             srtt: 40_000,
             mss: 1000,
             ca_state: CaState::Open,
-            app_limited: false,
         };
         bbr.on_ack(&mut window, &sample(13_001, 100, delivered));
         assert_eq!((bbr.mode, window.cwnd), (Mode::ProbeRtt, MIN_WINDOW));
@@ -540,7 +543,6 @@ mod tests {
             srtt: 40_000,
             mss: 1000,
             ca_state: CaState::Recovery,
-            app_limited: false,
         };
         bbr.on_ack(&mut window, &model);
         assert_eq!(window.cwnd, 52);

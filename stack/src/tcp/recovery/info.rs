@@ -171,7 +171,8 @@ impl Sender {
             dsack_duplicates: self.tally.dsack_duplicates,
             delivered: self.rate.delivered,
             delivered_ce: self.rate.delivered_ce,
-            delivery_rate: u64::try_from(bytes.checked_div(u128::from(interval)).unwrap_or(0)).unwrap_or(u64::MAX),
+            delivery_rate: u64::try_from(bytes.checked_div(u128::from(interval)).unwrap_or(0))
+                .unwrap_or(u64::MAX),
             delivery_rate_app_limited: self.rate.sample_app_limited,
             pacing_rate: if self.pacing.rate == 0 { u64::MAX } else { self.pacing.rate },
             max_pacing_rate: self.pacing.max,

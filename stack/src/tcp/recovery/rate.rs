@@ -42,6 +42,13 @@ pub(super) struct Sample {
     pub(super) app_limited: bool,
 }
 
+impl Sample {
+    /// Something was delivered that a sample can be taken of.
+    pub(super) fn is_some(&self) -> bool {
+        self.newest.is_some()
+    }
+}
+
 impl Rate {
     pub(super) fn new() -> Rate {
         Rate {
@@ -81,7 +88,12 @@ impl Sender {
 
     /// The ACK is processed: makes the sample, `(segments, microseconds)`, when it says something.
     #[inline]
-    pub(super) fn finish_sample(&mut self, now: Instant, sample: &Sample, delivered: u32) -> Option<(u32, u32)> {
+    pub(super) fn finish_sample(
+        &mut self,
+        now: Instant,
+        sample: &Sample,
+        delivered: u32,
+    ) -> Option<(u32, u32)> {
         let rate = &mut self.rate;
         if rate.app_limited != 0 && (rate.delivered.wrapping_sub(rate.app_limited) as i32) > 0 {
             rate.app_limited = 0;
@@ -95,7 +107,8 @@ impl Sender {
         if interval < self.rtt.smallest().unwrap_or(1).max(1) {
             return None; // a retransmission was taken for delivered when it was the original
         }
-        let better = u64::from(count) * u64::from(rate.sample.1) >= u64::from(rate.sample.0) * u64::from(interval);
+        let better =
+            u64::from(count) * u64::from(rate.sample.1) >= u64::from(rate.sample.0) * u64::from(interval);
         if !sample.app_limited || better {
             rate.sample = (count, interval);
             rate.sample_app_limited = sample.app_limited;
