@@ -36,3 +36,4 @@ pub mod user;
 pub use connection::{ConnectArgs, Connection, Context};
 pub use negotiated::{Accepted, Arrived, Negotiated, Scales, TimeWaitContent};
 pub use seq::Seq;
+pub use tuple::Tuple;

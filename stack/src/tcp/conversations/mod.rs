@@ -472,7 +472,7 @@ impl Pair {
         let arrival = self.wire.iter().map(|(at, serial, ..)| (*at, *serial)).min();
         let timers = self.hosts.iter().map(|host| host.tcp.next_deadline()).min().unwrap();
         let next = arrival.map_or(Instant::NEVER, |(at, _)| at).min(timers);
-        if next > until {
+        if next > until || next == Instant::NEVER {
             self.now = if until == Instant::NEVER { self.now } else { until };
             return false;
         }
