@@ -98,11 +98,7 @@ impl Receiver {
             scale,
             locked,
             shut: false,
-            rate: ReadRate {
-                space: wnd.min(10 * u32::from(mss)).max(1),
-                read: 0,
-                since: Instant::ZERO,
-            },
+            rate: ReadRate { space: wnd.min(10 * u32::from(mss)).max(1), read: 0, since: Instant::ZERO },
             trip: Trip { eighths: 0, until: Seq(0), since: Instant::ZERO },
         }
     }

@@ -9,8 +9,8 @@
 //! | `abort` | any to CLOSED with a reset |
 
 use super::Seq;
-use super::connection::{Connection, Context, UrgentIn};
 use super::congestion::Algorithm;
+use super::connection::{Connection, Context, UrgentIn};
 use super::error::SocketError;
 use super::segment::{Disposition, Output, Reset};
 use super::settings::TcpSettings;
@@ -172,7 +172,12 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Connection::recv`].
-    pub fn peek(&mut self, cx: &mut Context<'_>, offset: usize, out: &mut [u8]) -> Result<usize, SocketError> {
+    pub fn peek(
+        &mut self,
+        cx: &mut Context<'_>,
+        offset: usize,
+        out: &mut [u8],
+    ) -> Result<usize, SocketError> {
         self.skip_urgent(cx);
         let most = out.len().min(self.before_mark().saturating_sub(offset));
         if most == 0 {
@@ -459,7 +464,7 @@ impl Connection {
             }
             SocketOption::UserTimeout(time) => {
                 self.rare().user_timeout = (!time.is_zero()).then_some(time);
-                self.clamp_to_user_timeout(cx);
+                self.arm_recovery();
             }
             SocketOption::Linger(time) => self.knobs.linger_zero = time == Some(Duration::ZERO),
             SocketOption::Linger2(time) => self.rare().linger2 = Some(time),

@@ -319,7 +319,10 @@ impl Script {
             self.host.output();
         }
         assert_eq!(self.host.recv().unwrap().len(), 40);
-        self.host.output();
+        while self.host.tcp.next_deadline() != Instant::NEVER {
+            self.next_timer();
+            self.host.output();
+        }
     }
 }
 
@@ -393,7 +396,8 @@ impl Pair {
         let parsed = syn.options();
         let server = &pair.hosts[1].pools.settings;
         let scale = server.window_scale();
-        let scales = parsed.scale.map(|theirs| Scales { theirs, ours: scale }).filter(|_| server.window_scaling);
+        let scales =
+            parsed.scale.map(|theirs| Scales { theirs, ours: scale }).filter(|_| server.window_scaling);
         let timestamps = parsed.timestamps.filter(|_| server.timestamps);
         let negotiated = Negotiated {
             mss: parsed.mss.unwrap(),

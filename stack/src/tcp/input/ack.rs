@@ -2,13 +2,13 @@
 //! it opens, and which state it leads to.
 
 use crate::socket::Ready;
+use crate::tcp::Seq;
 use crate::tcp::connection::{Connection, Context};
 use crate::tcp::options::Parsed;
 use crate::tcp::recovery::Ack;
 use crate::tcp::segment::{Disposition, Output, Refusal, Reset, Segment};
 use crate::tcp::state::{FinWait2, State};
 use crate::tcp::timers::Purpose;
-use crate::tcp::Seq;
 use crate::wire::tcp::flag;
 
 impl Connection {
@@ -121,7 +121,7 @@ impl Connection {
                 }
             }
         }
-        self.timers.set(Purpose::Recovery, self.sender.deadline());
+        self.arm_recovery();
         let waits = self.write_end().after(self.sender.nxt()) || (self.tx.fin && !self.fin_sent());
         outcome.send && (waits || self.sender.outstanding() > 0)
     }

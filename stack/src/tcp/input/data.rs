@@ -5,13 +5,13 @@
 //! its place.
 
 use crate::socket::Ready;
+use crate::tcp::Seq;
 use crate::tcp::acks::Wanted;
 use crate::tcp::connection::{Connection, Context, UrgentIn};
 use crate::tcp::error::SocketError;
 use crate::tcp::intervals::Inserted;
 use crate::tcp::segment::{Disposition, Output, Refusal, Segment};
 use crate::tcp::state::State;
-use crate::tcp::Seq;
 use crate::wire::tcp::flag;
 
 impl Connection {
