@@ -119,3 +119,15 @@ pub const MAX_SIGNATURE_KEYS: usize = 256;
 
 /// Connections that wait in a listener's accept queue: the most that a backlog may ask for, as Linux's somaxconn.
 pub const MAX_BACKLOG: usize = 4096;
+
+/// Runs of a TCP connection's flight that one ACK's SACK blocks may walk over; what is left of the blocks waits
+/// for the next ACK, which repeats them. An honest ACK finds its place within a few steps of the last one's; a
+/// hostile one costs 256 cache misses (some ten microseconds) at most, however large the flight is.
+pub const MAX_SACK_WALK: u32 = 256;
+
+/// Steps in the queue of lost runs to find a run's place in the order of the stream. Runs are found lost almost
+/// in that order; one that is out of order by more than this is sent again a little earlier or later.
+pub const MAX_LOST_QUEUE_WALK: u32 = 64;
+
+/// Smallest TCP congestion window after a reduction, in segments (RFC 5681 section 3.1 equation 4).
+pub const MIN_SSTHRESH: u32 = 2;

@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use super::{Limit, Sender};
+use crate::Instant;
 use crate::tcp::congestion::Algorithm;
 
 /// Where congestion control stands (Linux's `tcpi_ca_state`; same numbers).
@@ -86,4 +88,99 @@ pub struct SenderInfo {
     pub total_timeouts: u16,
     /// Recoveries by timeout (`tcpi_total_rto_recoveries`).
     pub timeout_recoveries: u16,
+}
+
+/// What is counted over the life of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) bytes_retransmitted: u64,
+    pub(super) retransmitted: u32,
+    /// Segments ever marked lost; wraps.
+    pub(super) lost: u32,
+    pub(super) dsack_duplicates: u32,
+    pub(super) reordering_seen: u32,
+    pub(super) timeouts: u16,
+    pub(super) timeout_recoveries: u16,
+}
+
+/// What the output was limited by, and for how long, in nanoseconds.
+#[derive(Debug, Default)]
+pub(super) struct Times {
+    since: Instant,
+    spent: [u64; 3],
+    limit: Limit,
+}
+
+impl Times {
+    fn spent(&self, now: Instant, limit: Limit) -> u64 {
+        let index = match limit {
+            Limit::Idle => return 0,
+            Limit::Busy => 0,
+            Limit::Window => 1,
+            Limit::Buffer => 2,
+        };
+        let running = if self.limit == limit { now.nanos().saturating_sub(self.since.nanos()) } else { 0 };
+        self.spent[index] + running
+    }
+}
+
+impl Sender {
+    /// What limits the output from now on, for the times in TCP_INFO.
+    pub fn limited_by(&mut self, now: Instant, limit: Limit) {
+        if limit == self.times.limit {
+            return;
+        }
+        let spent = self.times.spent(now, self.times.limit);
+        match self.times.limit {
+            Limit::Idle => {}
+            Limit::Busy => self.times.spent[0] = spent,
+            Limit::Window => self.times.spent[1] = spent,
+            Limit::Buffer => self.times.spent[2] = spent,
+        }
+        self.times.limit = limit;
+        self.times.since = now;
+    }
+
+    /// Everything TCP_INFO wants of a sender.
+    pub fn info(&self, now: Instant) -> SenderInfo {
+        let micros = |value: u32| Duration::from_micros(u64::from(value));
+        let (count, interval) = self.rate.sample;
+        let bytes = u128::from(count) * u128::from(self.mss) * 1_000_000;
+        let time = |limit| self.times.spent(now, limit);
+        let (busy, window, buffer) = (time(Limit::Busy), time(Limit::Window), time(Limit::Buffer));
+        SenderInfo {
+            ca_state: self.episode.state,
+            algorithm: self.congestion.algorithm(),
+            timeouts: self.timeouts,
+            backoff: self.backoff,
+            rto: micros(self.rtt.rto()),
+            srtt: micros(self.rtt.srtt()),
+            rttvar: micros(self.rtt.deviation()),
+            min_rtt: self.rtt.smallest().map_or(Duration::MAX, micros),
+            rack_rtt: micros(self.rack.rtt),
+            cwnd: self.window.cwnd,
+            ssthresh: self.window.ssthresh,
+            unacked: self.flight.outstanding,
+            sacked: self.flight.sacked,
+            lost: self.flight.lost,
+            retrans: self.flight.retransmitted,
+            total_retrans: self.tally.retransmitted,
+            bytes_retrans: self.tally.bytes_retransmitted,
+            reordering: u32::from(self.reordering),
+            reordering_seen: self.tally.reordering_seen,
+            dsack_duplicates: self.tally.dsack_duplicates,
+            delivered: self.rate.delivered,
+            delivered_ce: self.rate.delivered_ce,
+            delivery_rate: u64::try_from(bytes.checked_div(u128::from(interval)).unwrap_or(0))
+                .unwrap_or(u64::MAX),
+            delivery_rate_app_limited: self.rate.sample_app_limited,
+            pacing_rate: if self.pacing.rate == 0 { u64::MAX } else { self.pacing.rate },
+            max_pacing_rate: self.pacing.max,
+            busy: Duration::from_nanos(busy + window + buffer),
+            window_limited: Duration::from_nanos(window),
+            buffer_limited: Duration::from_nanos(buffer),
+            total_timeouts: self.tally.timeouts,
+            timeout_recoveries: self.tally.timeout_recoveries,
+        }
+    }
 }

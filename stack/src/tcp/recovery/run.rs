@@ -1,9 +1,9 @@
 //! Runs: ranges of the stream that were sent together and share their fate, and the pool they come from.
 //!
 //! ```text
-//!   stream   ───[ run ][ run        ][run][ run            ]───▶     two lists through the same places:
-//!   by place    head ─▶ next ─▶ …                     tail           in order of sequence numbers (all), and
-//!   by time     oldest ─▶ younger ─▶ …               newest          in order of the last sending (in flight)
+//!   stream   ───[ run ][ run        ][run][ run            ]───▶     all are in a list by place;
+//!   in flight   oldest ─▶ … ─▶ newest                                 each is in one queue, or in none when it
+//!   lost        first  ─▶ … ─▶ last                                   is selectively acknowledged
 //! ```
 //! A run is a number of segments of one size (`unit`), of which the last may be shorter. Segments that are sent
 //! at the same time join one run, and a run is split when its segments fare differently, so bulk transfer costs
@@ -18,17 +18,17 @@ pub(super) const NONE: u32 = u32::MAX;
 /// The scoreboard of a run (RFC 6675 section 3, as Linux keeps it).
 pub(super) mod mark {
     /// Selectively acknowledged.
-    pub(crate) const SACKED: u8 = 1;
+    pub(in crate::tcp) const SACKED: u8 = 1;
     /// Believed lost.
-    pub(crate) const LOST: u8 = 2;
+    pub(in crate::tcp) const LOST: u8 = 2;
     /// Retransmitted, and the retransmission is believed in flight.
-    pub(crate) const RETRANSMITTED: u8 = 4;
+    pub(in crate::tcp) const RETRANSMITTED: u8 = 4;
     /// Was ever retransmitted (Karn's rule).
-    pub(crate) const EVER_RETRANSMITTED: u8 = 8;
+    pub(in crate::tcp) const EVER_RETRANSMITTED: u8 = 8;
     /// The application had nothing more to send: its rate sample says less than the path can.
-    pub(crate) const APP_LIMITED: u8 = 16;
-    /// It stands in the list by time.
-    pub(crate) const TIMED: u8 = 32;
+    pub(in crate::tcp) const APP_LIMITED: u8 = 16;
+    /// Its last segment is shorter than the others: nothing can be joined behind it.
+    pub(in crate::tcp) const SHORT: u8 = 32;
 }
 
 /// One run: 64 bytes, a cache line.
@@ -43,9 +43,11 @@ pub(super) struct Run {
     pub(super) retransmissions: u8,
     pub(super) next: u32,
     pub(super) previous: u32,
-    pub(super) younger: u32,
-    pub(super) older: u32,
-    /// Segments that were delivered when it was sent (rate sample).
+    /// The links of the queue it stands in: by time when in flight, by place when it waits to be sent again.
+    pub(super) behind: u32,
+    pub(super) ahead: u32,
+    /// Segments that were delivered when it was sent (rate sample); once it is selectively acknowledged, when
+    /// no sample is left to take, the number of its segments.
     pub(super) delivered: u32,
     /// When it was last sent.
     pub(super) sent: Instant,
@@ -129,7 +131,7 @@ impl Run {
     /// Segments of it.
     #[inline]
     pub(super) fn segments(&self) -> u32 {
-        segments(self.len, self.unit)
+        if self.is(mark::SACKED) { self.delivered } else { segments(self.len, self.unit) }
     }
 
     /// One beyond its last byte.
