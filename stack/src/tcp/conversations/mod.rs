@@ -516,9 +516,9 @@ impl Pair {
             Disposition::TimeWait(content) => Some(bare(ACK, content.snd_nxt, content.rcv_nxt)),
             Disposition::Refused(_, _, Some(reset)) => match self.hosts[who].ended {
                 // TIME-WAIT answers for the connection, not CLOSED.
-                Some(Disposition::TimeWait(content)) => {
-                    (cause.out.flags & RST == 0).then(|| bare(ACK, content.snd_nxt, content.rcv_nxt))
-                }
+                Some(Disposition::TimeWait(content)) => (cause.out.flags & FIN != 0
+                    || !cause.data.is_empty())
+                .then(|| bare(ACK, content.snd_nxt, content.rcv_nxt)),
                 _ => Some(bare(
                     if reset.ack.is_some() { RST | ACK } else { RST },
                     reset.seq,
