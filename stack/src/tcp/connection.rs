@@ -573,8 +573,11 @@ impl Connection {
         self.timers.clear_all();
         self.tx.ring.clear(cx.blocks);
         self.ahead.clear(cx.ranges);
-        if self.orphan || error.is_some() {
+        // What came in order can still be read, also after a reset (as on Linux); what came ahead of it cannot.
+        if self.orphan {
             self.rx.ring.clear(cx.blocks);
+        } else {
+            self.rx.ring.trim(cx.blocks, 0);
         }
         self.news |= Ready::CLOSED | Ready::READ_CLOSED | Ready::READABLE | Ready::WRITABLE;
         if error.is_some() {

@@ -177,8 +177,8 @@ impl Receiver {
     /// In-order data came: the window may grow, and the peer's segment size is learnt.
     #[inline]
     pub fn on_data(&mut self, len: u32, now: Instant) {
-        if len >= u32::from(self.mss) {
-            self.mss = len.min(u32::from(self.advertised_mss)).max(u32::from(self.mss)) as u16;
+        if len > u32::from(self.mss) && self.mss < self.advertised_mss {
+            self.mss = len.min(u32::from(self.advertised_mss)) as u16;
         }
         if self.threshold < self.clamp && len >= 128 {
             let room = self.clamp.min(self.limit.saturating_sub(self.ring.len() as u32));
@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(receiver.offer(), 502); // 64240 rounded up to 128
         let edge = receiver.edge();
         receiver.limit = 4096;
-        receiver.nxt = receiver.nxt + 10_000;
+        receiver.nxt += 10_000;
         receiver.offer();
         assert!(receiver.edge().at_or_after(edge));
     }

@@ -243,7 +243,7 @@ impl Connection {
     fn skip_urgent(&mut self, cx: &mut Context<'_>) {
         let Some(at) = self.urgent_in.mark() else { return };
         let here = self.read_at();
-        if at == here && !self.knobs.oob_inline && self.rx.ring.len() > 0 {
+        if at == here && !self.knobs.oob_inline && !self.rx.ring.is_empty() {
             self.rx.ring.consume(cx.blocks, 1);
         }
         if self.read_at().after(at) {
@@ -277,7 +277,7 @@ impl Connection {
         }
         let unacknowledged = self.rx.nxt.since(self.rx.wup) > u32::from(self.rx.mss);
         let waiting = self.acks.wanted() == super::acks::Wanted::Sometime;
-        if (waiting && (unacknowledged || (self.acks.after_empty_read() && self.rx.ring.len() == 0)))
+        if (waiting && (unacknowledged || (self.acks.after_empty_read() && self.rx.ring.is_empty())))
             || (self.state.receives() && self.rx.opened())
         {
             self.acks.want_now();
@@ -371,8 +371,9 @@ impl Connection {
         Disposition::Keep(Output::Later)
     }
 
-    /// Ends it at once, with a reset if the peer knows of it (RFC 9293 section 3.10.5).
+    /// The owner lets go, and it ends at once, with a reset if the peer knows of it (RFC 9293 section 3.10.5).
     pub fn abort(&mut self, cx: &mut Context<'_>) -> Disposition {
+        self.orphan = true;
         let reset: Option<Reset> =
             (!matches!(self.state, State::SynSent | State::Closed)).then(|| self.reset());
         self.end(cx, Some(SocketError::Aborted), reset)
@@ -416,7 +417,7 @@ impl Connection {
     /// Sets an option.
     ///
     /// # Errors
-    /// `Invalid`: out of range. `BrokenPipe` never; `Invalid` also where the handshake is too far for it.
+    /// `Invalid`: out of range, or the handshake is too far for it.
     pub fn set_option(&mut self, cx: &mut Context<'_>, option: SocketOption) -> Result<(), SocketError> {
         let seconds = |time: Duration| (1..=32_767).contains(&time.as_secs());
         let unopened = self.state == State::SynSent && self.tx.syn;

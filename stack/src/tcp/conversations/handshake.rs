@@ -60,6 +60,18 @@ fn syn_sent_reset_with_our_number_is_a_refusal() {
 }
 
 #[test]
+fn established_reset_leaves_what_came_before_it_readable() {
+    let mut script = Script::established(plain());
+    let _ = script.inject(ACK, 1001, 5001, b"last words");
+    assert_eq!(script.inject(RST, 1011, 0, b""), Disposition::Closed(None));
+    assert_eq!(script.host.recv(), Ok(b"last words".to_vec()));
+    assert_eq!(script.host.recv(), Err(SocketError::Reset));
+    assert_eq!(script.host.recv(), Ok(vec![]));
+    let _ = script.host.close();
+    script.host.pools.assert_nothing_leaked();
+}
+
+#[test]
 fn syn_sent_acknowledgment_of_something_else_is_answered_with_a_reset() {
     let mut script = Script { host: Host::connect(plain(), 5000), window: 100 };
     script.expect(&[(SYN, 5000, 0, 0)]);

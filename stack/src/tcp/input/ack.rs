@@ -114,7 +114,7 @@ impl Connection {
             let freed = (self.sender.una().since(self.tx.start) as usize).min(self.tx.ring.len());
             if freed > 0 {
                 self.tx.ring.consume(cx.blocks, freed);
-                self.tx.start = self.tx.start + freed as u32;
+                self.tx.start += freed as u32;
                 if self.tx.starved {
                     self.grow_send_buffer(cx.settings);
                     self.tell_room(cx);
@@ -179,9 +179,12 @@ impl Connection {
     }
 }
 
+/// A range that the peer has: from the first to before the second.
+type Block = (Seq, Seq);
+
 /// Tells a duplicate report from the blocks behind it (RFC 2883 section 4): the first block lies below the
 /// acknowledgment, or within the second.
-fn split_dsack(ack: Seq, sacks: &[(Seq, Seq)]) -> (Option<(Seq, Seq)>, &[(Seq, Seq)]) {
+fn split_dsack(ack: Seq, sacks: &[Block]) -> (Option<Block>, &[Block]) {
     match sacks {
         [first, rest @ ..] if first.0.before(ack) && first.1.at_or_before(ack) => (Some(*first), rest),
         [first, second, ..] if first.0.at_or_after(second.0) && first.1.at_or_before(second.1) => {

@@ -107,7 +107,7 @@ impl Connection {
         let freed = (self.sender.una().since(self.tx.start) as usize).min(self.tx.ring.len());
         if freed > 0 {
             self.tx.ring.consume(cx.blocks, freed);
-            self.tx.start = self.tx.start + freed as u32;
+            self.tx.start += freed as u32;
         }
     }
 

@@ -90,7 +90,7 @@ impl Connection {
         }
         let echo_age = stamps.and_then(|(_, echo)| self.stamps.age(cx.now, echo));
         if len > 0 {
-            self.rx.nxt = self.rx.nxt + len;
+            self.rx.nxt += len;
             self.received(cx, len, segment.has(flag::PSH), echo_age);
             if self.rx.ring.len() as u32 >= self.knobs.read_low {
                 self.news |= Ready::READABLE;
