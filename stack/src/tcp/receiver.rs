@@ -198,7 +198,7 @@ impl Receiver {
     /// A timestamp of ours came back with a full segment, `millis` after it left.
     #[inline]
     pub fn on_echo(&mut self, millis: u32) {
-        let micros = millis.min(100_000).max(1) * 1000;
+        let micros = millis.clamp(1, 100_000) * 1000;
         self.trip.eighths = match self.trip.eighths {
             0 => micros * 8,
             old => old - old / 8 + micros,
