@@ -340,7 +340,7 @@ mod tests {
         ] {
             let (mut v4, mut v6) = (TableV4::new(1 << 17, key), TableV6::new(3 << 14, key));
             for n in 0..1 << 17 {
-                let (remote, ports) = (0x0a00_0000 + n / 50_000, 80 << 16 | 1024 + n % 50_000);
+                let (remote, ports) = (0x0a00_0000 + n / 50_000, (80 << 16) | (1024 + n % 50_000));
                 v4.insert(&[0x0a00_0001, remote, ports], n).unwrap();
                 if n < 3 << 14 {
                     v6.insert(&[1, 2, 3, 4, 5, 6, 7, remote, ports], n).unwrap();
