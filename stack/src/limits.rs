@@ -131,3 +131,12 @@ pub const MAX_LOST_QUEUE_WALK: u32 = 64;
 
 /// Smallest TCP congestion window after a reduction, in segments (RFC 5681 section 3.1 equation 4).
 pub const MIN_SSTHRESH: u32 = 2;
+
+/// Buckets in which an entry of a connection table may stand. With half of all slots used the mean is 1.05 and the
+/// furthest of 131,072 entries stood 9 away; that 32 buckets get twice their mean, and a run so long comes about, is
+/// rarer than one in 10^9 (Poisson). An entry that would need more than 64 is refused: who reaches that knows the key.
+pub const MAX_DEMUX_PROBE: usize = 64;
+
+/// Sockets that share one address and port to receive in turn (SO_REUSEPORT): several for each of 64 workers.
+/// Linux allows 65,535.
+pub const MAX_SHARERS: usize = 1024;

@@ -49,6 +49,7 @@ pub mod connection;
 #[cfg(test)]
 mod conversations;
 pub mod cookie;
+pub mod demux;
 pub mod error;
 pub mod expiry;
 pub mod fast_open;
@@ -61,6 +62,7 @@ pub mod metrics;
 pub mod negotiated;
 pub mod options;
 pub mod output;
+pub mod ports;
 pub mod receiver;
 pub mod recovery;
 pub mod rtt;
