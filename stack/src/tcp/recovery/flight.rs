@@ -127,8 +127,8 @@ impl Flight {
                 delivered_at: at.delivered_at,
                 flight_start: at.flight_start,
             };
-            self.outstanding += run.segments();
             let place = pool.take(run).ok_or(PoolEmpty)?;
+            self.outstanding += run.segments();
             match pool.get_mut(self.tail) {
                 Some(tail) => tail.next = place,
                 None => self.head = place,
@@ -168,13 +168,13 @@ impl Flight {
         second.len = whole.len - offset;
         second.previous = place;
         second.ahead = place;
+        second.mark_short();
         let after = pool.take(second)?;
         let first = pool.get_mut(place)?;
         first.len = offset;
         first.next = after;
         first.behind = after;
-        first.marks &= !mark::SHORT;
-        first.marks |= if offset.is_multiple_of(u32::from(first.unit.max(1))) { 0 } else { mark::SHORT };
+        first.mark_short();
         let more = first.segments() + second.segments() - whole.segments(); // an odd cut makes one more
         self.outstanding += more;
         self.lost += if whole.is(mark::LOST) { more } else { 0 };
@@ -361,8 +361,8 @@ impl Flight {
         }
         let old = run.segments();
         run.unit = unit.max(1);
-        run.marks &= !(mark::SACKED | mark::SHORT);
-        run.marks |= if run.len.is_multiple_of(u32::from(run.unit)) { 0 } else { mark::SHORT };
+        run.marks &= !mark::SACKED;
+        run.mark_short();
         run.delivered = delivered;
         let new = run.segments();
         self.sacked = self.sacked.saturating_sub(old);
@@ -413,6 +413,7 @@ impl Flight {
         let old = run.segments();
         run.start = ack;
         run.len -= offset;
+        run.mark_short();
         let left = match run.is(mark::SACKED) {
             true => (old.saturating_sub(offset.div_ceil(u32::from(run.unit.max(1))))).max(1),
             false => run.segments(),

@@ -199,6 +199,7 @@ impl Sender {
     pub fn set_algorithm(&mut self, now: Instant, algorithm: Algorithm) {
         if algorithm != self.congestion.algorithm() {
             self.congestion = Congestion::new(algorithm);
+            self.pacing.rate = 0;
             self.usage.restart(now);
             self.update_pacing_rate();
         }

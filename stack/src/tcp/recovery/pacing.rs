@@ -14,6 +14,9 @@ use crate::Instant;
 const MIN_BURST: u64 = 2;
 const MAX_BURST: u64 = 44;
 
+/// What BBR begins with (2/ln 2), until its first ACK says more.
+const BBR_FIRST_PERCENT: u16 = 289;
+
 #[derive(Debug)]
 pub(super) struct Pacing {
     /// When what was sent has left at the rate.
@@ -36,9 +39,10 @@ impl Pacing {
         }
     }
 
+    /// The rate that holds output back; `u64::MAX` is none.
     fn effective(&self) -> u64 {
         match self.rate {
-            0 => self.max,
+            0 => self.max, // before the first round trip only the owner's bound counts
             rate => rate.min(self.max),
         }
         .max(1)
@@ -71,15 +75,18 @@ impl Sender {
     /// How many segments the rate lets go now.
     #[inline]
     pub(super) fn paced_segments(&self, now: Instant) -> u32 {
-        if !self.is_paced() {
+        if !self.is_paced() || self.pacing.effective() == u64::MAX {
             return u32::MAX;
         }
         let mss = u64::from(self.mss);
         let burst = (self.pacing.effective() / 1000 / mss).clamp(MIN_BURST, MAX_BURST);
         let allowed = self.pacing.nanos(burst * mss);
         let used = self.pacing.until.nanos().saturating_sub(now.nanos());
-        let left = u128::from(allowed.saturating_sub(used)) * u128::from(burst) / u128::from(allowed.max(1));
-        left as u32
+        if used >= allowed {
+            return u32::from(used == 0); // a rate beyond a burst a nanosecond
+        }
+        let left = u128::from(allowed - used) * u128::from(burst);
+        u32::try_from(left.div_ceil(u128::from(allowed))).unwrap_or(1)
     }
 
     /// A segment of `len` bytes leaves.
@@ -95,12 +102,14 @@ impl Sender {
     #[inline]
     pub(super) fn update_pacing_rate(&mut self) {
         let srtt = u64::from(self.rtt.srtt());
-        if self.congestion.rules_itself() || srtt == 0 {
+        let rules_itself = self.congestion.rules_itself();
+        if srtt == 0 || rules_itself && self.pacing.rate != 0 {
             return;
         }
         let window = self.window.cwnd.max(self.flight.outstanding);
         // Half of the threshold, not all of it: the last doubling of slow start would burst too much.
         let percent = match self.window.cwnd < self.window.ssthresh / 2 {
+            _ if rules_itself => BBR_FIRST_PERCENT,
             true => self.pacing.slow_start_percent,
             false => self.pacing.percent,
         };

@@ -31,7 +31,7 @@ pub(super) mod mark {
     pub(in crate::tcp) const SHORT: u8 = 32;
 }
 
-/// One run: 64 bytes, a cache line.
+/// One run: 56 bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
     pub(super) start: Seq,
@@ -138,6 +138,12 @@ impl Run {
     #[inline]
     pub(super) fn end(&self) -> Seq {
         self.start + self.len
+    }
+
+    /// Says by its mark whether the last segment is shorter than the others.
+    pub(super) fn mark_short(&mut self) {
+        self.marks &= !mark::SHORT;
+        self.marks |= if self.len.is_multiple_of(u32::from(self.unit.max(1))) { 0 } else { mark::SHORT };
     }
 
     #[inline]

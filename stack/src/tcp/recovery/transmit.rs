@@ -83,7 +83,7 @@ impl Sender {
             // A segment that is cut shorter than it was is a segment of that size from now on.
             if len < u32::from(run.unit) && run.len == len {
                 run.unit = len as u16;
-                run.marks &= !mark::SHORT;
+                run.mark_short();
             }
             run.sent = now;
             run.delivered = delivered;
