@@ -1,30 +1,33 @@
-//! SYN cookies (RFC 4987 section 3.6; Bernstein, 1996): a handshake that costs us no memory until it is complete.
+//! SYN cookies (RFC 4987 section 3.6; Bernstein, 1996): a handshake that costs us no memory until it is
+//! complete.
 //!
-//! The initial sequence number of the SYN-ACK carries what we need to know when the ACK comes back, and a keyed
-//! hash that only we can make:
+//! The initial sequence number of the SYN-ACK carries what we need to know when the ACK comes back, and a
+//! keyed hash that only we can make:
 //!
 //! ```text
-//!   iss = H0(names) + irs + | minute (8 bits) | H1(names, minute) + size (24 bits) |
+//!   iss = H0(names) + irs + | minute (8 bits) | H1(names, irs, minute) + size (24 bits) |
 //!
 //!   iss - H0 - irs  gives back the minute, and with it the size, which must be a place in the table of sizes
 //! ```
-//! A cookie counts in its minute and the next. A guess is right with a chance of 8 (sizes × minutes) in 2^32; and
-//! cookies are looked at only for two minutes after the listener's queue overflowed.
+//! H1 covers irs too (in Linux it does not): else the numbers next to a cookie would be cookies for other
+//! sizes. A cookie counts in its minute and the next. A guess is right with a chance of 8 (sizes × minutes)
+//! in 2^32; and cookies are looked at only for two minutes after the listener's queue overflowed.
 //!
-//! Options other than the MSS would be lost. If the peer sends timestamps, the low six bits of ours carry them, as
-//! in Linux: the clock is set back by at most 64 ms for it, and never forward.
+//! Options other than the MSS would be lost. If the peer sends timestamps, the low six bits of ours carry
+//! them, as in Linux: the clock is set back by at most 64 ms for it, and never forward.
 //!
 //! ```text
 //!   | clock (26 bits) | ecn | sack | window shift (4 bits; 15: none) |
 //! ```
 
+use super::Seq;
 use super::secret::{Purpose, Secret};
 use super::tuple::Tuple;
-use super::Seq;
 use crate::Instant;
 use core::time::Duration;
 
-/// Sizes that a cookie can carry, smallest first: the MSS that hosts really send (536 and 1220 are the defaults).
+/// Sizes that a cookie can carry, smallest first: the MSS that hosts really send (536 and 1220 are the
+/// defaults).
 const SIZES_IPV4: [u16; 4] = [536, 1300, 1440, 1460];
 /// The same for IPv6: minimum MTU, tunnels, Ethernet, jumbo frames.
 const SIZES_IPV6: [u16; 4] = [1220, 1420, 1440, 8940];
@@ -48,25 +51,26 @@ impl SynCookies {
         SynCookies { secret }
     }
 
-    /// The sequence number of the SYN-ACK to a SYN with number `irs` and that MSS; and the MSS that it carries: the
-    /// largest of the table that is not above it (the smallest of the table if all are).
+    /// The sequence number of the SYN-ACK to a SYN with number `irs` and that MSS; and the MSS that it
+    /// carries: the largest of the table that is not above it (the smallest of the table if all are).
     pub fn make(&self, tuple: &Tuple, irs: Seq, mss: u16, now: Instant) -> (Seq, u16) {
         let sizes = sizes(tuple);
         let place = sizes.iter().rposition(|&size| size <= mss).unwrap_or(0);
         let minute = minute(now);
-        let low = self.mac(tuple, minute).wrapping_add(place as u32) & MASK;
+        let low = self.mac(tuple, irs, minute).wrapping_add(place as u32) & MASK;
         let iss = self.base(tuple).wrapping_add(irs.0).wrapping_add(minute << BITS).wrapping_add(low);
         (Seq(iss), sizes[place])
     }
 
-    /// The MSS that the cookie `iss` carries, if we made it for these names and `irs` in this minute or the last.
+    /// The MSS that the cookie `iss` carries, if we made it for these names and `irs` in this minute or the
+    /// last.
     pub fn read(&self, tuple: &Tuple, irs: Seq, iss: Seq, now: Instant) -> Option<u16> {
         let plain = iss.0.wrapping_sub(self.base(tuple)).wrapping_sub(irs.0);
         let age = minute(now).wrapping_sub(plain >> BITS) & (u32::MAX >> BITS);
         if age >= MAX_AGE {
             return None;
         }
-        let place = plain.wrapping_sub(self.mac(tuple, minute(now).wrapping_sub(age))) & MASK;
+        let place = plain.wrapping_sub(self.mac(tuple, irs, minute(now).wrapping_sub(age))) & MASK;
         sizes(tuple).get(place as usize).copied()
     }
 
@@ -74,9 +78,10 @@ impl SynCookies {
         self.secret.mix(Purpose::CookieBase, &tuple.words()) as u32
     }
 
-    fn mac(&self, tuple: &Tuple, minute: u32) -> u32 {
+    fn mac(&self, tuple: &Tuple, irs: Seq, minute: u32) -> u32 {
         let [a, b, c, d, e] = tuple.words();
-        self.secret.mix(Purpose::CookieMac, &[a, b, c, d, e, u64::from(minute)]) as u32
+        self.secret.mix(Purpose::CookieMac, &[a, b, c, d, e, u64::from(irs.0) << 32 | u64::from(minute)])
+            as u32
     }
 }
 
@@ -105,8 +110,8 @@ const ECN: u32 = 1 << 5;
 const OPTIONS: u32 = 0x3f;
 
 impl CookieOptions {
-    /// The timestamp, from the clock of [`super::isn::timestamp_clock`], that carries them: at most the clock.
-    /// The connection's offset is yet to be added.
+    /// The timestamp, from the clock of [`super::isn::timestamp_clock`], that carries them: at most the
+    /// clock. The connection's offset is yet to be added.
     pub const fn timestamp(self, clock: u32) -> u32 {
         let scale = match self.scale {
             Some(shift) if shift < 15 => shift as u32,

@@ -4,9 +4,9 @@
 //!   first time     SYN, cookie? ──>          <── SYN-ACK, cookie          ... an ordinary handshake
 //!   next times     SYN, cookie, data ──>     <── SYN-ACK of all of it     ... the service may answer already
 //! ```
-//! Three parts: [`FastOpenKeys`] makes and checks the server's cookies, [`FastOpenQueue`] limits what one listener
-//! lets in before its handshake is complete (section 5.1), and [`FastOpenCache`] is the client's memory of
-//! cookies, and of servers to which SYNs with data got lost (section 4.1.3).
+//! Three parts: [`FastOpenKeys`] makes and checks the server's cookies, [`FastOpenQueue`] limits what one
+//! listener lets in before its handshake is complete (section 5.1), and [`FastOpenCache`] is the client's
+//! memory of cookies, and of servers to which SYNs with data got lost (section 4.1.3).
 
 use super::secret::{Purpose, Secret};
 use super::tuple::{Tuple, mapped};
@@ -106,8 +106,8 @@ fn cookie_of(secret: &Secret, tuple: &Tuple) -> Cookie {
     Cookie { bytes, len: OUR_LEN }
 }
 
-/// How long a connection that the client reset counts against the limit (RFC 7413 section 5.1: else somebody with
-/// stolen cookies could have as many as he can reset).
+/// How long a connection that the client reset counts against the limit (RFC 7413 section 5.1: else somebody
+/// with stolen cookies could have as many as he can reset).
 pub const RESET_PENALTY: Duration = Duration::from_secs(60);
 
 /// Connections of one listener that were opened by their SYN and whose handshake is not complete.
@@ -232,9 +232,16 @@ impl FastOpenCache {
         }
     }
 
-    /// The server's SYN-ACK came: with a cookie, if it sent one, and its MSS. `data_lost`: a SYN with data had to
-    /// be sent again without them before it was answered.
-    pub fn on_syn_ack(&mut self, server: IpAddr, cookie: Option<Cookie>, mss: u16, data_lost: bool, now: Instant) {
+    /// The server's SYN-ACK came: with a cookie, if it sent one, and its MSS. `data_lost`: a SYN with data
+    /// had to be sent again without them before it was answered.
+    pub fn on_syn_ack(
+        &mut self,
+        server: IpAddr,
+        cookie: Option<Cookie>,
+        mss: u16,
+        data_lost: bool,
+        now: Instant,
+    ) {
         if cookie.is_none() && !data_lost && !self.knows(server) {
             return; // a server without fast open takes nobody's place
         }
@@ -388,7 +395,8 @@ mod tests {
         for number in 1..1000 {
             cache.on_syn_ack(server(number), Some(cookie), 1460, false, at(u64::from(number)));
         }
-        let known = (0..1000).filter(|&n| cache.on_connect(server(n), at(1000)) != ClientFastOpen::Ask).count();
+        let known =
+            (0..1000).filter(|&n| cache.on_connect(server(n), at(1000)) != ClientFastOpen::Ask).count();
         assert!(known <= 16, "{known}");
     }
 }

@@ -3,17 +3,18 @@
 //! ```text
 //!   ISN = clock + F(our address, our port, the peer's address, the peer's port, secret)
 //! ```
-//! Somebody who opens connections of his own sees how the clock goes, but not F of anybody else's connection, so
-//! he cannot guess numbers to inject with. The same four names get numbers that only grow, so that a new
-//! incarnation of a connection does not take old segments for its own. The clock steps every 64 ns as in Linux
-//! (RFC 9293 wants 4 µs or so): it comes round in 274 s, which is longer than a segment lives (MSL, 120 s).
+//! Somebody who opens connections of his own sees how the clock goes, but not F of anybody else's connection,
+//! so he cannot guess numbers to inject with. The same four names get numbers that only grow, so that a new
+//! incarnation of a connection does not take old segments for its own. The clock steps every 64 ns as in
+//! Linux (RFC 9293 wants 4 µs or so): it comes round in 274 s, which is longer than a segment lives (MSL, 120
+//! s).
 //!
-//! The offset of the timestamp clock is made alike, but without the ports (RFC 7323 section 7.1 wants it secret;
-//! RFC 6191 wants the timestamps of one pair of hosts to grow from connection to connection).
+//! The offset of the timestamp clock is made alike, but without the ports (RFC 7323 section 7.1 wants it
+//! secret; RFC 6191 wants the timestamps of one pair of hosts to grow from connection to connection).
 
+use super::Seq;
 use super::secret::{Purpose, Secret};
 use super::tuple::Tuple;
-use super::Seq;
 use crate::Instant;
 
 /// Nanoseconds per step of the clock, as a shift.

@@ -2,12 +2,12 @@
 //! `tcp_metrics`): round trip time, its variation, slow start threshold, window and reordering.
 //!
 //! A connection that ends hands in what it saw ([`Seen`]); one that begins gets a
-//! [`PathMetrics`], in which zero means that nothing is known. The rules by which old and new are joined are Linux's:
-//! times are taken over at once when they grow and follow slowly when they shrink, because an RTO that is too short
-//! costs more than one that is too long.
+//! [`PathMetrics`], in which zero means that nothing is known. The rules by which old and new are joined are
+//! Linux's: times are taken over at once when they grow and follow slowly when they shrink, because an RTO
+//! that is too short costs more than one that is too long.
 //!
-//! The table is bounded, four-way set-associative and keyed: a flood of destinations displaces entries, which are
-//! learnt again, and nothing else. An entry is forgotten after an hour.
+//! The table is bounded, four-way set-associative and keyed: a flood of destinations displaces entries, which
+//! are learnt again, and nothing else. An entry is forgotten after an hour.
 
 use super::recovery::PathMetrics;
 use super::tuple::mapped;
@@ -79,9 +79,9 @@ pub struct MetricsCache {
 }
 
 impl MetricsCache {
-    /// Room for `entries`, rounded up to four times a power of two. `key` is random. `keep_ssthresh`: thresholds
-    /// are remembered too (Linux leaves them away by default, `tcp_no_ssthresh_metrics_save`: one bad
-    /// moment would slow down an hour of connections).
+    /// Room for `entries`, rounded up to four times a power of two. `key` is random. `keep_ssthresh`:
+    /// thresholds are remembered too (Linux leaves them away by default, `tcp_no_ssthresh_metrics_save`: one
+    /// bad moment would slow down an hour of connections).
     pub fn new(entries: usize, key: [u64; 2], keep_ssthresh: bool) -> MetricsCache {
         let sets = entries.div_ceil(WAYS).max(1).next_power_of_two();
         MetricsCache { sets: vec![[EMPTY; WAYS]; sets].into_boxed_slice(), key, keep_ssthresh }

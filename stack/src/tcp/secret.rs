@@ -1,9 +1,9 @@
 //! A keyed function whose results nobody can foretell who does not know the key: SipHash-2-4 (Aumasson and
-//! Bernstein, 2012). Sequence numbers, cookies and limits that peers see are made with it; tables that only we
-//! see use the faster [`crate::hash`].
+//! Bernstein, 2012). Sequence numbers, cookies and limits that peers see are made with it; tables that only
+//! we see use the faster [`crate::hash`].
 //!
-//! One key serves all purposes: each names itself in the first word, so that what one shows tells nothing about
-//! another.
+//! One key serves all purposes: each names itself in the first word, so that what one shows tells nothing
+//! about another.
 
 use core::hash::Hasher;
 use siphasher::sip::SipHasher24;

@@ -1,5 +1,5 @@
-//! TIME-WAIT (RFC 9293 sections 3.6.1 and 3.10.7.4): what is left of a connection for a minute, to answer the peer's
-//! last FIN again, and to keep old segments out of the next connection with the same names.
+//! TIME-WAIT (RFC 9293 sections 3.6.1 and 3.10.7.4): what is left of a connection for a minute, to answer the
+//! peer's last FIN again, and to keep old segments out of the next connection with the same names.
 //!
 //! A record is 64 bytes; its connection is gone. All records live equally long from their last event, so they
 //! stand in one list in the order of their ends, and there is no timer for each:
@@ -7,7 +7,8 @@
 //! ```text
 //!   first to end ─> [ ]──[ ]──[ ]──[ ] <─ last event          on an event: out of its place, to the end
 //! ```
-//! The 4-tuple table of the worker leads to a record by its place; whoever inserts or removes here does so there.
+//! The 4-tuple table of the worker leads to a record by its place; whoever inserts or removes here does so
+//! there.
 //!
 //! What comes in is judged as Linux does:
 //!
@@ -18,30 +19,30 @@
 //! | SYN with a newer number or timestamp               | a new connection may begin (RFC 6191, RFC 9293)    |
 //! | any other but RST (FIN again, data, old SYN)       | an ACK, at most one in 500 ms if it carries no data |
 //!
-//! Invariants: a record is in the list or in the free list; there are never more than the bound: then the one that
-//! has waited longest gives way.
+//! Invariants: a record is in the list or in the free list; there are never more than the bound: then the one
+//! that has waited longest gives way.
 
+use super::Seq;
 use super::challenge::CONNECTION_INTERVAL;
 use super::isn::timestamp_clock;
 use super::negotiated::TimeWaitContent;
 use super::options::{self, Emitted};
 use super::segment::Segment;
 use super::tuple::Tuple;
-use super::Seq;
 use crate::Instant;
 use crate::wire::tcp::flag;
 use core::time::Duration;
 
-/// How long a record lives: Linux's `TCP_TIMEWAIT_LEN` (RFC 9293 wants two segment lifetimes of two minutes; nobody
-/// waits that long).
+/// How long a record lives: Linux's `TCP_TIMEWAIT_LEN` (RFC 9293 wants two segment lifetimes of two minutes;
+/// nobody waits that long).
 pub const TIME_WAIT: Duration = Duration::from_secs(60);
 
-/// How far ahead of the old connection's numbers a new one begins (RFC 9293 section 3.10.7.4: it must be larger than
-/// the last one used): beyond an unscaled window, as in Linux.
+/// How far ahead of the old connection's numbers a new one begins (RFC 9293 section 3.10.7.4: it must be
+/// larger than the last one used): beyond an unscaled window, as in Linux.
 const REUSE_DISTANCE: u32 = 65_535 + 2;
 
-/// After how long an active open may take the names of a record over: the timestamp clocks of both ends have moved on
-/// for certain (RFC 6191 section 2; Linux: `tcp_tw_reuse`).
+/// After how long an active open may take the names of a record over: the timestamp clocks of both ends have
+/// moved on for certain (RFC 6191 section 2; Linux: `tcp_tw_reuse`).
 const REUSE_DELAY_MS: u32 = 1000;
 
 const NONE: u32 = u32::MAX;
@@ -126,8 +127,8 @@ pub enum TimeWaitVerdict {
     Ended,
     /// Send this.
     Ack(TimeWaitAck),
-    /// A new SYN. If somebody listens: [`TimeWaits::remove`] this record and give the SYN to the listener with
-    /// this number; else leave the record and answer with a reset.
+    /// A new SYN. If somebody listens: [`TimeWaits::remove`] this record and give the SYN to the listener
+    /// with this number; else leave the record and answer with a reset.
     New(Reused),
 }
 
@@ -187,7 +188,12 @@ impl TimeWaits {
     }
 
     /// A connection enters TIME-WAIT. Gives its place, and who had to go for it.
-    pub fn insert(&mut self, tuple: Tuple, content: &TimeWaitContent, now: Instant) -> (u32, Option<Evicted>) {
+    pub fn insert(
+        &mut self,
+        tuple: Tuple,
+        content: &TimeWaitContent,
+        now: Instant,
+    ) -> (u32, Option<Evicted>) {
         let evicted = if self.len == self.capacity { self.evict() } else { None };
         let record = Record {
             tuple,
@@ -226,7 +232,8 @@ impl TimeWaits {
 
     /// Ends a record before its time. False when there was none.
     pub fn remove(&mut self, place: u32) -> bool {
-        let Some(record) = self.records.get_mut(place as usize).filter(|record| record.flags & FREE == 0) else {
+        let Some(record) = self.records.get_mut(place as usize).filter(|record| record.flags & FREE == 0)
+        else {
             return false;
         };
         record.flags = FREE;
@@ -247,8 +254,8 @@ impl TimeWaits {
         let Some(record) = self.live_mut(place) else { return TimeWaitVerdict::Drop };
         let clock = timestamp_clock(now);
         let stamp = if record.flags & TIMESTAMPS != 0 { timestamp_of(segment) } else { None };
-        // PAWS (RFC 7323 section 5.3). A reset is believed in spite of its age after a segment's lifetime, which is
-        // as long as the record lives: so here it never is.
+        // PAWS (RFC 7323 section 5.3). A reset is believed in spite of its age after a segment's lifetime,
+        // which is as long as the record lives: so here it never is.
         let is_old = stamp.is_some_and(|stamp| (record.ts_recent.wrapping_sub(stamp) as i32) > 0);
         let is_reset = segment.has(flag::RST);
 
@@ -277,7 +284,8 @@ impl TimeWaits {
         if is_reset {
             return TimeWaitVerdict::Drop; // out of window
         }
-        // Not for a SYN that may be a new one with a smaller number: its sender must not be kept out for ever.
+        // Not for a SYN that may be a new one with a smaller number: its sender must not be kept out for
+        // ever.
         let prolong = is_old || segment.has(flag::ACK);
         let limited = segment.is_empty() || segment.has(flag::SYN);
         let since_answer = Duration::from_millis(u64::from(clock.wrapping_sub(record.answered)));
@@ -295,8 +303,8 @@ impl TimeWaits {
         answer
     }
 
-    /// Whether an active open may take over the names of the record at `place`; the record is then gone. Only with
-    /// timestamps, by which the peer tells the connections apart, and a second after the last event.
+    /// Whether an active open may take over the names of the record at `place`; the record is then gone. Only
+    /// with timestamps, by which the peer tells the connections apart, and a second after the last event.
     pub fn reuse_for_connect(&mut self, place: u32, now: Instant) -> Option<Reused> {
         let record = self.live(place)?;
         let waited = timestamp_clock(now).wrapping_sub(record.since);
@@ -308,7 +316,8 @@ impl TimeWaits {
         Some(reused)
     }
 
-    /// Ends the records whose time has come, at most `max` of them; tells place and names of each. How many they were.
+    /// Ends the records whose time has come, at most `max` of them; tells place and names of each. How many
+    /// they were.
     pub fn expire(&mut self, now: Instant, max: usize, mut ended: impl FnMut(u32, &Tuple)) -> usize {
         let clock = timestamp_clock(now);
         for count in 0..max {
@@ -516,10 +525,7 @@ mod tests {
     fn time_wait_syn_with_a_newer_number_begins_anew_beyond_the_old_numbers() {
         let (mut waits, place) = entered(None);
         let expected = Reused { iss: Seq(5000 + 65_537), ts_recent: None, ts_offset: 77 };
-        assert_eq!(
-            waits.on_segment(place, &segment(9001, flag::SYN), at(5)),
-            TimeWaitVerdict::New(expected)
-        );
+        assert_eq!(waits.on_segment(place, &segment(9001, flag::SYN), at(5)), TimeWaitVerdict::New(expected));
         assert!(waits.remove(place) && !waits.remove(place));
     }
 

@@ -1,6 +1,6 @@
 //! The four names of a connection (RFC 9293 section 3.3.1), seen from here: our address and port, the peer's
-//! address and port. IPv4 addresses are kept mapped into IPv6 (RFC 4291 section 2.5.5.2), so that one type of 36
-//! bytes serves both families; no mapped address is ever on a wire.
+//! address and port. IPv4 addresses are kept mapped into IPv6 (RFC 4291 section 2.5.5.2), so that one type of
+//! 36 bytes serves both families; no mapped address is ever on a wire.
 
 use core::net::{IpAddr, Ipv6Addr};
 
@@ -28,12 +28,7 @@ pub const fn mapped(address: IpAddr) -> Ipv6Addr {
 impl Tuple {
     /// The connection between (address, port) here and there.
     pub const fn new(local: (IpAddr, u16), remote: (IpAddr, u16)) -> Tuple {
-        Tuple {
-            local: mapped(local.0),
-            remote: mapped(remote.0),
-            local_port: local.1,
-            remote_port: remote.1,
-        }
+        Tuple { local: mapped(local.0), remote: mapped(remote.0), local_port: local.1, remote_port: remote.1 }
     }
 
     /// Our address in its own family.

@@ -1,5 +1,5 @@
-//! A segment for a listener that belongs to no request: a SYN begins a handshake, an ACK may bring a cookie back
-//! (RFC 9293 section 3.10.7.2).
+//! A segment for a listener that belongs to no request: a SYN begins a handshake, an ACK may bring a cookie
+//! back (RFC 9293 section 3.10.7.2).
 
 use super::request::Request;
 use super::settings::CookiePolicy;
@@ -42,8 +42,8 @@ impl Listener {
     }
 
     fn on_syn(&mut self, passive: &mut Passive, arrival: &Arrival<'_>, now: Instant) -> Verdict {
-        // A SYN that takes over a TIME-WAIT record begins with the number that was chosen there. Linux sends it no
-        // cookie even if the queue is full; here the bound of the queue goes first.
+        // A SYN that takes over a TIME-WAIT record begins with the number that was chosen there. Linux sends
+        // it no cookie even if the queue is full; here the bound of the queue goes first.
         let is_full = self.requests > self.settings.backlog() || passive.requests.is_full();
         let always = self.settings.cookies == CookiePolicy::Always && arrival.reused.is_none();
         if is_full && self.settings.cookies == CookiePolicy::Never {
@@ -86,7 +86,8 @@ impl Listener {
         Verdict::Request { reply, place: handle.index() as u32, deadline: now + timeout(0) }
     }
 
-    /// A SYN-ACK that carries the request itself. Without timestamps the options are lost (RFC 4987 section 3.6).
+    /// A SYN-ACK that carries the request itself. Without timestamps the options are lost (RFC 4987 section
+    /// 3.6).
     fn send_cookie(&mut self, passive: &mut Passive, mut request: Request, now: Instant) -> Verdict {
         if !request.timestamps {
             (request.scales, request.sack, request.ecn) = (None, false, false);
@@ -146,7 +147,8 @@ impl Listener {
         }
     }
 
-    /// An ACK without a request: if cookies were sent lately it may bring one back; else it is answered with a reset.
+    /// An ACK without a request: if cookies were sent lately it may bring one back; else it is answered with
+    /// a reset.
     fn on_ack(&mut self, passive: &mut Passive, arrival: &Arrival<'_>, now: Instant) -> Verdict {
         let segment = arrival.segment;
         let reset = |passive: &mut Passive| match Reset::answer_to(segment) {

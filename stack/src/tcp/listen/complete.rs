@@ -1,4 +1,5 @@
-//! A segment for a request: SYN-RECEIVED of a passive open (RFC 9293 section 3.10.7.4), in the order of Linux.
+//! A segment for a request: SYN-RECEIVED of a passive open (RFC 9293 section 3.10.7.4), in the order of
+//! Linux.
 //!
 //! ```text
 //!   the same SYN ──> SYN-ACK again        wrong ACK number ──> reset, the request stays
@@ -36,7 +37,8 @@ impl Listener {
         let is_old = stamp.is_some_and(|stamp| (request.ts_recent.wrapping_sub(stamp) as i32) > 0);
         let kind = segment.flags & (flag::RST | flag::SYN | flag::ACK);
 
-        // The peer did not get our SYN-ACK. At most twice a second, so that nobody can use us as an amplifier.
+        // The peer did not get our SYN-ACK. At most twice a second, so that nobody can use us as an
+        // amplifier.
         if segment.seq == request.irs && kind == flag::SYN && !is_old {
             if !connection_may_answer(&mut request.answered, now) {
                 return passive.drop(ListenDrop::Limited);
@@ -49,8 +51,8 @@ impl Listener {
             return Verdict::Reply { reply, deadline };
         }
 
-        // RFC 9293 section 3.10.7.4, fifth check, moved to the front as in Linux: a wrong number is answered with a
-        // reset whatever else is wrong, and kills nothing.
+        // RFC 9293 section 3.10.7.4, fifth check, moved to the front as in Linux: a wrong number is answered
+        // with a reset whatever else is wrong, and kills nothing.
         if kind & flag::ACK != 0 && segment.ack != request.iss + 1 {
             return match Reset::answer_to(segment) {
                 Some(reset) => Verdict::Reset(reset),
@@ -70,7 +72,8 @@ impl Listener {
         let syn = kind & flag::SYN != 0 && segment.seq != request.irs;
         if kind & flag::RST != 0 || syn {
             if kind & flag::RST != 0 && segment.seq != request.irs + 1 {
-                // RFC 9293 section 3.10.7.4 (RFC 5961): a reset counts at the exact number; nearby it is asked about.
+                // RFC 9293 section 3.10.7.4 (RFC 5961): a reset counts at the exact number; nearby it is
+                // asked about.
                 if !connection_may_answer(&mut request.answered, now) {
                     return passive.drop(ListenDrop::Limited);
                 }

@@ -1,4 +1,5 @@
-//! LISTEN and the passive half of SYN-RECEIVED (RFC 9293 sections 3.10.7.2 to 3.10.7.4; RFC 4987; Linux's behaviour).
+//! LISTEN and the passive half of SYN-RECEIVED (RFC 9293 sections 3.10.7.2 to 3.10.7.4; RFC 4987; Linux's
+//! behaviour).
 //!
 //! ```text
 //!                 queue of requests has room              ACK                      accept()
@@ -8,8 +9,9 @@
 //!                                                                         │ acknowledges again
 //! ```
 //! [`Passive`] is what all listeners of a worker share: the requests and the keys. A [`Listener`] has the two
-//! queues' counts and the settings. Nothing here sends or allocates for a packet: each call gives a [`Verdict`] that the
-//! caller carries out, in which a request is named by its place; the caller's 4-tuple table leads to it.
+//! queues' counts and the settings. Nothing here sends or allocates for a packet: each call gives a
+//! [`Verdict`] that the caller carries out, in which a request is named by its place; the caller's 4-tuple
+//! table leads to it.
 //!
 //! | call                         | when                                                               |
 //! |------------------------------|--------------------------------------------------------------------|
@@ -21,10 +23,11 @@
 //! | [`Passive::forget`]          | anything about a request whose listener is gone                     |
 //!
 //! Bounds as in Linux: the accept queue is full with backlog + 1 connections, the queue of requests with
-//! backlog + 1 requests; a SYN is dropped while the accept queue is full, because its connection could not be accepted.
+//! backlog + 1 requests; a SYN is dropped while the accept queue is full, because its connection could not be
+//! accepted.
 //!
-//! Invariants: `requests` of a listener is the number of records that name it, `young` of those whose SYN-ACK never
-//! timed out.
+//! Invariants: `requests` of a listener is the number of records that name it, `young` of those whose SYN-ACK
+//! never timed out.
 
 mod arrive;
 mod complete;
@@ -36,6 +39,7 @@ pub use request::Request;
 pub use settings::{CookiePolicy, ListenSettings};
 pub use timer::TimerVerdict;
 
+use super::Seq;
 use super::cookie::SynCookies;
 use super::fast_open::{FastOpenKeys, FastOpenQueue};
 use super::isn::IsnGenerator;
@@ -45,7 +49,6 @@ use super::segment::{Reset, Segment};
 use super::signature::{KeyTable, RequestSignature};
 use super::time_wait::Reused;
 use super::tuple::Tuple;
-use super::Seq;
 use crate::Instant;
 use crate::socket::slab::{Handle, Slab};
 use core::time::Duration;
@@ -60,8 +63,8 @@ pub(super) fn timeout(timeouts: u8) -> Duration {
     FIRST_TIMEOUT.saturating_mul(1 << timeouts.min(7)).min(LONGEST_TIMEOUT)
 }
 
-/// A segment that came for a listener or a request, with what the layers below know of it. Its checksum is good, and
-/// its signature was judged.
+/// A segment that came for a listener or a request, with what the layers below know of it. Its checksum is
+/// good, and its signature was judged.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival<'a> {
     /// Our end and the peer's.
@@ -174,8 +177,8 @@ pub enum Verdict {
     Drop(ListenDrop),
     /// Send this reset.
     Reset(Reset),
-    /// Send this; no state changed (a cookie, an answer to a repeated SYN or to a segment out of window). A repeated
-    /// SYN moves the deadline of its request.
+    /// Send this; no state changed (a cookie, an answer to a repeated SYN or to a segment out of window). A
+    /// repeated SYN moves the deadline of its request.
     Reply {
         /// The segment.
         reply: SynAck,
@@ -191,8 +194,8 @@ pub enum Verdict {
         /// When its SYN-ACK is due again.
         deadline: Instant,
     },
-    /// The handshake is complete: make the connection and call [`Listener::established`], or [`Listener::refused`].
-    /// Then give the segment to the connection.
+    /// The handshake is complete: make the connection and call [`Listener::established`], or
+    /// [`Listener::refused`]. Then give the segment to the connection.
     Child {
         /// Where the connection begins.
         accepted: Accepted,
@@ -201,8 +204,9 @@ pub enum Verdict {
         /// How it is signed.
         signature: RequestSignature,
     },
-    /// Fast open: make the connection, call [`Listener::fast_opened`], give it the data of the SYN, and send the SYN-ACK
-    /// with the acknowledgment number that the connection came to. If there is no room, drop the SYN.
+    /// Fast open: make the connection, call [`Listener::fast_opened`], give it the data of the SYN, and send
+    /// the SYN-ACK with the acknowledgment number that the connection came to. If there is no room, drop the
+    /// SYN.
     FastOpen {
         /// Where the connection begins.
         accepted: Accepted,
@@ -326,14 +330,14 @@ impl Listener {
         self.accept.pop_front()
     }
 
-    /// The listener closes: gives the connections that wait, to be reset. (One that ends while it waits stays in
-    /// the queue as in Linux; whoever accepts it learns of its end.)
+    /// The listener closes: gives the connections that wait, to be reset. (One that ends while it waits stays
+    /// in the queue as in Linux; whoever accepts it learns of its end.)
     pub fn close(self) -> impl Iterator<Item = Handle> {
         self.accept.into_iter()
     }
 
-    /// The caller made the connection of a [`Verdict::Child`]: it waits to be accepted, and its request is gone. The
-    /// caller gave the names to the connection.
+    /// The caller made the connection of a [`Verdict::Child`]: it waits to be accepted, and its request is
+    /// gone. The caller gave the names to the connection.
     pub fn established(&mut self, passive: &mut Passive, request: Option<u32>, connection: Handle) {
         if let Some(place) = request {
             self.remove(passive, place);
@@ -354,7 +358,8 @@ impl Listener {
         self.accept.push_back(connection);
     }
 
-    /// A connection that was opened by its SYN left SYN-RECEIVED: by its handshake's end, or `reset` by the peer.
+    /// A connection that was opened by its SYN left SYN-RECEIVED: by its handshake's end, or `reset` by the
+    /// peer.
     pub fn fast_open_ended(&mut self, reset: bool, now: Instant) {
         if reset {
             self.fast_open.was_reset(now);

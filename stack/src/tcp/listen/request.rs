@@ -1,17 +1,17 @@
-//! A half-open connection: what we must remember between the SYN and the ACK. The record is small, because anybody may
-//! make us keep one; how many there are is bounded for each listener and for the worker.
+//! A half-open connection: what we must remember between the SYN and the ACK. The record is small, because
+//! anybody may make us keep one; how many there are is bounded for each listener and for the worker.
 
 use super::settings::ListenSettings;
 use super::{Arrival, SynAck};
 use crate::Instant;
 use crate::socket::slab::Handle;
+use crate::tcp::Seq;
 use crate::tcp::fast_open::Cookie;
 use crate::tcp::isn::timestamp_clock;
 use crate::tcp::negotiated::{Accepted, Arrived, Negotiated, Scales};
 use crate::tcp::options::{Emitted, MD5, Parsed, SynOptions};
 use crate::tcp::signature::RequestSignature;
 use crate::tcp::tuple::Tuple;
-use crate::tcp::Seq;
 use crate::wire::tcp::flag;
 
 /// MSS of a peer that says none (RFC 9293 section 3.7.1, MUST-15).
@@ -63,8 +63,8 @@ impl Request {
         let theirs = options.scale.filter(|_| settings.window_scaling);
         let sack = options.sack_permitted && settings.sack;
         let stamps = options.timestamps.filter(|_| settings.timestamps);
-        // Timestamps, SACK and an MD5 signature do not fit into 40 bytes together with the rest: as in Linux, timestamps
-        // give way.
+        // Timestamps, SACK and an MD5 signature do not fit into 40 bytes together with the rest: as in Linux,
+        // timestamps give way.
         let crowded = matches!(arrival.signature, RequestSignature::Md5) && sack;
         let stamps = stamps.filter(|_| !crowded);
         // RFC 3168 section 6.1.1: an ECN-setup SYN has both flags, and is itself not ECN-capable.
@@ -114,7 +114,9 @@ impl Request {
     pub(super) fn syn_ack(&self, clock: u32, cookie: Option<&Cookie>) -> SynAck {
         let mut options = Emitted::NONE;
         let signature = self.signature.option().map(|(kind, len)| options.push_signature(kind, len));
-        debug_assert!(self.signature.option().is_none_or(|(kind, _)| kind != MD5 || !self.timestamps || !self.sack));
+        debug_assert!(
+            self.signature.option().is_none_or(|(kind, _)| kind != MD5 || !self.timestamps || !self.sack)
+        );
         SynOptions {
             mss: self.advertised_mss,
             sack: self.sack,
@@ -142,7 +144,8 @@ impl Request {
             Arrived::Established => self.scales.map_or(0, |scales| scales.theirs),
             Arrived::FastOpen => 0, // the window of a SYN is never scaled
         };
-        let measured = arrived == Arrived::Established && self.retransmissions == 0 && self.sent != Instant::NEVER;
+        let measured =
+            arrived == Arrived::Established && self.retransmissions == 0 && self.sent != Instant::NEVER;
         Accepted {
             arrived,
             irs: self.irs,

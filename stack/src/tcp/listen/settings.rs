@@ -18,8 +18,8 @@ pub enum CookiePolicy {
 /// A listener's settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListenSettings {
-    /// What `listen` was called with: requests, and connections in the accept queue, may each be one more. At most
-    /// [`MAX_BACKLOG`] counts.
+    /// What `listen` was called with: requests, and connections in the accept queue, may each be one more. At
+    /// most [`MAX_BACKLOG`] counts.
     pub backlog: usize,
     /// SYN cookies.
     pub cookies: CookiePolicy,
@@ -101,7 +101,10 @@ mod tests {
     #[test]
     fn the_shift_is_the_smallest_that_says_the_window() {
         let shift = |max_window| ListenSettings { max_window, ..ListenSettings::default() }.shift();
-        assert_eq!([shift(0), shift(65_535), shift(65_536), shift(6 << 20), shift(u32::MAX)], [0, 0, 1, 7, 14]);
+        assert_eq!(
+            [shift(0), shift(65_535), shift(65_536), shift(6 << 20), shift(u32::MAX)],
+            [0, 0, 1, 7, 14]
+        );
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl World {
         self.listener.on_segment(&mut self.passive, &arrival(peer, segment), at(now))
     }
 
-    fn to_request(&mut self, place: u32, peer: u32, segment: &Segment<'_>, now: u64) -> Verdict {
+    fn on_request(&mut self, place: u32, peer: u32, segment: &Segment<'_>, now: u64) -> Verdict {
         self.listener.on_request(&mut self.passive, place, &arrival(peer, segment), at(now))
     }
 
@@ -108,7 +108,7 @@ impl World {
 
     /// The ACK that answers a SYN-ACK: to its request.
     fn acknowledge(&mut self, place: u32, peer: u32, reply: &SynAck, now: u64) -> Verdict {
-        self.to_request(place, peer, &segment(IRS + 1, reply.seq.0 + 1, flag::ACK), now)
+        self.on_request(place, peer, &segment(IRS + 1, reply.seq.0 + 1, flag::ACK), now)
     }
 
     fn timer(&mut self, place: u32, now: u64) -> TimerVerdict {
@@ -143,7 +143,9 @@ fn listen_syn_becomes_a_request_and_its_ack_a_connection() {
 #[test]
 fn listen_syn_without_options_gets_only_our_mss_and_defaults() {
     let mut world = World::with_backlog(4);
-    let Verdict::Request { reply, place, .. } = world.segment(1, &segment(IRS, 0, flag::SYN), 0) else { panic!() };
+    let Verdict::Request { reply, place, .. } = world.segment(1, &segment(IRS, 0, flag::SYN), 0) else {
+        panic!()
+    };
     assert_eq!(reply.options.as_bytes(), [2, 4, 5, 180]);
     let Verdict::Child { accepted, .. } = world.acknowledge(place, 1, &reply, 1) else { panic!() };
     assert_eq!((accepted.negotiated.mss, accepted.negotiated.scales, accepted.window), (536, None, 500));
@@ -210,10 +212,10 @@ fn syn_received_same_syn_brings_the_syn_ack_again_twice_a_second() {
     let (place, first) = world.request(1, 0);
     let offered = options(1460, true, None);
     let syn = Segment { options: offered.as_bytes(), ..segment(IRS, 0, flag::SYN) };
-    let Verdict::Reply { reply, deadline } = world.to_request(place, 1, &syn, 600) else { panic!() };
+    let Verdict::Reply { reply, deadline } = world.on_request(place, 1, &syn, 600) else { panic!() };
     assert_eq!((reply.seq, reply.flags, deadline), (first.seq, first.flags, Some((place, at(1600)))));
-    assert!(is_drop(world.to_request(place, 1, &syn, 1099), ListenDrop::Limited));
-    assert!(matches!(world.to_request(place, 1, &syn, 1100), Verdict::Reply { .. }));
+    assert!(is_drop(world.on_request(place, 1, &syn, 1099), ListenDrop::Limited));
+    assert!(matches!(world.on_request(place, 1, &syn, 1100), Verdict::Reply { .. }));
 }
 
 #[test]
@@ -221,7 +223,7 @@ fn syn_received_wrong_ack_is_reset_and_the_request_stays() {
     let mut world = World::with_backlog(4);
     let (place, reply) = world.request(1, 0);
     let wrong = segment(IRS + 1, reply.seq.0 + 2, flag::ACK);
-    let verdict = world.to_request(place, 1, &wrong, 5);
+    let verdict = world.on_request(place, 1, &wrong, 5);
     assert!(matches!(verdict, Verdict::Reset(reset) if reset.seq == reply.seq + 2));
     assert!(matches!(world.acknowledge(place, 1, &reply, 6), Verdict::Child { .. }));
 }
@@ -230,11 +232,11 @@ fn syn_received_wrong_ack_is_reset_and_the_request_stays() {
 fn syn_received_reset_counts_only_at_the_exact_number() {
     let mut world = World::with_backlog(4);
     let (place, _) = world.request(1, 0);
-    let outside = world.to_request(place, 1, &segment(IRS + 1 + 70_000, 0, flag::RST), 5);
+    let outside = world.on_request(place, 1, &segment(IRS + 1 + 70_000, 0, flag::RST), 5);
     assert!(is_drop(outside, ListenDrop::Limited));
-    let inside = world.to_request(place, 1, &segment(IRS + 50, 0, flag::RST), 5);
+    let inside = world.on_request(place, 1, &segment(IRS + 50, 0, flag::RST), 5);
     assert!(matches!(inside, Verdict::Reply { reply, deadline: None } if reply.flags == flag::ACK));
-    let exact = world.to_request(place, 1, &segment(IRS + 1, 0, flag::RST), 6);
+    let exact = world.on_request(place, 1, &segment(IRS + 1, 0, flag::RST), 6);
     assert!(matches!(exact, Verdict::Gone { reset: None, .. }));
     assert_eq!((world.listener.requests(), world.passive.stats.embryonic_resets), (0, 1));
 }
@@ -243,11 +245,13 @@ fn syn_received_reset_counts_only_at_the_exact_number() {
 fn syn_received_another_syn_in_window_ends_the_request_and_one_outside_is_acknowledged() {
     let mut world = World::with_backlog(4);
     let (place, reply) = world.request(1, 0);
-    let far = world.to_request(place, 1, &segment(IRS + 900_000, 0, flag::SYN), 5);
-    assert!(matches!(far, Verdict::Reply { reply: ack, .. } if ack.ack == Seq(IRS + 1) && ack.seq == reply.seq + 1));
-    let near = world.to_request(place, 1, &segment(IRS + 5, 0, flag::SYN), 6);
+    let far = world.on_request(place, 1, &segment(IRS + 900_000, 0, flag::SYN), 5);
+    assert!(
+        matches!(far, Verdict::Reply { reply: ack, .. } if ack.ack == Seq(IRS + 1) && ack.seq == reply.seq + 1)
+    );
+    let near = world.on_request(place, 1, &segment(IRS + 5, 0, flag::SYN), 6);
     assert!(matches!(near, Verdict::Gone { reset: Some(_), .. }));
-    let gone = world.to_request(place, 1, &segment(IRS + 5, 0, flag::SYN), 7);
+    let gone = world.on_request(place, 1, &segment(IRS + 5, 0, flag::SYN), 7);
     assert!(is_drop(gone, ListenDrop::NoRequest));
 }
 
@@ -262,10 +266,12 @@ fn syn_received_old_timestamp_is_acknowledged_and_opens_nothing() {
     };
     let (old, new) = (stamped(4999), stamped(5002));
     let ack = |options| Segment { options, ..segment(IRS + 1, reply.seq.0 + 1, flag::ACK) };
-    let verdict = world.to_request(place, 1, &ack(old.as_bytes()), 5);
+    let verdict = world.on_request(place, 1, &ack(old.as_bytes()), 5);
     assert!(matches!(verdict, Verdict::Reply { deadline: None, .. }));
     assert_eq!(world.passive.stats.paws_rejected, 1);
-    let Verdict::Child { accepted, .. } = world.to_request(place, 1, &ack(new.as_bytes()), 6) else { panic!() };
+    let Verdict::Child { accepted, .. } = world.on_request(place, 1, &ack(new.as_bytes()), 6) else {
+        panic!()
+    };
     assert_eq!(accepted.ts_recent, 5002);
 }
 
@@ -320,9 +326,10 @@ fn deferred_accept_waits_for_data_and_gives_up_when_none_come() {
     let (place, reply) = world.request(1, 0);
     assert!(is_drop(world.acknowledge(place, 1, &reply, 10), ListenDrop::Deferred));
     let data = Segment { data: b"GET", ..segment(IRS + 1, reply.seq.0 + 1, flag::ACK | flag::PSH) };
-    assert!(matches!(world.to_request(place, 1, &data, 20), Verdict::Child { .. }));
+    assert!(matches!(world.on_request(place, 1, &data, 20), Verdict::Child { .. }));
 
-    // Two timeouts fit: nothing is sent in the first, the SYN-ACK comes at the second, whose answer is accepted.
+    // Two timeouts fit: nothing is sent in the first, the SYN-ACK comes at the second, whose answer is
+    // accepted.
     let (place, reply) = world.request(2, 0);
     assert!(is_drop(world.acknowledge(place, 2, &reply, 10), ListenDrop::Deferred));
     assert_eq!(world.timer(place, 1000), TimerVerdict::Wait(at(3000)));
@@ -433,7 +440,8 @@ fn fast_open_cookie_is_given_and_then_opens_with_data_in_the_syn() {
     let cookie = cookie_in(&reply).unwrap();
     assert_eq!(cookie.len(), 8);
     // Another connection of the same host.
-    let Verdict::FastOpen { accepted, reply, .. } = fast_syn(&mut world, 2, Some(&cookie), b"GET /", 10) else {
+    let Verdict::FastOpen { accepted, reply, .. } = fast_syn(&mut world, 2, Some(&cookie), b"GET /", 10)
+    else {
         panic!()
     };
     assert_eq!((accepted.arrived, accepted.rtt), (Arrived::FastOpen, None));
@@ -494,9 +502,10 @@ fn fast_open_without_cookies_opens_any_syn_with_data() {
 
 #[test]
 fn signed_syn_acks_leave_room_for_the_signature_and_md5_gives_up_timestamps() {
-    for (signature, kind, stamps) in
-        [(RequestSignature::Md5, options::MD5, false), (RequestSignature::Ao { send_id: 3 }, options::AO, true)]
-    {
+    for (signature, kind, stamps) in [
+        (RequestSignature::Md5, options::MD5, false),
+        (RequestSignature::Ao { send_id: 3 }, options::AO, true),
+    ] {
         let mut world = World::with_backlog(4);
         let offered = options(1460, true, None);
         let syn = Segment { options: offered.as_bytes(), ..segment(IRS, 0, flag::SYN) };
@@ -550,7 +559,7 @@ proptest! {
                 let seq = IRS + u32::from(kind % 4);
                 let came = segment(seq, ack.0, flags);
                 let verdict = match known {
-                    Some((place, _)) => world.to_request(place, peer, &came, now),
+                    Some((place, _)) => world.on_request(place, peer, &came, now),
                     None => world.segment(peer, &came, now),
                 };
                 match verdict {
@@ -595,7 +604,7 @@ proptest! {
             echo.push_timestamps((8, value));
             let ack = Segment { options: echo.as_bytes(), ..segment(IRS + 1, reply.seq.0 + 1, flag::ACK) };
             let verdict = match place {
-                Some(place) => world.to_request(place, 1, &ack, start + 5),
+                Some(place) => world.on_request(place, 1, &ack, start + 5),
                 None => world.segment(1, &ack, start + 5),
             };
             let Verdict::Child { accepted, .. } = verdict else { panic!("no connection") };

@@ -1,6 +1,6 @@
-//! SYN-ACKs that were not answered (RFC 9293 section 3.8.1): again after 1, 2, 4, 8 and 16 seconds, then the request is
-//! given up after 32 more. In a flood old requests are given up sooner, so that young ones, which are likely to be
-//! real, find room.
+//! SYN-ACKs that were not answered (RFC 9293 section 3.8.1): again after 1, 2, 4, 8 and 16 seconds, then the
+//! request is given up after 32 more. In a flood old requests are given up sooner, so that young ones, which
+//! are likely to be real, find room.
 
 use super::{Listener, Passive, SynAck, timeout};
 use crate::Instant;
@@ -25,8 +25,8 @@ impl Listener {
         let defer = self.settings.defer_timeouts();
         let cookies = passive.fast_open;
         let Some(request) = self.own(passive, place) else { return TimerVerdict::Gone };
-        // While data are waited for after the ACK, nothing is sent; at the end of that time the SYN-ACK goes out again,
-        // to give the peer a last chance.
+        // While data are waited for after the ACK, nothing is sent; at the end of that time the SYN-ACK goes
+        // out again, to give the peer a last chance.
         let waits_for_data = defer > 0 && request.acked;
         let is_over = request.timeouts >= retries && (!waits_for_data || request.timeouts >= defer);
         if is_over {
@@ -50,8 +50,8 @@ impl Listener {
         verdict
     }
 
-    /// Retransmissions that a request gets now. When the queue is more than half full of requests and the young
-    /// ones are few among them, each halving of their share takes one away, down to two.
+    /// Retransmissions that a request gets now. When the queue is more than half full of requests and the
+    /// young ones are few among them, each halving of their share takes one away, down to two.
     fn retries(&self) -> u8 {
         let mut retries = self.settings.synack_retries;
         if self.requests * 2 > self.settings.backlog().max(8) {

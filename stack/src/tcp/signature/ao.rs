@@ -3,9 +3,9 @@
 //! ```text
 //!   master key ──KDF(addresses, ports, both ISNs)──> traffic key ──MAC(extension, pseudo-header, segment)──> 96 bits
 //! ```
-//! A master key tuple ([`AoKey`]) may serve many connections and years; a traffic key belongs to one direction
-//! of one connection. In a SYN the peer's ISN is not known yet and counts as zero, so a SYN has a traffic key of
-//! its own.
+//! A master key tuple ([`AoKey`]) may serve many connections and years; a traffic key belongs to one
+//! direction of one connection. In a SYN the peer's ISN is not known yet and counts as zero, so a SYN has a
+//! traffic key of its own.
 
 use super::segment::Signed;
 use crate::limits::MAX_AO_KEY;

@@ -1,9 +1,10 @@
 //! The keys of one connection: what signs each segment that leaves, and judges each that comes.
 //!
-//! AO numbers bytes with 64 bits (RFC 5925 section 6.2), so that a segment cannot be replayed when the 32 bits have
-//! come round: the upper half, the *extension*, is not sent but taken from where the stream stands.
+//! AO numbers bytes with 64 bits (RFC 5925 section 6.2), so that a segment cannot be replayed when the 32
+//! bits have come round: the upper half, the *extension*, is not sent but taken from where the stream stands.
 //!
-//! Keys change without a break (section 6.1): each end says in every segment by which key it wants to be answered.
+//! Keys change without a break (section 6.1): each end says in every segment by which key it wants to be
+//! answered.
 //!
 //! ```text
 //!   we                                            the peer
@@ -44,8 +45,8 @@ impl ConnectionKeys {
     }
 
     /// Signs with AO. `iss` is ours; `irs` the peer's, unless it is not known yet: then say it by
-    /// [`ConnectionKeys::peer_isn`] before the SYN-ACK is verified. The first of `keys` signs. `None` when there
-    /// are none; more than [`MAX_AO_KEYS`] are left away.
+    /// [`ConnectionKeys::peer_isn`] before the SYN-ACK is verified. The first of `keys` signs. `None` when
+    /// there are none; more than [`MAX_AO_KEYS`] are left away.
     pub fn ao(tuple: Tuple, iss: Seq, irs: Option<Seq>, keys: &[AoKey]) -> Option<ConnectionKeys> {
         if keys.is_empty() {
             return None;
@@ -65,8 +66,8 @@ impl ConnectionKeys {
         Some(ConnectionKeys { tuple, kind: Kind::Ao(Box::new(connection)) })
     }
 
-    /// Kind and length of the option that each segment carries, as [`crate::tcp::options::Emitted::push_signature`]
-    /// takes them.
+    /// Kind and length of the option that each segment carries, as
+    /// [`crate::tcp::options::Emitted::push_signature`] takes them.
     pub fn option(&self) -> (u8, u8) {
         match self.kind {
             Kind::Md5(_) => (MD5, MD5_LEN),
@@ -87,8 +88,8 @@ impl ConnectionKeys {
         }
     }
 
-    /// Signs an outgoing segment in place. `at` says where in `header` (fixed header and options) the bytes of
-    /// the signature begin; the checksum is yet to be made.
+    /// Signs an outgoing segment in place. `at` says where in `header` (fixed header and options) the bytes
+    /// of the signature begin; the checksum is yet to be made.
     pub fn sign(&mut self, header: &mut [u8], at: usize, data: &[&[u8]]) {
         let (source, destination) = (self.tuple.local_ip(), self.tuple.remote_ip());
         let (code, at): (&[u8], usize) = match &mut self.kind {
@@ -114,7 +115,11 @@ impl ConnectionKeys {
         match (&mut self.kind, option) {
             (_, SignatureOption::None) => Err(Refused::Missing),
             (Kind::Md5(key), SignatureOption::Md5(code)) => {
-                if key.verify(&segment, code) { Ok(()) } else { Err(Refused::Wrong) }
+                if key.verify(&segment, code) {
+                    Ok(())
+                } else {
+                    Err(Refused::Wrong)
+                }
             }
             (Kind::Ao(ao), SignatureOption::Ao { key_id, next_key_id, mac }) => {
                 ao.verify(&segment, key_id, next_key_id, mac)
@@ -142,8 +147,8 @@ pub struct AoKeys<'a> {
 }
 
 impl AoKeys<'_> {
-    /// Adds a key, or changes the one with the same ids. False when there is no room, or when one of its ids is
-    /// taken by another key.
+    /// Adds a key, or changes the one with the same ids. False when there is no room, or when one of its ids
+    /// is taken by another key.
     pub fn add(&mut self, key: AoKey) -> bool {
         let same =
             |other: &Installed| other.key.send_id == key.send_id && other.key.receive_id == key.receive_id;
@@ -329,7 +334,7 @@ mod tests {
         header[13] = flags;
         header.extend([kind, len + 2]);
         header.resize(20 + usize::from(len) + 2, 0);
-        header[12] = ((header.len().next_multiple_of(4) / 4) << 4) as u8;
+        header[12] = (header.len().div_ceil(4) << 4) as u8;
         header.resize(header.len().next_multiple_of(4), 1);
         keys.sign(&mut header, 22, &[data]);
         header

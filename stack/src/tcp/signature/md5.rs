@@ -1,7 +1,7 @@
 //! The MD5 signature option (RFC 2385): MD5 over pseudo-header, fixed header without checksum, data, key.
 //!
-//! The options are not covered; the key comes last. That is weak by today's measure (RFC 5925 obsoletes it), but
-//! it keeps blind resets away from sessions with old routers, which is all that it was ever for.
+//! The options are not covered; the key comes last. That is weak by today's measure (RFC 5925 obsoletes it),
+//! but it keeps blind resets away from sessions with old routers, which is all that it was ever for.
 
 use super::segment::Signed;
 use crate::limits::MAX_MD5_KEY;
@@ -49,9 +49,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const HEADER: [u8; 20] = [
-        0x1f, 0x90, 0, 179, 1, 2, 3, 4, 5, 6, 7, 8, 0xa0, 0x18, 0x10, 0, 0xde, 0xad, 0, 0,
-    ];
+    const HEADER: [u8; 20] =
+        [0x1f, 0x90, 0, 179, 1, 2, 3, 4, 5, 6, 7, 8, 0xa0, 0x18, 0x10, 0, 0xde, 0xad, 0, 0];
 
     /// What RFC 2385 section 2.0 lists, put into one string by hand.
     fn by_the_book(pseudo: &[u8], header: &[u8; 20], data: &[u8], key: &[u8]) -> [u8; 16] {

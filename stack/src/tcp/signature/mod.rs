@@ -1,5 +1,5 @@
-//! Signatures of segments, for routing sessions: the MD5 option (RFC 2385), and the authentication option, TCP-AO
-//! (RFC 5925, RFC 5926), which replaces it.
+//! Signatures of segments, for routing sessions: the MD5 option (RFC 2385), and the authentication option,
+//! TCP-AO (RFC 5925, RFC 5926), which replaces it.
 //!
 //! ```text
 //!                          KeyTable (of a listener, or of a socket that will connect)
@@ -8,9 +8,9 @@
 //!                                                                 │
 //!   segment ──verify──> Connection <── ConnectionKeys { Md5(key) | Ao(keys, traffic keys, extensions) } ──sign──> segment
 //! ```
-//! A signature covers the pseudo-header, the TCP header and the data. Both options use [`Signed`] to name those
-//! bytes. What covers a segment is decided by the peer's address alone, so that a segment without its signature is
-//! refused before anything else looks at it:
+//! A signature covers the pseudo-header, the TCP header and the data. Both options use [`Signed`] to name
+//! those bytes. What covers a segment is decided by the peer's address alone, so that a segment without its
+//! signature is refused before anything else looks at it:
 //!
 //! | key for the peer | option in the segment | verdict                     |
 //! |------------------|-----------------------|-----------------------------|

@@ -88,7 +88,8 @@ impl<'a> Signed<'a> {
         self.header.get(13).copied().unwrap_or(0)
     }
 
-    /// The pseudo-header, as both options and the checksum have it (RFC 9293 section 3.1, RFC 8200 section 8.1).
+    /// The pseudo-header, as both options and the checksum have it (RFC 9293 section 3.1, RFC 8200 section
+    /// 8.1).
     pub(super) fn feed_pseudo_header(&self, mut feed: impl FnMut(&[u8])) {
         let length = self.len() as u32;
         match (self.source, self.destination) {
@@ -116,8 +117,8 @@ impl<'a> Signed<'a> {
         }
     }
 
-    /// The options as AO covers them (RFC 5925 section 5.1): its own code is zero; without `all`, its own option is
-    /// the only one.
+    /// The options as AO covers them (RFC 5925 section 5.1): its own code is zero; without `all`, its own
+    /// option is the only one.
     pub(super) fn feed_ao_options(&self, all: bool, mut feed: impl FnMut(&[u8])) {
         let options = self.options();
         let Some(at) = place_of(options, AO, AO_LEN) else {

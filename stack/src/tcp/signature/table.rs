@@ -1,4 +1,5 @@
-//! The keys of a listener, or of a socket that will connect, by the peer's address. The longest prefix decides.
+//! The keys of a listener, or of a socket that will connect, by the peer's address. The longest prefix
+//! decides.
 //!
 //! A listener has no state for a SYN, so traffic keys are derived for the segment at hand: of the SYN, of the
 //! SYN-ACK, and of the ACK that completes a handshake (with cookies too: the ACK names both ISNs).
@@ -110,8 +111,8 @@ impl KeyTable {
         self.insert(prefix, Key::Md5(key))
     }
 
-    /// Peers of `prefix` may sign with this AO key (and with those added before). An MD5 key of the prefix goes; so
-    /// does an AO key that has one of the ids.
+    /// Peers of `prefix` may sign with this AO key (and with those added before). An MD5 key of the prefix
+    /// goes; so does an AO key that has one of the ids.
     pub fn add_ao(&mut self, prefix: Prefix, key: AoKey) -> Result<(), TableFull> {
         self.entries.retain(|entry| {
             entry.prefix != prefix
@@ -146,8 +147,8 @@ impl KeyTable {
         self.verify(tuple, segment, Some((iss, irs)))
     }
 
-    /// Signs a SYN-ACK in place; `at` says where in `header` the bytes of the signature begin. False when the key
-    /// has been removed meanwhile: then do not send it.
+    /// Signs a SYN-ACK in place; `at` says where in `header` the bytes of the signature begin. False when the
+    /// key has been removed meanwhile: then do not send it.
     pub fn sign_syn_ack(
         &self,
         tuple: &Tuple,
@@ -180,8 +181,8 @@ impl KeyTable {
         true
     }
 
-    /// The keys of a connection with this peer; `None` when it is not to be signed. `how` comes from its request,
-    /// and is `None` for an active open (then the first key that was added signs).
+    /// The keys of a connection with this peer; `None` when it is not to be signed. `how` comes from its
+    /// request, and is `None` for an active open (then the first key that was added signs).
     pub fn for_connection(
         &self,
         tuple: &Tuple,
@@ -223,8 +224,8 @@ impl KeyTable {
                     None => inbound(tuple, Seq(segment.seq()), Seq(0)),
                     Some((iss, irs)) => inbound(tuple, irs, iss),
                 };
-                // A listener's peer is at the beginning of its numbers: the extension is 0, or 1 when they came
-                // round at once.
+                // A listener's peer is at the beginning of its numbers: the extension is 0, or 1 when they
+                // came round at once.
                 let extension = isns.map_or(0, |(_, irs)| u32::from(segment.seq() < irs.0));
                 if !key.traffic_key(&direction).verify(segment, extension, mac) {
                     return Err(Refused::Wrong);

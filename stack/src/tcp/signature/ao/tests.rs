@@ -191,7 +191,9 @@ fn the_vectors_of_rfc_9235_are_met() {
         assert_eq!(traffic.bytes[..expected.len()], expected, "traffic key of {}", vector.name);
         let segment = Signed { source, destination, header, data: &[data] };
         let found = super::super::SignatureOption::find(segment.options()).unwrap();
-        let super::super::SignatureOption::Ao { mac, .. } = found else { panic!("{}: no option", vector.name) };
+        let super::super::SignatureOption::Ao { mac, .. } = found else {
+            panic!("{}: no option", vector.name)
+        };
         assert_eq!(traffic.sign(&segment, 0), *mac, "code of {}", vector.name);
         assert!(traffic.verify(&segment, 0, mac) && !traffic.verify(&segment, 1, mac), "{}", vector.name);
     }
