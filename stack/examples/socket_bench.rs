@@ -39,7 +39,7 @@ fn copies() {
                 black_box(copy_and_sum(&mut to[at(n)..][..len], &from[at(n)..][..len]));
             });
         });
-        let alone = best(100_000, || (0..100_000).for_each(|n| drop(black_box(sum(&from[at(n)..][..len])))));
+        let alone = best(100_000, || (0..100_000).for_each(|n| _ = black_box(sum(&from[at(n)..][..len]))));
         println!("{len:5} bytes: copy {copy:6.1} ns, sum {alone:6.1} ns, copy and sum {summed:6.1} ns");
     }
 }
@@ -99,7 +99,7 @@ fn demux() {
         let keys: Vec<_> = order.iter().map(|&n| key(n)).collect();
         let keys6: Vec<_> = order.iter().map(|&n| key6(n)).collect();
         let mut out = vec![None; keys.len()];
-        let single = best(keys.len(), || keys.iter().for_each(|key| drop(black_box(v4.lookup(key)))));
+        let single = best(keys.len(), || keys.iter().for_each(|key| _ = black_box(v4.lookup(key))));
         let burst = best(keys.len(), || v4.lookup_burst(&keys, black_box(&mut out)));
         let burst6 = best(keys.len(), || v6.lookup_burst(&keys6, black_box(&mut out)));
         // Each lookup waits for the one before.

@@ -147,13 +147,6 @@ pub const MAX_QUERIED_SOURCES: usize = 64;
 /// one more is dropped, which RFC 9293 allows, and walking them all stays under a microsecond.
 pub const MAX_INTERVALS: usize = 64;
 
-/// Buckets in which an entry of a connection table may stand. With half of all slots used, a run of eight full
-/// buckets was not seen in a million random entries; an entry that would need a ninth is refused.
-pub const MAX_DEMUX_PROBE: usize = 8;
-
-/// Sockets that share one address and port to receive in turn (SO_REUSEPORT): several for each of 64 workers.
-/// Linux allows 65,535.
-pub const MAX_SHARERS: usize = 1024;
 /// Bytes of a key of the MD5 signature option: as Linux's TCP_MD5SIG_MAXKEYLEN.
 pub const MAX_MD5_KEY: usize = 80;
 
@@ -170,6 +163,7 @@ pub const MAX_SIGNATURE_KEYS: usize = 256;
 
 /// Connections that wait in a listener's accept queue: the most that a backlog may ask for, as Linux's somaxconn.
 pub const MAX_BACKLOG: usize = 4096;
+
 /// Runs of a TCP connection's flight that one ACK's SACK blocks may walk over; what is left of the blocks waits
 /// for the next ACK, which repeats them. An honest ACK finds its place within a few steps of the last one's; a
 /// hostile one costs 256 cache misses (some ten microseconds) at most, however large the flight is.
@@ -181,3 +175,12 @@ pub const MAX_LOST_QUEUE_WALK: u32 = 64;
 
 /// Smallest TCP congestion window after a reduction, in segments (RFC 5681 section 3.1 equation 4).
 pub const MIN_SSTHRESH: u32 = 2;
+
+/// Buckets in which an entry of a connection table may stand. With half of all slots used the mean is 1.05 and the
+/// furthest of 131,072 entries stood 9 away; that 32 buckets get twice their mean, and a run so long comes about, is
+/// rarer than one in 10^9 (Poisson). An entry that would need more than 64 is refused: who reaches that knows the key.
+pub const MAX_DEMUX_PROBE: usize = 64;
+
+/// Sockets that share one address and port to receive in turn (SO_REUSEPORT): several for each of 64 workers.
+/// Linux allows 65,535.
+pub const MAX_SHARERS: usize = 1024;

@@ -163,7 +163,7 @@ impl Listeners {
         })?;
         let members = &group.members;
         let chosen = if group.place.reuse_port {
-            (u64::from(arrival.flow) * members.len() as u64 >> 32) as usize
+            ((u64::from(arrival.flow) * members.len() as u64) >> 32) as usize
         } else {
             members.len() - 1
         };

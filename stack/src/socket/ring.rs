@@ -90,7 +90,8 @@ impl ByteRing {
     }
 
     /// Places bytes `offset` bytes behind the last readable one, over what may be there. They cannot be read
-    /// before [`ByteRing::advance`]. Returns how many, from the first on, as [`ByteRing::write`].
+    /// before [`ByteRing::advance`]. Returns how many, from the first on, as [`ByteRing::write`]. Bytes more than
+    /// 4 MiB ahead can need four blocks, three of them indexes; with fewer left in the pool none is placed.
     #[inline]
     pub fn write_at(&mut self, pool: &mut BlockPool, offset: usize, bytes: &[u8]) -> usize {
         self.place(pool, offset, bytes, |to, from| to.copy_from_slice(from))
@@ -213,10 +214,13 @@ impl ByteRing {
         if wanted == 0 {
             return 0;
         }
-        let wanted = self.reach(pool, at, wanted);
         let mut rest = &bytes[..wanted];
         let mut at = at as u32;
         while !rest.is_empty() {
+            // Only when a byte needs it: the last block of the pool is better full of bytes than an index.
+            if !self.reach(pool, at) {
+                break;
+            }
             let (number, within) = self.locate(at);
             let Some(id) = self.slot_or_take(pool, number) else {
                 break;
@@ -317,17 +321,17 @@ impl ByteRing {
         Some(id)
     }
 
-    /// Makes the table high enough for `wanted` bytes from `at` behind the head. Returns how many of them the
-    /// table can hold, fewer only when the pool has no block for an index.
+    /// Makes the table high enough for the byte `at` behind the head; false when the pool has no block for an
+    /// index.
     #[inline]
-    fn reach(&mut self, pool: &mut BlockPool, at: usize, wanted: usize) -> usize {
+    fn reach(&mut self, pool: &mut BlockPool, at: u32) -> bool {
         let within = self.head as usize % BLOCK;
-        while within + at + wanted > self.span() {
+        while within + at as usize >= self.span() {
             if !self.grow(pool) {
-                return self.span().saturating_sub(within + at);
+                return false;
             }
         }
-        wanted
+        true
     }
 
     /// Bytes in one turn of the table.

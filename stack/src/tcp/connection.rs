@@ -8,6 +8,7 @@ use super::acks::Acks;
 use super::challenge::ChallengeLimiter;
 use super::error::SocketError;
 use super::metrics::{Phase, Seen};
+use super::intervals::{IntervalPool, Intervals};
 use super::negotiated::{Accepted, Arrived, Negotiated};
 use super::options::Parsed;
 use super::receiver::Receiver;
@@ -18,7 +19,6 @@ use super::settings::{EcnPolicy, TcpSettings};
 use super::state::{State, SynReceived};
 use super::stats::TcpStats;
 use super::timers::{Purpose, Timers};
-use super::intervals::{IntervalPool, Intervals};
 use super::{Seq, TimeWaitContent};
 use crate::socket::Ready;
 use crate::socket::blocks::BlockPool;
@@ -256,7 +256,8 @@ impl Connection {
         let settings = cx.settings;
         let mut connection = Connection::new(cx, args.iss, args.iss, args.path_mss);
         connection.state = State::SynSent;
-        connection.stamps = Stamps { on: settings.timestamps, offset: args.ts_offset, recent: 0, recent_at: 0 };
+        connection.stamps =
+            Stamps { on: settings.timestamps, offset: args.ts_offset, recent: 0, recent_at: 0 };
         connection.sack = settings.sack;
         connection.ecn.on = settings.ecn == EcnPolicy::On;
         connection.tx.peer_mss = args.default_mss;
@@ -275,11 +276,7 @@ impl Connection {
     /// Give the segment that completed the handshake to [`Connection::on_segment`] afterwards; for a fast open a
     /// segment made of the SYN's data, with the sequence number behind the SYN and the flags ACK and (if it was there)
     /// PSH, and `iss + 0` acknowledged: an acknowledgment that is old changes nothing.
-    pub fn accepted(
-        cx: &mut Context<'_>,
-        accepted: &Accepted,
-        metrics: Option<&PathMetrics>,
-    ) -> Connection {
+    pub fn accepted(cx: &mut Context<'_>, accepted: &Accepted, metrics: Option<&PathMetrics>) -> Connection {
         cx.stats.passive_opens += 1;
         let Accepted { negotiated, .. } = *accepted;
         let fast_open = accepted.arrived == Arrived::FastOpen;
@@ -304,7 +301,7 @@ impl Connection {
             // The SYN-ACK left already, by the listener: from here on it is ours to repeat.
             let sent = connection.sender.on_sent(cx.runs, cx.now, accepted.iss, 1, false);
             connection.tx.syn = sent.is_err();
-            connection.timers.set(Purpose::Recovery, connection.sender.deadline());
+            connection.arm_recovery();
             if let Some(metrics) = metrics {
                 connection.rare().metrics = Some(*metrics);
             }
@@ -407,7 +404,7 @@ impl Connection {
         self.sender.established(cx.now, self.tx.mss, agreed, metrics);
         self.heard = cx.now;
         self.tx.progress = cx.now;
-        self.timers.set(Purpose::Recovery, self.sender.deadline());
+        self.arm_recovery();
         self.grow_send_buffer(cx.settings);
         if self.knobs.keepalive {
             let idle = self.keepalive_time(cx.settings);
@@ -609,8 +606,11 @@ impl Connection {
         self.timers.clear_all();
         self.tx.ring.clear(cx.blocks);
         self.ahead.clear(cx.ranges);
-        if self.orphan || error.is_some() {
+        // What came in order can still be read, also after a reset (as on Linux); what came ahead of it cannot.
+        if self.orphan {
             self.rx.ring.clear(cx.blocks);
+        } else {
+            self.rx.ring.trim(cx.blocks, 0);
         }
         self.news |= Ready::CLOSED | Ready::READ_CLOSED | Ready::READABLE | Ready::WRITABLE;
         if error.is_some() {

@@ -54,8 +54,10 @@ impl Connection {
             TimerOutcome::TimedOut { count } => self.on_timeout(cx, count),
         };
         if let Disposition::Keep(_) = disposition {
-            self.timers.set(Purpose::Recovery, self.sender.deadline());
-            self.clamp_to_user_timeout(cx);
+            if self.user_timeout().is_some_and(|limit| self.stalled_for(cx) >= limit) {
+                return self.give_up(cx);
+            }
+            self.arm_recovery();
         }
         disposition
     }
@@ -117,13 +119,20 @@ impl Connection {
         }
     }
 
-    /// The timer fires when the user timeout ends, not only when the next retransmission is due.
-    pub(super) fn clamp_to_user_timeout(&mut self, _cx: &Context<'_>) {
+    /// Arms the sender's timer. With a user timeout it fires when that ends, not only when a retransmission is due.
+    #[inline]
+    pub(super) fn arm_recovery(&mut self) {
+        self.timers.set(Purpose::Recovery, self.sender.deadline());
         if let Some(limit) = self.user_timeout()
             && let Some(since) = self.sender.stalled_since()
         {
             self.timers.set_earlier(Purpose::Recovery, since + limit);
         }
+    }
+
+    /// How long the peer has left unanswered what was sent again.
+    fn stalled_for(&self, cx: &Context<'_>) -> Duration {
+        self.sender.stalled_since().map_or(Duration::ZERO, |since| cx.now.since(since))
     }
 
     fn on_delayed_ack(&mut self, cx: &mut Context<'_>) -> Disposition {

@@ -449,10 +449,11 @@ mod tests {
                 // The latest first, each once.
                 let mut latest: Vec<(Seq, Seq)> = Vec::new();
                 for byte in order.iter().rev() {
-                    if let Some(n) = runs.iter().position(|run| (run.0..run.1).contains(byte)) {
-                        if !latest.contains(&seqs[n]) && latest.len() < 4 {
-                            latest.push(seqs[n]);
-                        }
+                    if let Some(n) = runs.iter().position(|run| (run.0..run.1).contains(byte))
+                        && !latest.contains(&seqs[n])
+                        && latest.len() < 4
+                    {
+                        latest.push(seqs[n]);
                     }
                 }
                 let mut out = [(Seq(0), Seq(0)); 4];

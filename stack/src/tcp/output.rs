@@ -16,6 +16,7 @@
 //! 2. A segment smaller than the MSS leaves only at the end of what was written, and only when Nagle's rule, the
 //!    cork and the owner's hint that more comes allow it.
 
+use super::Seq;
 use super::acks::Wanted;
 use super::connection::{Connection, Context};
 use super::options::{Emitted, MAX_SACKS, SynOptions};
@@ -23,7 +24,6 @@ use super::recovery::Limit;
 use super::segment::Outgoing;
 use super::state::{State, SynReceived};
 use super::timers::Purpose;
-use super::Seq;
 use crate::wire::tcp::flag;
 use core::time::Duration;
 
@@ -191,9 +191,7 @@ impl Connection {
         if self.knobs.cork || self.knobs.more {
             return false;
         }
-        self.knobs.nodelay
-            || self.sender.outstanding() == 0
-            || !self.tx.small_end.after(self.sender.una())
+        self.knobs.nodelay || self.sender.outstanding() == 0 || !self.tx.small_end.after(self.sender.una())
     }
 
     /// A peer whose whole window is small gets segments of half of it (RFC 9293 section 3.8.6.2.1), so that two
@@ -331,7 +329,14 @@ impl Connection {
 
     /// What all segments after the handshake share. `count`: segments that it stands for.
     #[inline]
-    fn header(&mut self, cx: &mut Context<'_>, seq: Seq, flags: u16, options: Emitted, count: u32) -> Outgoing {
+    fn header(
+        &mut self,
+        cx: &mut Context<'_>,
+        seq: Seq,
+        flags: u16,
+        options: Emitted,
+        count: u32,
+    ) -> Outgoing {
         let was_shut = self.rx.shut;
         let window = self.rx.offer();
         if self.rx.shut != was_shut {
@@ -409,7 +414,7 @@ impl Connection {
         if self.state == State::Closed {
             return;
         }
-        self.timers.set(Purpose::Recovery, self.sender.deadline());
+        self.arm_recovery();
         let nxt = self.sender.nxt();
         let end = self.write_end();
         let waits = self.state.sends() && (end.after(nxt) || (self.tx.fin && !self.fin_sent()));

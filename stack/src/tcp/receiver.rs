@@ -98,11 +98,7 @@ impl Receiver {
             scale,
             locked,
             shut: false,
-            rate: ReadRate {
-                space: wnd.min(10 * u32::from(mss)).max(1),
-                read: 0,
-                since: Instant::ZERO,
-            },
+            rate: ReadRate { space: wnd.min(10 * u32::from(mss)).max(1), read: 0, since: Instant::ZERO },
             trip: Trip { eighths: 0, until: Seq(0), since: Instant::ZERO },
         }
     }
@@ -181,8 +177,8 @@ impl Receiver {
     /// In-order data came: the window may grow, and the peer's segment size is learnt.
     #[inline]
     pub fn on_data(&mut self, len: u32, now: Instant) {
-        if len >= u32::from(self.mss) {
-            self.mss = len.min(u32::from(self.advertised_mss)).max(u32::from(self.mss)) as u16;
+        if len > u32::from(self.mss) && self.mss < self.advertised_mss {
+            self.mss = len.min(u32::from(self.advertised_mss)) as u16;
         }
         if self.threshold < self.clamp && len >= 128 {
             let room = self.clamp.min(self.limit.saturating_sub(self.ring.len() as u32));
@@ -202,7 +198,7 @@ impl Receiver {
     /// A timestamp of ours came back with a full segment, `millis` after it left.
     #[inline]
     pub fn on_echo(&mut self, millis: u32) {
-        let micros = millis.min(100_000).max(1) * 1000;
+        let micros = millis.clamp(1, 100_000) * 1000;
         self.trip.eighths = match self.trip.eighths {
             0 => micros * 8,
             old => old - old / 8 + micros,
@@ -302,7 +298,7 @@ mod tests {
         assert_eq!(receiver.offer(), 502); // 64240 rounded up to 128
         let edge = receiver.edge();
         receiver.limit = 4096;
-        receiver.nxt = receiver.nxt + 10_000;
+        receiver.nxt += 10_000;
         receiver.offer();
         assert!(receiver.edge().at_or_after(edge));
     }

@@ -101,7 +101,7 @@ impl Timers {
 
     /// Takes one that is due.
     pub fn take_due(&mut self, now: Instant) -> Option<Purpose> {
-        let due = ALL.into_iter().find(|purpose| self.get(*purpose) <= now)?;
+        let due = ALL.into_iter().find(|purpose| self.is_armed(*purpose) && self.get(*purpose) <= now)?;
         self.clear(due);
         Some(due)
     }

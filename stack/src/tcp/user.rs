@@ -9,8 +9,8 @@
 //! | `abort` | any to CLOSED with a reset |
 
 use super::Seq;
-use super::connection::{Connection, Context, UrgentIn};
 use super::congestion::Algorithm;
+use super::connection::{Connection, Context, UrgentIn};
 use super::error::SocketError;
 use super::segment::{Disposition, Output, Reset};
 use super::settings::TcpSettings;
@@ -172,7 +172,12 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Connection::recv`].
-    pub fn peek(&mut self, cx: &mut Context<'_>, offset: usize, out: &mut [u8]) -> Result<usize, SocketError> {
+    pub fn peek(
+        &mut self,
+        cx: &mut Context<'_>,
+        offset: usize,
+        out: &mut [u8],
+    ) -> Result<usize, SocketError> {
         self.skip_urgent(cx);
         let most = out.len().min(self.before_mark().saturating_sub(offset));
         if most == 0 {
@@ -238,7 +243,7 @@ impl Connection {
     fn skip_urgent(&mut self, cx: &mut Context<'_>) {
         let Some(at) = self.urgent_in.mark() else { return };
         let here = self.read_at();
-        if at == here && !self.knobs.oob_inline && self.rx.ring.len() > 0 {
+        if at == here && !self.knobs.oob_inline && !self.rx.ring.is_empty() {
             self.rx.ring.consume(cx.blocks, 1);
         }
         if self.read_at().after(at) {
@@ -272,7 +277,7 @@ impl Connection {
         }
         let unacknowledged = self.rx.nxt.since(self.rx.wup) > u32::from(self.rx.mss);
         let waiting = self.acks.wanted() == super::acks::Wanted::Sometime;
-        if (waiting && (unacknowledged || (self.acks.after_empty_read() && self.rx.ring.len() == 0)))
+        if (waiting && (unacknowledged || (self.acks.after_empty_read() && self.rx.ring.is_empty())))
             || (self.state.receives() && self.rx.opened())
         {
             self.acks.want_now();
@@ -366,8 +371,9 @@ impl Connection {
         Disposition::Keep(Output::Later)
     }
 
-    /// Ends it at once, with a reset if the peer knows of it (RFC 9293 section 3.10.5).
+    /// The owner lets go, and it ends at once, with a reset if the peer knows of it (RFC 9293 section 3.10.5).
     pub fn abort(&mut self, cx: &mut Context<'_>) -> Disposition {
+        self.orphan = true;
         let reset: Option<Reset> =
             (!matches!(self.state, State::SynSent | State::Closed)).then(|| self.reset());
         self.end(cx, Some(SocketError::Aborted), reset)
@@ -411,7 +417,7 @@ impl Connection {
     /// Sets an option.
     ///
     /// # Errors
-    /// `Invalid`: out of range. `BrokenPipe` never; `Invalid` also where the handshake is too far for it.
+    /// `Invalid`: out of range, or the handshake is too far for it.
     pub fn set_option(&mut self, cx: &mut Context<'_>, option: SocketOption) -> Result<(), SocketError> {
         let seconds = |time: Duration| (1..=32_767).contains(&time.as_secs());
         let unopened = self.state == State::SynSent && self.tx.syn;
@@ -459,7 +465,7 @@ impl Connection {
             }
             SocketOption::UserTimeout(time) => {
                 self.rare().user_timeout = (!time.is_zero()).then_some(time);
-                self.clamp_to_user_timeout(cx);
+                self.arm_recovery();
             }
             SocketOption::Linger(time) => self.knobs.linger_zero = time == Some(Duration::ZERO),
             SocketOption::Linger2(time) => self.rare().linger2 = Some(time),

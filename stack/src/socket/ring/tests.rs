@@ -115,20 +115,21 @@ proptest! {
                     let written = ring.write(&mut pool, &bytes);
                     model.write_at(0, &bytes[..written]);
                     model.len += written;
-                    prop_assert!(written == len || pool.available() == 0, "{written} of {len}");
+                    // A last block can be too few, where an index and a block are needed.
+                    prop_assert!(written == len || pool.available() <= 1, "{written} of {len}");
                 }
                 Step::WriteAt(offset, len) => {
                     let bytes = pattern(len, n as u8);
                     let written = ring.write_at(&mut pool, offset, &bytes);
                     model.write_at(offset, &bytes[..written]);
-                    prop_assert!(written == len || pool.available() <= 2, "{written} of {len}");
+                    prop_assert!(written == len || pool.available() <= 3, "{written} of {len}");
                 }
                 Step::WriteAtSummed(offset, len) => {
                     let bytes = pattern(len, n as u8);
                     let (written, sum) = ring.write_at_summed(&mut pool, offset, &bytes);
                     model.write_at(offset, &bytes[..written]);
                     prop_assert_eq!(sum.fold(), checksum::sum(&bytes[..written]).fold());
-                    prop_assert!(written == len || pool.available() <= 2, "{written} of {len}");
+                    prop_assert!(written == len || pool.available() <= 3, "{written} of {len}");
                 }
                 Step::Advance => {
                     let count = model.placed();
@@ -249,6 +250,9 @@ fn an_empty_pool_leaves_the_ring_as_it_was() {
     // Room for an index, and none for the bytes.
     assert_eq!(ring.write_at(&mut pool, 1 << 20, b"x"), 0);
     assert_eq!((ring.blocks(), ring.extent(), pool.available()), (0, 0, 1));
+    // With the one block there is, as much is written as it holds.
+    assert_eq!(ring.write(&mut pool, &[0; 9 * BLOCK]), BLOCK);
+    ring.clear(&mut pool);
     assert_eq!(other.write(&mut pool, b"x"), 1);
     assert_eq!(ring.write(&mut pool, b"x"), 0);
     assert_eq!(other.write(&mut pool, &[0; 2 * BLOCK]), BLOCK - 1, "what fits in its own block");

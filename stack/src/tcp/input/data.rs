@@ -5,13 +5,13 @@
 //! its place.
 
 use crate::socket::Ready;
+use crate::tcp::Seq;
 use crate::tcp::acks::Wanted;
 use crate::tcp::connection::{Connection, Context, UrgentIn};
 use crate::tcp::error::SocketError;
 use crate::tcp::intervals::Inserted;
 use crate::tcp::segment::{Disposition, Output, Refusal, Segment};
 use crate::tcp::state::State;
-use crate::tcp::Seq;
 use crate::wire::tcp::flag;
 
 impl Connection {
@@ -81,7 +81,7 @@ impl Connection {
         let stored = self.place(cx, segment, skip, wanted, 0);
         let had_gap = !self.ahead.is_empty();
         if stored > 0 {
-            self.rx.nxt = self.rx.nxt + stored;
+            self.rx.nxt += stored;
             self.rx.ring.advance(stored as usize);
             self.received(cx, stored, segment.has(flag::PSH), echo_age);
         }
@@ -217,7 +217,7 @@ impl Connection {
 
     /// All data came, and the FIN stands next (RFC 9293 section 3.10.7.4, eighth; row T14).
     fn on_fin(&mut self, cx: &mut Context<'_>) -> Result<Output, Disposition> {
-        self.rx.nxt = self.rx.nxt + 1;
+        self.rx.nxt += 1;
         self.ahead.clear(cx.ranges);
         self.acks.want_now();
         self.news |= Ready::READABLE | Ready::READ_CLOSED;

@@ -59,10 +59,8 @@ impl Connection {
         let bits = segment.flags & (flag::ECE | flag::CWR);
         let ecn = if segment.has(flag::ACK) { bits == flag::ECE } else { bits == flag::ECE | flag::CWR };
         let negotiated = self.negotiate(parsed, ecn);
-        let negotiated = crate::tcp::Negotiated {
-            mss: negotiated.mss.max(cx.settings.min_snd_mss),
-            ..negotiated
-        };
+        let negotiated =
+            crate::tcp::Negotiated { mss: negotiated.mss.max(cx.settings.min_snd_mss), ..negotiated };
         self.agree(&negotiated);
         self.rx.start(segment.seq, cx.now);
         if let (true, Some((value, _))) = (self.stamps.on, parsed.timestamps) {
@@ -76,12 +74,7 @@ impl Connection {
     }
 
     /// SYN-ACK: ESTABLISHED.
-    fn syn_answered(
-        &mut self,
-        cx: &mut Context<'_>,
-        segment: &Segment<'_>,
-        parsed: &Parsed,
-    ) -> Disposition {
+    fn syn_answered(&mut self, cx: &mut Context<'_>, segment: &Segment<'_>, parsed: &Parsed) -> Disposition {
         self.acknowledge_syn(cx, segment, parsed);
         self.become_established(cx);
         self.fast_open_answered(cx, parsed);
@@ -103,7 +96,7 @@ impl Connection {
     /// SYN without ACK: both opened at once (RFC 9293 figure 8, MUST-10).
     fn syn_crossed(&mut self) -> Disposition {
         self.state = State::SynReceived(SynReceived { fast_open: false, answer: true });
-        self.timers.set(crate::tcp::timers::Purpose::Recovery, self.sender.deadline());
+        self.arm_recovery();
         Disposition::Keep(Output::Later)
     }
 
@@ -114,7 +107,7 @@ impl Connection {
         let freed = (self.sender.una().since(self.tx.start) as usize).min(self.tx.ring.len());
         if freed > 0 {
             self.tx.ring.consume(cx.blocks, freed);
-            self.tx.start = self.tx.start + freed as u32;
+            self.tx.start += freed as u32;
         }
     }
 

@@ -90,7 +90,7 @@ impl Connection {
         }
         let echo_age = stamps.and_then(|(_, echo)| self.stamps.age(cx.now, echo));
         if len > 0 {
-            self.rx.nxt = self.rx.nxt + len;
+            self.rx.nxt += len;
             self.received(cx, len, segment.has(flag::PSH), echo_age);
             if self.rx.ring.len() as u32 >= self.knobs.read_low {
                 self.news |= Ready::READABLE;
@@ -131,7 +131,12 @@ impl Connection {
     }
 
     /// The same for a frame of several chunks, any of which may have an odd length.
-    fn take_chain(&mut self, cx: &mut Context<'_>, segment: &Segment<'_>, header: crate::checksum::Sum) -> bool {
+    fn take_chain(
+        &mut self,
+        cx: &mut Context<'_>,
+        segment: &Segment<'_>,
+        header: crate::checksum::Sum,
+    ) -> bool {
         let mut total = Checksum::new(header);
         let mut at = 0;
         for piece in core::iter::once(&segment.data).chain(segment.more) {
@@ -155,9 +160,7 @@ impl Connection {
         }
         let parsed = options::parse(segment.options, segment.has(flag::SYN));
         match self.state {
-            State::Closed => {
-                Disposition::Refused(Refusal::Closed, Output::None, Reset::answer_to(segment))
-            }
+            State::Closed => Disposition::Refused(Refusal::Closed, Output::None, Reset::answer_to(segment)),
             State::SynSent => self.in_syn_sent(cx, segment, &parsed),
             _ => self.in_synchronized(cx, segment, &parsed),
         }
