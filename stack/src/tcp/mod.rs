@@ -68,8 +68,6 @@ pub mod recovery;
 pub mod rtt;
 pub mod secret;
 pub mod segment;
-pub mod demux;
-pub mod ports;
 pub mod seq;
 pub mod sockets;
 pub mod settings;

@@ -163,28 +163,22 @@ impl<F: Frame> Sockets<'_, F> {
     /// # Errors
     /// [`Error::NotConnected`].
     pub fn tcp_shutdown(&mut self, socket: Handle, how: Shutdown) -> Result<(), Error> {
-        let disposition = self.tcp_call(socket, |connection, cx| connection.shutdown(cx, how))?;
-        self.stack.tcp_decided(self.now, socket, disposition);
-        Ok(())
+        self.tcp_decide(socket, |connection, cx| connection.shutdown(cx, how))
     }
 
-    /// Lets go of a connection: what was written is still sent, then the FIN; data that come are refused.
+    /// Lets go of a connection: what was written is still sent, then the FIN; data that come are refused. The handle
+    /// finds nothing for its owner any more; one that is gone already is no error.
     pub fn tcp_close(&mut self, socket: Handle) {
-        if let Ok(disposition) = self.tcp_call(socket, |connection, cx| Ok(connection.close(cx))) {
-            self.stack.tcp_decided(self.now, socket, disposition);
-        }
+        let _gone_already = self.tcp_decide(socket, |connection, cx| Ok(connection.close(cx)));
     }
 
     /// Ends a connection with a reset.
     pub fn tcp_abort(&mut self, socket: Handle) {
-        let abort = |connection: &mut Connection, cx: &mut Context<'_>| {
+        let _gone_already = self.tcp_decide(socket, |connection, cx| {
             let disposition = connection.abort(cx);
-            let _closed_already = connection.close(cx);
+            let _closed = connection.close(cx);
             Ok(disposition)
-        };
-        if let Ok(disposition) = self.tcp_call(socket, abort) {
-            self.stack.tcp_decided(self.now, socket, disposition);
-        }
+        });
     }
 
     /// The peer's address.
@@ -234,6 +228,20 @@ impl<F: Frame> Sockets<'_, F> {
         entry.connection.take_error().map(Error::from)
     }
 
+    /// One call on a connection that decides about its end.
+    fn tcp_decide(
+        &mut self,
+        socket: Handle,
+        call: impl FnOnce(&mut Connection, &mut Context<'_>) -> Result<Disposition, SocketError>,
+    ) -> Result<(), Error> {
+        let Stack { tcp, blocks, .. } = &mut *self.stack;
+        let (entries, mut cx) = tcp.split(self.now, blocks);
+        let entry = entries.get_mut(socket).ok_or(Error::BadHandle)?;
+        let disposition = call(&mut entry.connection, &mut cx)?;
+        self.stack.tcp_decided(self.now, socket, disposition);
+        Ok(())
+    }
+
     /// One call on a connection, and what follows from it.
     #[inline]
     fn tcp_call<T>(
@@ -245,7 +253,7 @@ impl<F: Frame> Sockets<'_, F> {
         let (entries, mut cx) = tcp.split(self.now, blocks);
         let entry = entries.get_mut(socket).ok_or(Error::BadHandle)?;
         let result = call(&mut entry.connection, &mut cx);
-        tcp.settle(self.now, events, socket);
+        tcp.called(self.now, events, socket);
         result.map_err(Error::from)
     }
 }
@@ -269,7 +277,8 @@ impl<F: Frame> Stack<F> {
                 }
             }
         }
-        self.settle_tcp(now, socket);
+        let Stack { tcp, events, .. } = self;
+        tcp.called(now, events, socket);
     }
 }
 

@@ -169,6 +169,8 @@ pub struct TcpSockets {
     wheel: TimerWheel,
     runs: RunPool,
     time_waits: TimeWaits,
+    /// When the next TIME-WAIT record may end.
+    waits_until: Instant,
     ready: VecDeque<Handle>,
     isn: IsnGenerator,
     challenge: ChallengeLimiter,
@@ -196,6 +198,15 @@ impl TcpSockets {
             entry.is_ready = true;
             self.ready.push_back(handle);
         }
+    }
+
+    /// After a call of the owner: what it wrote, or made room for, may want to be sent.
+    #[inline]
+    fn called(&mut self, now: Instant, events: &mut EventQueue, handle: Handle) {
+        if self.entries.get(handle).is_some_and(|entry| entry.connection.wants_output()) {
+            self.mark_ready(handle);
+        }
+        self.settle(now, events, handle);
     }
 
     /// Segments with the names of a connection reach it no more.
@@ -232,6 +243,7 @@ impl TcpSockets {
             wheel: TimerWheel::new(connections, now),
             runs: RunPool::new(runs),
             time_waits: TimeWaits::new(time_waits, time_wait),
+            waits_until: Instant::NEVER,
             ready: VecDeque::with_capacity(connections),
             metrics: MetricsCache::new(metrics, key(105), true),
             ports: EphemeralPorts::new(ephemeral, key(106)),
@@ -262,6 +274,7 @@ impl TcpSockets {
             self.names.free(&evicted.tuple);
         }
         if self.names.take(tuple, Seat::TimeWait(place)) {
+            self.waits_until = self.waits_until.min(self.time_waits.next_deadline(now));
             return Some(place);
         }
         self.time_waits.remove(place);
@@ -294,9 +307,6 @@ impl TcpSockets {
         let Some(entry) = self.entries.get_mut(handle) else { return };
         if entry.connection.state() != State::Closed {
             self.wheel.schedule(handle.index() as u32, entry.connection.next_deadline());
-            if entry.connection.wants_output() {
-                self.mark_ready(handle);
-            }
             return;
         }
         self.bury(now, handle);

@@ -25,15 +25,18 @@ where
         act(stack, turn, handle, port, disposition);
     }
     passive::timers(stack, turn);
-    let TcpSockets { time_waits, names, .. } = &mut stack.tcp;
-    time_waits.expire(turn.now, BURST, |_, tuple| names.free(tuple));
+    let TcpSockets { time_waits, names, waits_until, .. } = &mut stack.tcp;
+    if turn.now >= *waits_until {
+        time_waits.expire(turn.now, BURST, |_, tuple| names.free(tuple));
+        *waits_until = time_waits.next_deadline(turn.now);
+    }
 }
 
 impl TcpSockets {
     /// When [`timers`] has something to do next.
     #[inline]
     pub(crate) fn next_deadline(&self) -> Instant {
-        self.wheel.next().min(self.request_wheel.next()).min(self.time_waits.next_deadline(Instant::ZERO))
+        self.wheel.next().min(self.request_wheel.next()).min(self.waits_until)
     }
 
     /// True when a connection has something to send.
