@@ -41,6 +41,9 @@ pub(super) struct Progress {
     pub(super) sacked_first: Option<Instant>,
     pub(super) sacked_last: Option<Instant>,
     pub(super) sample: Sample,
+    /// The round trip that it measures in microseconds, and whether the receiver may have delayed it.
+    rtt: Option<u32>,
+    maybe_delayed: bool,
 }
 
 impl Progress {
@@ -138,6 +141,8 @@ impl Sender {
             sacked_first: None,
             sacked_last: None,
             sample: Sample::default(),
+            rtt: None,
+            maybe_delayed: false,
         }
     }
 
@@ -185,7 +190,7 @@ impl Sender {
             progress.rearm = true;
         }
         self.flight.sacked = self.flight.sacked.min(self.flight.outstanding);
-        self.episode.rtt_sample = measured;
+        progress.rtt = measured;
         measured.is_some()
     }
 
@@ -195,7 +200,7 @@ impl Sender {
     fn measure(
         &mut self,
         now: Instant,
-        progress: &Progress,
+        progress: &mut Progress,
         first: Option<Instant>,
         last: Option<Instant>,
         single: bool,
@@ -217,7 +222,7 @@ impl Sender {
         let (long, short) = (long?, short?);
         // One small segment alone may have waited for the receiver's delayed ACK: its time is no minimum.
         let maybe_delayed = single && self.flight.una.since(progress.prior_una) < u32::from(self.mss);
-        self.episode.maybe_delayed = maybe_delayed;
+        progress.maybe_delayed = maybe_delayed;
         if !maybe_delayed || self.rtt.smallest().is_none_or(|smallest| short <= smallest) {
             self.rtt.remember_smallest(now, short);
         }
@@ -246,7 +251,7 @@ impl Sender {
         sample: Option<(u32, u32)>,
         prior_in_flight: u32,
     ) {
-        let rtt = self.episode.rtt_sample.take();
+        let rtt = progress.rtt;
         if self.congestion.rules_itself() {
             let model = Model {
                 now,
@@ -257,7 +262,7 @@ impl Sender {
                 acked: delivered,
                 lost,
                 rtt,
-                maybe_delayed: self.episode.maybe_delayed,
+                maybe_delayed: progress.maybe_delayed,
                 in_flight: self.flight.in_flight(),
                 prior_in_flight,
                 srtt: self.rtt.srtt(),

@@ -43,7 +43,8 @@ impl Sender {
     pub(super) fn mark_first_lost(&mut self, pool: &mut RunPool, advanced: bool) {
         let state = self.episode.state;
         let third = state < CaState::Recovery && self.flight.sacked >= u32::from(self.reordering);
-        if !third && !(state == CaState::Recovery && advanced) {
+        let partial = state == CaState::Recovery && advanced;
+        if !(third || partial) {
             return;
         }
         let place = self.flight.head;

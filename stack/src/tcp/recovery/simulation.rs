@@ -141,7 +141,6 @@ struct World {
 #[derive(Debug)]
 struct Outcome {
     took: Duration,
-    delivered: u32,
     info: SenderInfo,
     sent: u64,
 }
@@ -185,8 +184,8 @@ impl World {
         self.sent += 1;
         let mut leaves = self.now;
         let mut marked = false;
-        if self.path.rate > 0 {
-            let time = Duration::from_nanos(1_000_000_000 / self.path.rate);
+        if let Some(nanos) = 1_000_000_000u64.checked_div(self.path.rate) {
+            let time = Duration::from_nanos(nanos);
             let waiting = self.free_at.since(self.now).as_nanos() as u64 * self.path.rate / 1_000_000_000;
             if waiting >= self.path.queue {
                 return;
@@ -319,15 +318,13 @@ impl World {
             self.output();
         }
         let info = self.sender.info(self.now);
-        let delivered = self.sender.una().since(self.end - (self.end - self.sender.una()).unsigned_abs());
-        let acked = info.delivered.max(delivered);
         if self.sender.una() == self.end {
             assert_eq!(self.receiver.next, self.end);
             assert_eq!(self.pool.available(), self.pool.capacity(), "every run is given back");
         }
         self.sender.release(&mut self.pool);
         assert_eq!(self.pool.available(), self.pool.capacity());
-        Outcome { took: self.now.since(begin), delivered: acked, info, sent: self.sent }
+        Outcome { took: self.now.since(begin), info, sent: self.sent }
     }
 }
 
@@ -435,5 +432,5 @@ fn a_bottleneck_is_filled() {
     world.recount = false;
     let outcome = world.run(Duration::from_secs(30));
     assert!(outcome.info.delivered_ce > 0);
-    assert!(outcome.delivered > 30 * 4000, "{outcome:?}");
+    assert!(outcome.info.delivered > 30 * 4000, "{outcome:?}");
 }

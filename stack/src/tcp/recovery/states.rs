@@ -28,11 +28,8 @@ pub(super) struct Episode {
     /// Segments delivered and sent since the entry (RFC 6937).
     pub(super) prr_delivered: u32,
     pub(super) prr_out: u32,
-    /// The round trip that this ACK measured.
-    pub(super) rtt_sample: Option<u32>,
     /// How often a reduction was taken back; wraps.
     pub(super) undone: u8,
-    pub(super) maybe_delayed: bool,
     /// F-RTO (RFC 5682) is looking whether the timeout was spurious.
     pub(super) frto: bool,
     /// F-RTO sends new data first: no retransmission until the next ACK.
@@ -52,9 +49,7 @@ impl Episode {
             prior_ssthresh: 0,
             prr_delivered: 0,
             prr_out: 0,
-            rtt_sample: None,
             undone: 0,
-            maybe_delayed: false,
             frto: false,
             hold: false,
         }
