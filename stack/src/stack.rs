@@ -24,10 +24,10 @@ use crate::port::PortId;
 use crate::route::ecmp::HashKey;
 use crate::route::{Flow4, Flow6, PathMtus, RouteCache, RouteReader};
 use crate::socket::{BlockPool, EventQueue};
+use crate::tcp::sockets::{TcpConfig, TcpSockets};
 use crate::time::Instant;
 use crate::turn::{Probe, Stage, Turn};
 use crate::verdict::DropReason;
-use crate::tcp::sockets::{TcpConfig, TcpSockets};
 use crate::{ipv4, ipv6, raw, tcp, udp};
 use std::collections::VecDeque;
 
@@ -121,7 +121,8 @@ impl<F: Frame> core::fmt::Debug for Stack<F> {
 impl<F: Frame> Stack<F> {
     /// A stack that routes by `routes`. It fails when the neighbour table's bounds or times make no sense.
     pub fn new(config: StackConfig, routes: RouteReader) -> Result<Self, ConfigError> {
-        let StackConfig { interfaces, neighbours, route_cache, icmp, echo, sockets, tcp, frame_room, seed } = config;
+        let StackConfig { interfaces, neighbours, route_cache, icmp, echo, sockets, tcp, frame_room, seed } =
+            config;
         let [a, b, c, d] = seed;
         // A key for each purpose, with every bit of the seed in every bit of the key.
         let key =

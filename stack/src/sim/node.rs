@@ -104,7 +104,16 @@ impl Node {
             icmp: crate::icmp::limit::IcmpLimits::default(),
             echo: (1000, 100),
             sockets: crate::stack::SocketLimits::default(),
-            tcp: TcpConfig { connections: 64, listeners: 8, requests: 64, time_waits: 64, runs: 4096, ranges: 1024, metrics: 64, ..TcpConfig::default() },
+            tcp: TcpConfig {
+                connections: 64,
+                listeners: 8,
+                requests: 64,
+                time_waits: 64,
+                runs: 4096,
+                ranges: 1024,
+                metrics: 64,
+                ..TcpConfig::default()
+            },
             frame_room: (CHUNK - 256) as u16,
             seed: [seed, seed ^ 1, seed ^ 2, seed ^ 3],
         };

@@ -7,8 +7,8 @@
 use super::acks::Acks;
 use super::challenge::ChallengeLimiter;
 use super::error::SocketError;
-use super::metrics::{Phase, Seen};
 use super::intervals::{IntervalPool, Intervals};
+use super::metrics::{Phase, Seen};
 use super::negotiated::{Accepted, Arrived, Negotiated};
 use super::options::Parsed;
 use super::receiver::Receiver;

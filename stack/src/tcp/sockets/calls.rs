@@ -87,8 +87,7 @@ impl<F: Frame> Sockets<'_, F> {
         let ip_id = stack.next_ipv4_id();
         let Stack { tcp, blocks, events, .. } = stack;
         let iss = reused.map_or_else(|| tcp.isn.isn(&tuple, now), |reused| reused.iss);
-        let ts_offset =
-            reused.map_or_else(|| tcp.isn.timestamp_offset(&tuple), |reused| reused.ts_offset);
+        let ts_offset = reused.map_or_else(|| tcp.isn.timestamp_offset(&tuple), |reused| reused.ts_offset);
         let args = ConnectArgs {
             iss,
             ts_offset,

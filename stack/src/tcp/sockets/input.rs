@@ -1,8 +1,8 @@
 //! A TCP segment arrives (rows T4, T12, T13): whose is it, and what comes of it.
 
 use super::build::Fields;
-use super::output::{flush, send_bare};
 use super::names::Seat;
+use super::output::{flush, send_bare};
 use super::passive;
 use crate::checksum::{self, Sum};
 use crate::counters::Counter;
@@ -104,11 +104,8 @@ where
         Err(error) => return stack.drop_received(port, error.into()),
     };
     let header_len = header.header_len();
-    let tuple = Tuple::new(
-        (local, header.destination_port.get()),
-        (remote, header.source_port.get()),
-    )
-    .scoped(port);
+    let tuple =
+        Tuple::new((local, header.destination_port.get()), (remote, header.source_port.get())).scoped(port);
     let trusted = stack.interfaces.get(port).is_some_and(|one| one.checksum == ChecksumPolicy::Trust);
     let check = if trusted {
         Check::Verified
@@ -358,7 +355,12 @@ const fn reason_of(refusal: Refusal) -> DropReason {
 
 /// An ICMP error quotes a segment that we sent. True when a connection of ours sent it and the number that it quotes
 /// is outstanding, so that whoever made the error saw the segment (RFC 5927 section 4.1).
-pub(crate) fn on_icmp<F: Frame>(stack: &mut Stack<F>, now: Instant, quoted: &Quoted<'_>, what: Unreachable) -> bool {
+pub(crate) fn on_icmp<F: Frame>(
+    stack: &mut Stack<F>,
+    now: Instant,
+    quoted: &Quoted<'_>,
+    what: Unreachable,
+) -> bool {
     let Some(&[s0, s1, d0, d1, q0, q1, q2, q3]) = quoted.upper.first_chunk::<8>() else { return false };
     let local = (quoted.source, u16::from_be_bytes([s0, s1]));
     let remote = (quoted.destination, u16::from_be_bytes([d0, d1]));

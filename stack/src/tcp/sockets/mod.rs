@@ -221,8 +221,18 @@ impl TcpSockets {
 impl TcpSockets {
     /// Sockets within these bounds. `key` makes keys from a secret, one for each purpose.
     pub(crate) fn new(config: TcpConfig, now: Instant, mut key: impl FnMut(u64) -> [u64; 2]) -> TcpSockets {
-        let TcpConfig { connections, listeners, requests, time_waits, runs, ranges, metrics, ephemeral, time_wait, settings } =
-            config;
+        let TcpConfig {
+            connections,
+            listeners,
+            requests,
+            time_waits,
+            runs,
+            ranges,
+            metrics,
+            ephemeral,
+            time_wait,
+            settings,
+        } = config;
         let secret = Secret::new(key(100));
         let isn = IsnGenerator::new(secret);
         let cookies = SynCookies::new(Secret::new(key(101)));
@@ -233,12 +243,12 @@ impl TcpSockets {
             listeners: Slab::new(listeners),
             hearing: Listeners::new(listeners, key(107)),
             bound: Bound::new(Rules::Tcp, listeners * 4),
-            passive: Passive::new(requests, isn.clone(), cookies, fast_open),
+            passive: Passive::new(requests, isn, cookies, fast_open),
             request_wheel: TimerWheel::new(requests, now),
             request_ports: Vec::with_capacity(requests),
             ranges: IntervalPool::new(ranges),
             isn,
-            challenge: challenge,
+            challenge,
             names: Names::new(connections + requests + time_waits, key(104)),
             wheel: TimerWheel::new(connections, now),
             runs: RunPool::new(runs),
@@ -257,7 +267,9 @@ impl TcpSockets {
         let tuple = entry.tuple;
         let handle = self.entries.insert(entry).map_err(|_entry| Error::TooManySockets)?;
         let seat = Seat::Connection(handle.index() as u32);
-        if self.names.get(&tuple).is_none() && self.names.take(&tuple, seat) || self.names.hand_over(&tuple, seat) {
+        if self.names.get(&tuple).is_none() && self.names.take(&tuple, seat)
+            || self.names.hand_over(&tuple, seat)
+        {
             if let Some(entry) = self.entries.get_mut(handle) {
                 entry.is_bound = true;
             }
@@ -284,12 +296,7 @@ impl TcpSockets {
     /// After anything happened to a connection: its owner hears the news, the wheel its deadline; when it is over
     /// and its owner let go, its place is free.
     #[inline]
-    pub(super) fn settle(
-        &mut self,
-        now: Instant,
-        events: &mut EventQueue,
-        handle: Handle,
-    ) {
+    pub(super) fn settle(&mut self, now: Instant, events: &mut EventQueue, handle: Handle) {
         let Some(entry) = self.entries.get_mut(handle) else { return };
         if entry.is_accepted {
             let news = entry.connection.take_news();
@@ -355,7 +362,9 @@ impl TcpSockets {
     pub fn rows(&self, from: usize, max: usize, mut each: impl FnMut(TcpRow)) -> Option<usize> {
         let end = (from + max).min(self.entries.places());
         for place in from..end {
-            let Some(entry) = self.entries.at(place).and_then(|handle| self.entries.get(handle)) else { continue };
+            let Some(entry) = self.entries.at(place).and_then(|handle| self.entries.get(handle)) else {
+                continue;
+            };
             let Some(handle) = self.entries.at(place) else { continue };
             let Tuple { local_port, remote_port, .. } = entry.tuple;
             each(TcpRow {

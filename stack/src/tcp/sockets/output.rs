@@ -148,7 +148,9 @@ pub(super) fn send_bare<P, M>(
     P: FramePool,
     M: Probe,
 {
-    let Ok(way) = stack.way_to(turn.now, tuple, port) else { return stack.counters.drop(DropReason::NoRoute) };
+    let Ok(way) = stack.way_to(turn.now, tuple, port) else {
+        return stack.counters.drop(DropReason::NoRoute);
+    };
     let tx_checksum =
         way.hop.is_some_and(|hop| stack.interfaces.get(hop.port).is_some_and(|port| port.tx_checksum));
     let ipv4 = tuple.is_ipv4();

@@ -277,12 +277,8 @@ fn feed<P, M>(
     act(stack, turn, handle, port, disposition);
 }
 
-fn send_syn_ack<P, M>(
-    stack: &mut Stack<P::Frame>,
-    turn: &mut Turn<'_, P, M>,
-    port: PortId,
-    reply: &SynAck,
-) where
+fn send_syn_ack<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, port: PortId, reply: &SynAck)
+where
     P: FramePool,
     M: Probe,
 {
@@ -355,7 +351,12 @@ impl<F: Frame> Sockets<'_, F> {
     ///
     /// # Errors
     /// [`Error::AddressInUse`], [`Error::AddressNotAvailable`] when the address is not ours, a table that is full.
-    pub fn tcp_listen(&mut self, owner: Owner, at: SocketAddr, options: &ListenOptions) -> Result<Handle, Error> {
+    pub fn tcp_listen(
+        &mut self,
+        owner: Owner,
+        at: SocketAddr,
+        options: &ListenOptions,
+    ) -> Result<Handle, Error> {
         let ip = at.ip();
         if !ip.is_unspecified() && self.stack.interfaces.iter().all(|interface| !interface.owns(ip)) {
             return Err(Error::AddressNotAvailable);
