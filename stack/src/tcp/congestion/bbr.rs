@@ -364,8 +364,10 @@ impl Bbr {
         }
         let bytes = (u128::from(self.bandwidth.value()) * mss * 1_000_000 * u128::from(gain)) >> (SCALE + 8);
         let rate = u64::try_from(bytes * 99 / 100).unwrap_or(u64::MAX);
+        // A segment each round trip is the least: samples across timeouts would otherwise stop the flow.
+        let least = (u64::from(model.mss) * 1_000_000).checked_div(u64::from(model.srtt)).unwrap_or(1).max(1);
         if self.full || rate > self.rate {
-            self.rate = rate.max(1);
+            self.rate = rate.max(least);
         }
     }
 

@@ -146,6 +146,7 @@ impl Sender {
         let micros = |value: u32| Duration::from_micros(u64::from(value));
         let (count, interval) = self.rate.sample;
         let bytes = u128::from(count) * u128::from(self.mss) * 1_000_000;
+        let rate = if self.is_paced() { self.pacing.rate } else { self.rate_of_window() };
         let time = |limit| self.times.spent(now, limit);
         let (busy, window, buffer) = (time(Limit::Busy), time(Limit::Window), time(Limit::Buffer));
         SenderInfo {
@@ -174,7 +175,7 @@ impl Sender {
             delivery_rate: u64::try_from(bytes.checked_div(u128::from(interval)).unwrap_or(0))
                 .unwrap_or(u64::MAX),
             delivery_rate_app_limited: self.rate.sample_app_limited,
-            pacing_rate: if self.pacing.rate == 0 { u64::MAX } else { self.pacing.rate },
+            pacing_rate: if rate == 0 { u64::MAX } else { rate },
             max_pacing_rate: self.pacing.max,
             busy: Duration::from_nanos(busy + window + buffer),
             window_limited: Duration::from_nanos(window),

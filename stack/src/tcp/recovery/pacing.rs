@@ -58,11 +58,12 @@ impl Sender {
     /// Bound of the pacing rate in bytes a second (SO_MAX_PACING_RATE); `u64::MAX` takes it away.
     pub fn set_max_pacing_rate(&mut self, bytes_per_second: u64) {
         self.pacing.max = bytes_per_second.max(1);
+        self.update_pacing_rate();
     }
 
     /// True when the rate holds output back.
     #[inline]
-    fn is_paced(&self) -> bool {
+    pub(super) fn is_paced(&self) -> bool {
         self.congestion.rules_itself() || self.pacing.max != u64::MAX
     }
 
@@ -89,6 +90,11 @@ impl Sender {
         u32::try_from(left.div_ceil(u128::from(allowed))).unwrap_or(1)
     }
 
+    /// A timeout: what it sends again does not wait for the rate.
+    pub(super) fn forget_pace(&mut self, now: Instant) {
+        self.pacing.until = self.pacing.until.min(now);
+    }
+
     /// A segment of `len` bytes leaves.
     #[inline]
     pub(super) fn pace(&mut self, now: Instant, len: u32) {
@@ -98,23 +104,26 @@ impl Sender {
         }
     }
 
-    /// The rate after an ACK, unless the algorithm says it itself.
+    /// The rate after an ACK, unless the algorithm says it itself. When nothing is paced it is not needed, and
+    /// its division is spared: [`Sender::info`] asks for it.
     #[inline]
     pub(super) fn update_pacing_rate(&mut self) {
-        let srtt = u64::from(self.rtt.srtt());
-        let rules_itself = self.congestion.rules_itself();
-        if srtt == 0 || rules_itself && self.pacing.rate != 0 {
-            return;
+        if self.is_paced() && !(self.congestion.rules_itself() && self.pacing.rate != 0) {
+            self.pacing.rate = self.rate_of_window();
         }
+    }
+
+    /// Bytes a second that window and round trip make; 0 before the first round trip.
+    pub(super) fn rate_of_window(&self) -> u64 {
         let window = self.window.cwnd.max(self.flight.outstanding);
         // Half of the threshold, not all of it: the last doubling of slow start would burst too much.
         let percent = match self.window.cwnd < self.window.ssthresh / 2 {
-            _ if rules_itself => BBR_FIRST_PERCENT,
+            _ if self.congestion.rules_itself() => BBR_FIRST_PERCENT,
             true => self.pacing.slow_start_percent,
             false => self.pacing.percent,
         };
         let bytes = u64::from(window) * u64::from(self.mss) * u64::from(percent);
-        self.pacing.rate = bytes.saturating_mul(10_000) / srtt;
+        bytes.saturating_mul(10_000).checked_div(u64::from(self.rtt.srtt())).unwrap_or(0)
     }
 
     /// True in fast recovery or while the window is being reduced (RFC 6937 then says what may be sent).

@@ -336,7 +336,8 @@ fn settings(algorithm: Algorithm) -> SenderSettings {
 
 #[test]
 fn whatever_the_path_does_everything_arrives_and_the_counts_hold() {
-    for seed in 0..300 {
+    // 1144 once put the first segment behind others that were lost, and no timeout repaired it.
+    for seed in (0..300).chain([1144]) {
         let mut random = Random::new(seed);
         let mut pick = |bound| random.below(bound);
         let path = Path {

@@ -321,12 +321,13 @@ impl Sender {
         self.mark_lost(pool, head);
         let mut place = self.flight.timed.first;
         while place != NONE {
-            let Some(&run) = pool.get(place) else { return };
+            let Some(&run) = pool.get(place) else { break };
             if self.agreed.sack && self.is_young(now, run.sent) {
-                return; // those behind it are younger still
+                break; // those behind it are younger still
             }
             self.mark_lost(pool, place);
             place = run.behind;
         }
+        self.flight.order_waiting(pool);
     }
 }

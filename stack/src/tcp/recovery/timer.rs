@@ -71,6 +71,7 @@ impl Sender {
             return TimerOutcome::Nothing;
         }
         self.enter_loss(pool, now);
+        self.forget_pace(now);
         if self.timeouts == 0 {
             self.tally.timeout_recoveries = self.tally.timeout_recoveries.saturating_add(1);
         }

@@ -42,6 +42,8 @@ impl Sender {
             self.congestion.resume(now, idle, self.rate.app_limited != 0);
         }
         (self.rate.flight_start, self.rate.delivered_at) = (start, at);
+        // Within a burst the timer stands as the burst's second segment set it.
+        let settled = self.usage.sent_at == now && self.flight.outstanding > 2 && !self.probe.due;
         self.usage.sent_at = now;
         if self.is_reducing() {
             self.episode.prr_out += 1;
@@ -52,7 +54,9 @@ impl Sender {
         }
         self.note_usage(now);
         self.pace(now, len);
-        self.sent_timer(pool, now, first);
+        if !settled {
+            self.sent_timer(pool, now, first);
+        }
         Ok(())
     }
 
