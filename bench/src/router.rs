@@ -115,7 +115,7 @@ pub fn worker(rib: &Rib, packets: &[[u8; FRAME]], route_cache: usize) -> Result<
         number: 0,
         stack: stack(rib.reader()?, route_cache)?,
         queues: vec![queue(port_in(), Some(replay)), queue(port_out(), None)],
-        egress: Egress::new(2, 1024),
+        egress: Egress::new([1024; 2]),
         pool: WorkerPool(pool),
         ways: vec![Way::Own(0), Way::Own(1)],
         to_others: vec![None],

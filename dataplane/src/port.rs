@@ -77,9 +77,9 @@ impl PortQueue {
         counters: &mut Counters,
     ) -> usize {
         match &mut self.carrier {
-            Port::AfXdp(queue) => queue.transmit(waiting, counters),
-            Port::Pcap(port) => port.transmit(waiting, now, counters),
-            Port::Memory(port) => port.transmit(waiting, counters),
+            Port::AfXdp(queue) => queue.transmit(waiting, self.port, counters),
+            Port::Pcap(port) => port.transmit(waiting, self.port, now, counters),
+            Port::Memory(port) => port.transmit(waiting, self.port, counters),
         }
     }
 
@@ -138,10 +138,10 @@ impl AfXdpQueue {
     }
 
     #[inline]
-    fn transmit(&mut self, waiting: &mut TxQueue<PoolFrame>, counters: &mut Counters) -> usize {
+    fn transmit(&mut self, waiting: &mut TxQueue<PoolFrame>, port: PortId, counters: &mut Counters) -> usize {
         if self.gone {
             for _ in 0..waiting.clear() {
-                counters.drop(DropReason::PortDown);
+                counters.drop_unsent(port, DropReason::PortDown);
             }
             return 0;
         }
@@ -155,7 +155,7 @@ impl AfXdpQueue {
                     self.kick_again = true;
                     break;
                 }
-                Err((_frame, _refusal)) => counters.drop(DropReason::TxRefused),
+                Err((_frame, _refusal)) => counters.drop_unsent(port, DropReason::TxRefused),
             }
         }
         if sent > 0 {

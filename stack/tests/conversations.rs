@@ -72,7 +72,7 @@ impl Router {
             seed: [1, 2, 3, 4],
         };
         let stack = Stack::new(config, rib.reader().unwrap()).unwrap();
-        let egress = Egress::new(2, 256);
+        let egress = Egress::new([256; 2]);
         Router { stack, rib, pool: HeapPool::new(POOL, 2048), egress, now: Instant::from_millis(10_000) }
     }
 
