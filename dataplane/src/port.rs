@@ -7,7 +7,7 @@ pub mod memory;
 pub mod pcap;
 
 use crate::mempool::{PoolFrame, WorkerPool};
-use af_xdp::{Kick, LinkState, Refusal, Socket};
+use af_xdp::{Kick, Refusal, Socket};
 use flumen_stack::counters::Counters;
 use flumen_stack::egress::TxQueue;
 use flumen_stack::{Burst, DropReason, Instant, PortId};
@@ -114,12 +114,17 @@ impl PortQueue {
         }
     }
 
-    /// What is done now and then: buffered files are written, a vanished interface is noticed.
+    /// What is done now and then: buffered files are written.
     pub fn housekeeping(&mut self) {
-        match &mut self.carrier {
-            Port::AfXdp(queue) => queue.gone |= queue.socket.state() == LinkState::Gone,
-            Port::Pcap(port) => port.flush(),
-            Port::Memory(_) => {}
+        if let Port::Pcap(port) = &mut self.carrier {
+            port.flush();
+        }
+    }
+
+    /// The interface is gone: nothing is asked of the kernel about it any more.
+    pub fn give_up(&mut self) {
+        if let Port::AfXdp(queue) = &mut self.carrier {
+            queue.gone = true;
         }
     }
 }

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! After start a turn allocates nothing, takes no lock, and makes no system call but the kick of a socket
-//! in copy mode: one for each burst. Everything in here belongs to this thread; other threads are met in
+//! in copy mode: one for each burst (none with `kick = "sqpoll"`). Housekeeping makes none either, but for ports
+//! that write files and for requests of the control thread, which watches the links. Everything in here belongs to this thread; other threads are met in
 //! bounded rings (handoff, commands) and in numbers that are published ([`crate::metrics`]).
 
 use crate::handoff::{Doorbell, Errand, Receiver, Sender};
@@ -59,6 +60,8 @@ pub enum Idle {
 pub enum Command {
     /// The link of a port came up or went down.
     PortUp(PortId, bool),
+    /// The interface of a port is gone: nothing is asked of its sockets any more.
+    PortGone(PortId),
     /// Fill this in and send it back.
     Report(Box<Report>),
 }
@@ -351,6 +354,11 @@ impl Worker {
         while let Ok(command) = self.commands.pop() {
             match command {
                 Command::PortUp(port, up) => self.set_port_up(port, up),
+                Command::PortGone(port) => {
+                    for queue in self.queues.iter_mut().filter(|queue| queue.port == port) {
+                        queue.give_up();
+                    }
+                }
                 Command::Report(mut report) => {
                     report.fill(self);
                     // The ring holds as many reports as there can be requests; a full one means that nobody

@@ -135,6 +135,13 @@ tests! {
             an_idle_router_uses_under_two_percent_of_a_core,
             show_answers_every_question,
         }
+        claims {
+            claimed_traffic_is_answered_by_flumen_and_the_rest_by_the_kernel_over_ipv4,
+            claimed_addresses_are_answered_by_flumen_and_the_rest_by_the_kernel_over_ipv6,
+        }
+        system_calls {
+            a_worker_that_kicks_by_sqpoll_makes_no_system_call_while_it_forwards,
+        }
         workers {
             two_workers_on_two_queues_route_tcp_and_udp,
             two_workers_that_hand_flows_over_route_tcp_and_udp,
