@@ -46,6 +46,7 @@ tests! {
             the_router_answers_ping_on_each_of_its_ipv4_addresses,
             the_router_answers_ping_on_each_of_its_ipv6_addresses,
             the_router_answers_ping_on_its_link_local_address,
+            the_router_answers_ping_on_the_anycast_address_of_each_subnet,
             ping_of_every_size_reaches_the_router_and_the_server_over_ipv4,
             ping_of_every_size_reaches_the_router_and_the_server_over_ipv6,
             a_thousand_pings_in_a_row_are_all_answered,
