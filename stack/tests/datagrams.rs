@@ -429,7 +429,7 @@ fn the_longest_datagrams_leave_as_fragments_in_both_families() {
     for (peer, count) in [("10.0.1.2:9", 45), ("[fd00:1::2]:9", 46)] {
         assert_eq!(send(&mut host, socket, SendArgs::to(at(peer)), &data), Ok(data.len()));
         let (fragments, message) = reassemble(&host.sent());
-        assert_eq!((fragments, &message[8..] == &data[..]), (count, true));
+        assert_eq!((fragments, message[8..] == data[..]), (count, true));
         let (from, to) = (us(at(peer).ip()), at(peer).ip());
         let pseudo = match (from, to) {
             (IpAddr::V4(a), IpAddr::V4(b)) => checksum::pseudo_ipv4(a, b, 17, message.len() as u16),
@@ -820,7 +820,7 @@ fn a_raw_socket_sends_behind_our_header_and_hears_its_protocol_over_ipv4() {
     assert!(checksum::sum(&sent[14..34]).is_valid());
     assert_eq!((sent[23], &sent[34..]), (253, &b"raw"[..]));
     let frame = packet(253, ip("10.0.1.2"), ip("10.0.1.1"), b"copy".to_vec());
-    host.input(LAN, &[frame.clone()]);
+    host.input(LAN, std::slice::from_ref(&frame));
     for socket in [first, second] {
         assert_eq!(raw_read(&mut host, socket), Ok(frame[14..].to_vec()), "with its header");
         assert_eq!(host.stack.raw_news(socket).unwrap().1, Ready::READABLE);
@@ -947,7 +947,7 @@ fn transit_packets_with_a_router_alert_end_at_the_sockets_that_registered() {
         ethernet(our_mac(LAN), station(LAN, 2), 0x0800, &packet.bytes())
     };
     let marked = alert(vec![148, 4, 0, 0]);
-    host.input(LAN, &[marked.clone()]);
+    host.input(LAN, std::slice::from_ref(&marked));
     assert_eq!(host.sent().len(), 1, "nobody registered: it passes");
     let socket = host.stack.raw_open(Family::Ipv4, 46, Owner(1)).unwrap();
     host.stack.raw_set(socket, Opt::RouterAlert(Some(0))).unwrap();

@@ -1,4 +1,5 @@
 //! TCP between two nodes, through whole stacks: addresses resolved, segments built and judged, sockets called.
+#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking; helpers here are outside #[test] functions
 
 use flumen_stack::neighbour::NeighbourConfig;
 use flumen_stack::sim::node::{Node, rib};
