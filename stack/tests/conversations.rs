@@ -745,7 +745,7 @@ fn icmp_that_asks_for_nothing_is_discarded_and_counted() {
         assert_eq!(router.receive(LAN, &[packet.sent_by_client()]), [], "type {kind}");
     }
     assert_eq!(router.dropped(DropReason::IcmpDiscarded), 9);
-    for kind in [3u8, 4, 100, 130, 200] {
+    for kind in [3u8, 4, 100, 140, 200] {
         let payload = vec![kind, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4];
         let packet = V6::with("fd00:1::2", "fd00:1::1", 58, payload, 2);
         assert_eq!(router.receive(LAN, &[packet.sent_by_client()]), [], "ICMPv6 type {kind}");

@@ -76,6 +76,10 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Signs a segment in place: its header with the options, and its data; the checksum is made afterwards. False: it
+/// must not be sent.
+pub(super) type Sign<'a> = &'a mut dyn FnMut(&mut [u8], &[u8]) -> bool;
+
 /// Builds one segment; `None` when there is no frame that holds it.
 #[inline]
 pub(super) fn segment<P: FramePool>(
@@ -84,6 +88,7 @@ pub(super) fn segment<P: FramePool>(
     envelope: Envelope,
     fields: &Fields<'_>,
     data: Option<Data<'_>>,
+    sign: Option<Sign<'_>>,
 ) -> Option<P::Frame> {
     let options = fields.options.as_bytes();
     let tcp_len = HEADER_LEN + options.len();
@@ -122,6 +127,13 @@ pub(super) fn segment<P: FramePool>(
         Some(data) if len > 0 => data.ring.copy_out_summed(data.blocks, data.offset, payload),
         _ => Sum::ZERO,
     };
+    if let Some(sign) = sign {
+        let (header, payload) = frame.get_mut(ip_len..)?.split_at_mut_checked(tcp_len)?;
+        if !sign(header, payload) {
+            return None;
+        }
+    }
+    let (header, _) = frame.get_mut(ip_len..)?.split_first_chunk_mut::<HEADER_LEN>()?;
     let partial = envelope.tx_checksum && {
         header[16..18].copy_from_slice(&(!pseudo.checksum()).to_be_bytes());
         frame.request_tx_checksum(ip_len as u16, 16)

@@ -4,6 +4,7 @@
 //! question and a close share segments.
 
 use super::names::Seat;
+use super::passive::PeerKey;
 use super::{Entry, TcpSockets, Way};
 use crate::frame::Frame;
 use crate::ip::select::Wish;
@@ -15,6 +16,7 @@ use crate::stack::Stack;
 use crate::tcp::connection::{ConnectArgs, Connection, Context};
 use crate::tcp::error::SocketError;
 use crate::tcp::segment::{Disposition, Output};
+use crate::tcp::signature::{KeyTable, Prefix};
 use crate::tcp::state::State;
 use crate::tcp::time_wait::Reused;
 use crate::tcp::tuple::Tuple;
@@ -31,6 +33,8 @@ pub struct ConnectOptions {
     pub port: Option<PortId>,
     /// Set before the SYN leaves.
     pub options: Vec<SocketOption>,
+    /// What the segments of both ends are signed with: one MD5 key, or AO keys, the first of which signs.
+    pub keys: Vec<PeerKey>,
 }
 
 /// A connection or listener in a list.
@@ -104,7 +108,14 @@ impl<F: Frame> Sockets<'_, F> {
                 return Err(error.into());
             }
         }
-        let entry = Entry::new(connection, tuple, way, choice.port, owner, ip_id);
+        let keys = match key_table(to.ip(), &options.keys)?.for_connection(&tuple, iss, None, None) {
+            None => None,
+            Some(keys) => {
+                connection.set_option(&mut cx, SocketOption::Signature(Some(keys.option())))?;
+                Some(Box::new(keys))
+            }
+        };
+        let entry = Entry { keys, ..Entry::new(connection, tuple, way, choice.port, owner, ip_id) };
         let handle = tcp.add(entry)?;
         tcp.mark_ready(handle);
         tcp.settle(now, events, handle);
@@ -279,6 +290,21 @@ impl<F: Frame> Stack<F> {
         let Stack { tcp, events, .. } = self;
         tcp.called(now, events, socket);
     }
+}
+
+/// The keys for one peer.
+fn key_table(peer: IpAddr, keys: &[PeerKey]) -> Result<KeyTable, Error> {
+    let mut table = KeyTable::new();
+    let all = if peer.is_ipv4() { 32 } else { 128 };
+    let prefix = Prefix::new(peer, all).ok_or(Error::InvalidArgument)?;
+    for key in keys {
+        let added = match key {
+            PeerKey::Md5(key) => table.set_md5(prefix, key.clone()),
+            PeerKey::Ao(key) => table.add_ao(prefix, key.clone()),
+        };
+        added.map_err(|_full| Error::NoBuffers)?;
+    }
+    Ok(table)
 }
 
 impl TcpSockets {

@@ -1,9 +1,10 @@
 //! A TCP segment arrives (rows T4, T12, T13): whose is it, and what comes of it.
 
+use super::TcpSockets;
 use super::build::Fields;
 use super::names::Seat;
 use super::output::{flush, send_bare};
-use super::passive;
+use super::passive::{self, Came};
 use crate::checksum::{self, Sum};
 use crate::counters::Counter;
 use crate::ethernet::LinkCast;
@@ -19,6 +20,8 @@ use crate::tcp::Seq;
 use crate::tcp::input::Unreachable;
 use crate::tcp::options::Emitted;
 use crate::tcp::segment::{Check, Disposition, Output, Refusal, Reset, Segment};
+use crate::tcp::signature::{AO_LEN, MD5_LEN, SignatureOption};
+use crate::tcp::state::State;
 use crate::tcp::time_wait::{TimeWaitAck, TimeWaitVerdict};
 use crate::tcp::tuple::Tuple;
 use crate::time::Instant;
@@ -29,7 +32,7 @@ use arrayvec::ArrayVec;
 use core::net::IpAddr;
 
 /// Chunks of a chained frame that a segment may lie in; a packet of 64 KiB in chunks of 2 KiB has 33.
-const MAX_PIECES: usize = 40;
+pub(super) const MAX_PIECES: usize = 40;
 
 /// The congestion mark in the type of service (RFC 3168 section 5: CE).
 const CONGESTION_EXPERIENCED: u8 = 3;
@@ -137,6 +140,9 @@ where
     match stack.tcp.names.get(&tuple) {
         Some(Seat::Connection(place)) => {
             if let Some(handle) = stack.tcp.entries.at(place as usize) {
+                if !stack.tcp.is_signed_right(handle, &bytes[..header_len], &segment) {
+                    return stack.drop_received(port, DropReason::TcpBadSignature);
+                }
                 return on_connection(stack, turn, handle, port, &segment);
             }
         }
@@ -146,17 +152,19 @@ where
                 return stack.drop_received(port, DropReason::TransportBadChecksum);
             }
             segment.check = Check::Verified;
+            let header = &bytes[..header_len];
+            let came = Came { tuple: &tuple, header, port, tos, segment: &segment };
             match seat {
                 Some(Seat::Request(place)) => {
-                    return passive::on_request(stack, turn, place, &tuple, port, tos, &segment);
+                    return passive::on_request(stack, turn, place, &came);
                 }
                 Some(Seat::TimeWait(place)) => {
-                    if on_time_wait(stack, turn, place, &tuple, port, tos, &segment) {
+                    if on_time_wait(stack, turn, place, &came) {
                         return;
                     }
                 }
                 _ => {
-                    if passive::on_listener(stack, turn, &tuple, port, tos, &segment, None) {
+                    if passive::on_listener(stack, turn, &came, None) {
                         return;
                     }
                 }
@@ -164,6 +172,28 @@ where
         }
     }
     nobody(stack, turn, &tuple, port, &segment);
+}
+
+impl TcpSockets {
+    /// True when a segment is signed as its connection wants it: not at all, for nearly all of them. What is shorter
+    /// than a signature has none.
+    #[inline]
+    fn is_signed_right(&mut self, handle: Handle, header: &[u8], segment: &Segment<'_>) -> bool {
+        let Some(entry) = self.entries.get_mut(handle) else { return false };
+        match entry.keys.as_deref_mut() {
+            None if segment.options.len() < usize::from(MD5_LEN.min(AO_LEN)) => true,
+            None => SignatureOption::find(segment.options) == Ok(SignatureOption::None),
+            Some(keys) => {
+                if segment.has(flag::SYN) && entry.connection.state() == State::SynSent {
+                    keys.peer_isn(segment.seq);
+                }
+                let mut data: ArrayVec<&[u8], { MAX_PIECES + 1 }> = ArrayVec::new();
+                data.push(segment.data);
+                data.extend(segment.more.iter().copied().take(MAX_PIECES));
+                keys.verify(header, &data).is_ok()
+            }
+        }
+    }
 }
 
 /// A segment for a connection of ours.
@@ -241,15 +271,13 @@ fn on_time_wait<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
     place: u32,
-    tuple: &Tuple,
-    port: PortId,
-    tos: u8,
-    segment: &Segment<'_>,
+    came: &Came<'_>,
 ) -> bool
 where
     P: FramePool,
     M: Probe,
 {
+    let Came { tuple, port, segment, .. } = *came;
     match stack.tcp.time_waits.on_segment(place, segment, turn.now) {
         TimeWaitVerdict::Drop => stack.drop_received(port, DropReason::TcpOutOfWindow),
         TimeWaitVerdict::Ended => {
@@ -266,7 +294,7 @@ where
             }
             stack.tcp.time_waits.remove(place);
             stack.tcp.names.free(tuple);
-            return passive::on_listener(stack, turn, tuple, port, tos, segment, Some(reused));
+            return passive::on_listener(stack, turn, came, Some(reused));
         }
     }
     true

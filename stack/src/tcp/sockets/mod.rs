@@ -28,7 +28,7 @@ mod timers;
 pub use calls::{ConnectOptions, TcpRow};
 pub(crate) use input::{deliver4, deliver6, on_icmp};
 pub(crate) use output::output;
-pub use passive::ListenOptions;
+pub use passive::{ListenOptions, PeerKey};
 pub(crate) use timers::timers;
 
 use super::challenge::ChallengeLimiter;
@@ -45,6 +45,7 @@ use super::recovery::RunPool;
 use super::secret::Secret;
 use super::segment::Reset;
 use super::settings::TcpSettings;
+use super::signature::ConnectionKeys;
 use super::state::State;
 use super::stats::TcpStats;
 use super::time_wait::{TimeWaitSettings, TimeWaits};
@@ -101,6 +102,8 @@ pub(super) struct Entry {
     pub(super) ip_id: u16,
     /// TTL or hop limit.
     pub(super) ttl: u8,
+    /// What its segments are signed with.
+    pub(super) keys: Option<Box<ConnectionKeys>>,
     /// A reset that is sent at the end of the turn: the last word.
     pub(super) farewell: Option<Reset>,
 }
@@ -402,6 +405,7 @@ impl Entry {
             fast_open_of: None,
             ip_id,
             ttl: crate::icmp::v4::DEFAULT_TTL,
+            keys: None,
             farewell: None,
         }
     }

@@ -1,6 +1,6 @@
 //! What leaves (rows T2, T3): the connections that have something to send, at the end of the turn.
 
-use super::build::{self, Data, Envelope, Fields, tos_of};
+use super::build::{self, Data, Envelope, Fields, Sign, tos_of};
 use super::input::send_reset;
 use super::{PATH_LASTS, Way};
 use crate::counters::Counter;
@@ -14,11 +14,13 @@ use crate::port::PortId;
 use crate::socket::Handle;
 use crate::socket::error::Error;
 use crate::stack::Stack;
+use crate::tcp::listen::SynAck;
 use crate::tcp::segment::Outgoing;
 use crate::tcp::tuple::Tuple;
 use crate::time::Instant;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
+use crate::wire::tcp::HEADER_LEN;
 
 /// Segments that one connection may send in a turn before the others had theirs.
 const SEGMENTS_A_TURN: u32 = 64;
@@ -95,13 +97,22 @@ fn send_segment<P, M>(
         dont_fragment: one.dont_fragment,
         tx_checksum,
     };
+    let mut keys = entry.keys.as_deref_mut();
+    let at = HEADER_LEN + usize::from(one.signature.unwrap_or(0));
+    let mut sign = |header: &mut [u8], data: &[u8]| {
+        if let Some(keys) = keys.as_deref_mut() {
+            keys.sign(header, at, &[data]);
+        }
+        true
+    };
+    let sign: Option<Sign<'_>> = one.signature.is_some().then_some(&mut sign);
     let data = Data {
         ring: &entry.connection.tx.ring,
         blocks: &stack.blocks,
         offset: one.offset as usize,
         len: one.len as usize,
     };
-    let frame = build::segment(turn.pool, &entry.tuple, envelope, &Fields::of(one), Some(data));
+    let frame = build::segment(turn.pool, &entry.tuple, envelope, &Fields::of(one), Some(data), sign);
     let (ipv4, port) = (entry.tuple.is_ipv4(), entry.port);
     match frame {
         Some(frame) => send_packet(stack, turn, frame, way.hop, port, ipv4),
@@ -148,6 +159,22 @@ pub(super) fn send_bare<P, M>(
     P: FramePool,
     M: Probe,
 {
+    send_bare_signed(stack, turn, tuple, port, tos, fields, None);
+}
+
+/// As [`send_bare`], signed by the keys of a listener where its SYN-ACK wants that.
+pub(super) fn send_bare_signed<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    tuple: &Tuple,
+    port: PortId,
+    tos: u8,
+    fields: &Fields<'_>,
+    sign: Option<(Handle, &SynAck)>,
+) where
+    P: FramePool,
+    M: Probe,
+{
     let Ok(way) = stack.way_to(turn.now, tuple, port) else {
         return stack.counters.drop(DropReason::NoRoute);
     };
@@ -161,7 +188,17 @@ pub(super) fn send_bare<P, M>(
         dont_fragment: true,
         tx_checksum,
     };
-    match build::segment(turn.pool, tuple, envelope, fields, None) {
+    let listeners = &stack.tcp.listeners;
+    let mut signer = |header: &mut [u8], _: &[u8]| {
+        let Some((listener, syn_ack)) = sign else { return true };
+        let Some(listening) = listeners.get(listener) else { return false };
+        let at = HEADER_LEN + usize::from(syn_ack.signature.unwrap_or(0));
+        let isns = (syn_ack.seq, syn_ack.ack - 1);
+        listening.listener.keys.sign_syn_ack(tuple, isns, syn_ack.how, header, at)
+    };
+    let signs = sign.is_some_and(|(_, syn_ack)| syn_ack.signature.is_some());
+    let signer: Option<Sign<'_>> = signs.then_some(&mut signer);
+    match build::segment(turn.pool, tuple, envelope, fields, None, signer) {
         Some(frame) => send_packet(stack, turn, frame, way.hop, port, ipv4),
         None => stack.counters.drop(DropReason::NoFrame),
     }

@@ -7,9 +7,10 @@
 //! A child belongs to its listener until it is accepted: its own news wait until then.
 
 use super::build::Fields;
+use super::input::MAX_PIECES;
 use super::input::{act, send_reset};
 use super::names::Seat;
-use super::output::{path_mss, send_bare};
+use super::output::{path_mss, send_bare_signed};
 use super::{Entry, TcpSockets};
 use crate::frame::{Frame, FramePool};
 use crate::limits::BURST;
@@ -20,11 +21,12 @@ use crate::socket::error::Error;
 use crate::socket::listeners::{Arrival as Heard, Place};
 use crate::socket::{Handle, Owner, Pending, Ready, SocketId};
 use crate::stack::Stack;
+use crate::tcp::Seq;
 use crate::tcp::connection::Connection;
 use crate::tcp::listen::{Arrival, ListenSettings, Listener, SynAck, TimerVerdict, Verdict};
 use crate::tcp::negotiated::Accepted;
 use crate::tcp::segment::{Check, Segment};
-use crate::tcp::signature::RequestSignature;
+use crate::tcp::signature::{AoKey, Md5Key, Prefix, RequestSignature, Signed};
 use crate::tcp::time_wait::Reused;
 use crate::tcp::tuple::Tuple;
 use crate::tcp::user::SocketOption;
@@ -32,6 +34,7 @@ use crate::time::Instant;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
 use crate::wire::tcp::flag;
+use arrayvec::ArrayVec;
 use core::net::SocketAddr;
 
 /// How a listener is opened.
@@ -51,6 +54,15 @@ pub struct ListenOptions {
     pub options: Vec<SocketOption>,
 }
 
+/// A key that a peer and we share.
+#[derive(Debug, Clone)]
+pub enum PeerKey {
+    /// For the MD5 option (RFC 2385).
+    Md5(Md5Key),
+    /// For the authentication option (RFC 5925).
+    Ao(AoKey),
+}
+
 /// A listener with what surrounds it.
 #[derive(Debug)]
 pub(super) struct Listening {
@@ -64,37 +76,38 @@ pub(super) struct Listening {
 
 /// What came, for the functions below.
 #[derive(Clone, Copy)]
-struct Came<'a> {
-    tuple: &'a Tuple,
-    port: PortId,
-    tos: u8,
-    segment: &'a Segment<'a>,
+pub(super) struct Came<'a> {
+    pub(super) tuple: &'a Tuple,
+    /// The TCP header with its options.
+    pub(super) header: &'a [u8],
+    pub(super) port: PortId,
+    pub(super) tos: u8,
+    pub(super) segment: &'a Segment<'a>,
 }
 
 /// A whole segment for names that nobody has: true when a listener took it.
 pub(super) fn on_listener<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
-    tuple: &Tuple,
-    port: PortId,
-    tos: u8,
-    segment: &Segment<'_>,
+    came: &Came<'_>,
     reused: Option<Reused>,
 ) -> bool
 where
     P: FramePool,
     M: Probe,
 {
-    let Some(handle) = stack.listener_for(tuple, port) else { return false };
-    let came = Came { tuple, port, tos, segment };
-    let Some(arrival) = arrival_of(stack, turn.now, &came, reused) else {
-        stack.drop_received(port, DropReason::NoRoute);
-        return true;
+    let Some(handle) = stack.listener_for(came.tuple, came.port) else { return false };
+    let arrival = match arrival_of(stack, turn.now, handle, came, None, reused) {
+        Ok(arrival) => arrival,
+        Err(reason) => {
+            stack.drop_received(came.port, reason);
+            return true;
+        }
     };
     let TcpSockets { listeners, passive, .. } = &mut stack.tcp;
     let Some(listening) = listeners.get_mut(handle) else { return false };
     let verdict = listening.listener.on_segment(passive, &arrival, turn.now);
-    carry_out(stack, turn, handle, &came, verdict);
+    carry_out(stack, turn, handle, came, verdict);
     true
 }
 
@@ -103,15 +116,12 @@ pub(super) fn on_request<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
     place: u32,
-    tuple: &Tuple,
-    port: PortId,
-    tos: u8,
-    segment: &Segment<'_>,
+    came: &Came<'_>,
 ) where
     P: FramePool,
     M: Probe,
 {
-    let came = Came { tuple, port, tos, segment };
+    let Came { tuple, port, segment, .. } = *came;
     let listener = stack.tcp.passive.request(place).map(|request| request.listener());
     let Some(handle) = listener.filter(|handle| stack.tcp.listeners.get(*handle).is_some()) else {
         // Its listener closed: nobody waits for this connection any more.
@@ -122,32 +132,51 @@ pub(super) fn on_request<P, M>(
         }
         return;
     };
-    let Some(arrival) = arrival_of(stack, turn.now, &came, None) else {
-        return stack.drop_received(port, DropReason::NoRoute);
+    let isns = stack.tcp.passive.request(place).map(|request| request.isns());
+    let arrival = match arrival_of(stack, turn.now, handle, came, isns, None) {
+        Ok(arrival) => arrival,
+        Err(reason) => return stack.drop_received(port, reason),
     };
     let TcpSockets { listeners, passive, .. } = &mut stack.tcp;
     let Some(listening) = listeners.get_mut(handle) else { return };
     let verdict = listening.listener.on_request(passive, place, &arrival, turn.now);
-    carry_out(stack, turn, handle, &came, verdict);
+    carry_out(stack, turn, handle, came, verdict);
 }
 
-/// What the listener is told of a segment. `None`: there is no way back.
+/// What the listener is told of a segment, or why it is told nothing: there is no way back, or the signature is not
+/// what the listener's keys ask for. `isns`: ours and the peer's, once they are known.
 fn arrival_of<'a, F: Frame>(
     stack: &mut Stack<F>,
     now: Instant,
+    listener: Handle,
     came: &Came<'a>,
+    isns: Option<(Seq, Seq)>,
     reused: Option<Reused>,
-) -> Option<Arrival<'a>> {
-    let way = stack.way_to(now, came.tuple, came.port).ok()?;
+) -> Result<Arrival<'a>, DropReason> {
+    let way = stack.way_to(now, came.tuple, came.port).map_err(|_error| DropReason::NoRoute)?;
     let room = stack.frame_room;
     let mtu = way.hop.map_or(room, |hop| hop.mtu.min(room));
-    Some(Arrival {
+    let listening = stack.tcp.listeners.get(listener).ok_or(DropReason::TcpClosed)?;
+    let mut data: ArrayVec<&[u8], { MAX_PIECES + 1 }> = ArrayVec::new();
+    data.push(came.segment.data);
+    data.extend(came.segment.more.iter().copied().take(MAX_PIECES));
+    let (source, destination) = (came.tuple.remote_ip(), came.tuple.local_ip());
+    let signed = Signed { source, destination, header: came.header, data: &data };
+    let keys = &listening.listener.keys;
+    let segment = came.segment;
+    let cookie = || (segment.ack - 1, segment.seq - 1);
+    let isns = isns.or_else(|| (!segment.has(flag::SYN)).then(cookie));
+    let signature = match isns {
+        Some(isns) => keys.verify_request(came.tuple, isns, &signed),
+        None => keys.verify_syn(came.tuple, &signed),
+    };
+    Ok(Arrival {
         tuple: *came.tuple,
-        segment: came.segment,
+        segment,
         path_mss: path_mss(mtu, came.tuple.is_ipv4()),
         ect: came.tos & 3 != 0,
         tos: 0,
-        signature: RequestSignature::None,
+        signature: signature.map_err(|_refused| DropReason::TcpBadSignature)?,
         reused,
     })
 }
@@ -172,7 +201,7 @@ fn carry_out<P, M>(
             if let Some((place, deadline)) = deadline {
                 stack.tcp.request_wheel.schedule(place, deadline);
             }
-            send_syn_ack(stack, turn, came.port, &reply);
+            send_syn_ack(stack, turn, listener, came.port, &reply);
         }
         Verdict::Request { reply, place, deadline } => {
             if !stack.tcp.names.take(came.tuple, Seat::Request(place)) {
@@ -181,10 +210,10 @@ fn carry_out<P, M>(
             }
             stack.tcp.request_wheel.schedule(place, deadline);
             stack.tcp.set_request_port(place, came.port);
-            send_syn_ack(stack, turn, came.port, &reply);
+            send_syn_ack(stack, turn, listener, came.port, &reply);
         }
-        Verdict::Child { accepted, request, .. } => {
-            let child = make_child(stack, turn.now, listener, came, &accepted);
+        Verdict::Child { accepted, request, signature } => {
+            let child = make_child(stack, turn.now, listener, came, &accepted, signature);
             let TcpSockets { listeners, passive, request_wheel, .. } = &mut stack.tcp;
             let Some(listening) = listeners.get_mut(listener) else { return };
             let Some(child) = child else {
@@ -198,8 +227,8 @@ fn carry_out<P, M>(
             listening.pending.add(&mut stack.events, SocketId::Listener(listener), Ready::READABLE);
             feed(stack, turn, child, came.port, came.segment);
         }
-        Verdict::FastOpen { accepted, mut reply, .. } => {
-            let Some(child) = make_child(stack, turn.now, listener, came, &accepted) else {
+        Verdict::FastOpen { accepted, mut reply, signature } => {
+            let Some(child) = make_child(stack, turn.now, listener, came, &accepted, signature) else {
                 return stack.drop_received(came.port, DropReason::TcpNoMemory);
             };
             let Some(listening) = stack.tcp.listeners.get_mut(listener) else { return };
@@ -219,7 +248,7 @@ fn carry_out<P, M>(
             if let Some(entry) = stack.tcp.entries.get(child) {
                 reply.ack = entry.connection.receive_next();
             }
-            send_syn_ack(stack, turn, came.port, &reply);
+            send_syn_ack(stack, turn, listener, came.port, &reply);
         }
         Verdict::Gone { place, reset } => {
             stack.tcp.names.free(came.tuple);
@@ -239,6 +268,7 @@ fn make_child<F: Frame>(
     listener: Handle,
     came: &Came<'_>,
     accepted: &Accepted,
+    signature: RequestSignature,
 ) -> Option<Handle> {
     let way = stack.way_to(now, came.tuple, came.port).ok()?;
     let ip_id = stack.next_ipv4_id();
@@ -254,8 +284,17 @@ fn make_child<F: Frame>(
         // Options that the listener took are good for its connections too.
         let _ = connection.set_option(&mut cx, *option);
     }
+    let keys = match signature {
+        RequestSignature::None => None,
+        how => {
+            let keys = &listeners.get(listener)?.listener.keys;
+            let keys = keys.for_connection(came.tuple, accepted.iss, Some(accepted.irs), Some(how))?;
+            connection.set_option(&mut cx, SocketOption::Signature(Some(keys.option()))).ok()?;
+            Some(Box::new(keys))
+        }
+    };
     let entry = Entry::new(connection, *came.tuple, way, came.port, Owner::default(), ip_id);
-    let handle = tcp.add(Entry { is_accepted: false, ..entry }).ok()?;
+    let handle = tcp.add(Entry { is_accepted: false, keys, ..entry }).ok()?;
     Some(handle)
 }
 
@@ -277,14 +316,19 @@ fn feed<P, M>(
     act(stack, turn, handle, port, disposition);
 }
 
-fn send_syn_ack<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, port: PortId, reply: &SynAck)
-where
+fn send_syn_ack<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    listener: Handle,
+    port: PortId,
+    reply: &SynAck,
+) where
     P: FramePool,
     M: Probe,
 {
     let SynAck { ref tuple, seq, ack, flags, window, ref options, tos, .. } = *reply;
     let fields = Fields { seq, ack: Some(ack), flags, window, urgent: 0, options };
-    send_bare(stack, turn, tuple, port, tos, &fields);
+    send_bare_signed(stack, turn, tuple, port, tos, &fields, Some((listener, reply)));
 }
 
 /// SYN-ACKs that are due again, a burst of them at most.
@@ -306,7 +350,7 @@ where
         match listening.listener.on_timer(passive, place, turn.now) {
             TimerVerdict::Resend(reply, deadline) => {
                 stack.tcp.request_wheel.schedule(place, deadline);
-                send_syn_ack(stack, turn, port, &reply);
+                send_syn_ack(stack, turn, handle, port, &reply);
             }
             TimerVerdict::Wait(deadline) => stack.tcp.request_wheel.schedule(place, deadline),
             TimerVerdict::Gone => stack.tcp.names.free(&tuple),
@@ -410,6 +454,30 @@ impl<F: Frame> Sockets<'_, F> {
             listening.bind = Some(bound);
         }
         Ok(handle)
+    }
+
+    /// Peers of a prefix must sign their segments to this listener with this key, and we sign ours to them (RFC 2385,
+    /// RFC 5925); `None` takes the prefix's keys away. Connections that stand keep theirs.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`], [`Error::NoBuffers`] when there are too many keys.
+    pub fn tcp_listen_key(
+        &mut self,
+        listener: Handle,
+        prefix: Prefix,
+        key: Option<PeerKey>,
+    ) -> Result<(), Error> {
+        let listening = self.stack.tcp.listeners.get_mut(listener).ok_or(Error::BadHandle)?;
+        let keys = &mut listening.listener.keys;
+        let set = match key {
+            None => {
+                keys.remove(prefix);
+                Ok(())
+            }
+            Some(PeerKey::Md5(key)) => keys.set_md5(prefix, key),
+            Some(PeerKey::Ao(key)) => keys.add_ao(prefix, key),
+        };
+        set.map_err(|_full| Error::NoBuffers)
     }
 
     /// Takes the connection that has waited longest; its news go to `owner` from now on.
