@@ -87,6 +87,7 @@ pub fn stack<F: flumen_stack::Frame>(routes: RouteReader, route_cache: usize) ->
         route_cache,
         icmp: IcmpLimits::default(),
         echo: (1000, 1000),
+        reassembly: flumen_stack::ip::reassembly::ReassemblyConfig::default(),
         seed: [1, 2, 3, 4],
     };
     let mut stack = Stack::new(config, routes)?;

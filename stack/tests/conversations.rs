@@ -71,6 +71,7 @@ impl Router {
             route_cache,
             icmp: IcmpLimits::default(),
             echo: (1000, 100),
+            reassembly: flumen_stack::ip::reassembly::ReassemblyConfig::default(),
             seed: [1, 2, 3, 4],
         };
         let stack = Stack::new(config, rib.reader().unwrap()).unwrap();

@@ -77,6 +77,9 @@ pub fn frames_needed(
     add(core.burst * queues.len().max(1) * longest, "bursts in process".to_owned());
     add(core.burst, "packets that we originate (ARP, ND, ICMP)".to_owned());
     add(config.limits.pending * longest, "packets that wait for neighbours".to_owned());
+    // Fragments wait elsewhere; only a whole datagram on its way to whoever it is for is in frames.
+    let room = usize::from(core.chunk.bytes()) - FRESH_OFFSET;
+    add(MAX_DATAGRAM.div_ceil(room), "a datagram put together from fragments".to_owned());
     let others = config.cores.len().saturating_sub(1);
     add(config.limits.handoff * others * longest, "packets handed over to other workers".to_owned());
     uses

@@ -14,7 +14,9 @@ use crate::service::ports::{Carrier, PortSeat};
 use crate::worker::{Clock, Command, Idle, Sharing, Way, Worker};
 use af_xdp::{ChunkSize, Grant, HugePages, Pool, PoolConfig, Socket};
 use core::sync::atomic::AtomicBool;
+use core::time::Duration;
 use flumen_stack::icmp::limit::IcmpLimits;
+use flumen_stack::ip::reassembly::ReassemblyConfig;
 use flumen_stack::limits::BURST;
 use flumen_stack::neighbour::NeighbourConfig;
 use flumen_stack::route::RouteReader;
@@ -53,6 +55,11 @@ pub fn stack_settings(config: &Config, seed: &[u64; 6], number: usize) -> StackC
             ..IcmpLimits::default()
         },
         echo: (config.icmp.echo_rate, config.icmp.echo_burst),
+        reassembly: ReassemblyConfig {
+            memory: limits.reassembly_memory,
+            lifetime_ipv4: Duration::from_secs(limits.reassembly_seconds_ipv4),
+            lifetime_ipv6: Duration::from_secs(limits.reassembly_seconds_ipv6),
+        },
         seed: [seed[0], seed[1], seed[2] ^ number as u64, seed[3] ^ number as u64],
     }
 }

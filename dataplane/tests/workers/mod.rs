@@ -89,6 +89,7 @@ pub fn stack(rib: &Rib, neighbours: NeighbourConfig) -> Stack<flumen::mempool::P
         route_cache: 256,
         icmp: IcmpLimits::default(),
         echo: (10_000, 1000),
+        reassembly: flumen_stack::ip::reassembly::ReassemblyConfig::default(),
         seed: [1, 2, 3, 4],
     };
     Stack::new(config, rib.reader().unwrap()).unwrap()

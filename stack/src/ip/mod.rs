@@ -1,9 +1,12 @@
 //! What IPv4 and IPv6 share: where a packet goes on ([`path`], [`resolve`]), how it gets to its neighbour
-//! ([`output`], [`resolution`]), and how flows are told apart ([`flow`]).
+//! ([`output`], [`resolution`]), how flows are told apart ([`flow`]), and how fragments become whole again
+//! ([`reassembly`]) and are named ([`identification`]).
 
 pub(crate) mod adjacency;
 pub mod flow;
+pub mod identification;
 pub mod output;
 pub mod path;
+pub mod reassembly;
 pub mod resolution;
 pub mod resolve;

@@ -101,6 +101,7 @@ impl Node {
             route_cache: 64,
             icmp: crate::icmp::limit::IcmpLimits::default(),
             echo: (1000, 100),
+            reassembly: crate::ip::reassembly::ReassemblyConfig::default(),
             seed: [seed, seed ^ 1, seed ^ 2, seed ^ 3],
         };
         let stack = Stack::new(config, routes)?;

@@ -150,6 +150,7 @@ impl Router {
             route_cache: sizes.route_cache,
             icmp: IcmpLimits { per_second: 1000, burst: 50, ..IcmpLimits::default() },
             echo: sizes.echo,
+            reassembly: flumen_stack::ip::reassembly::ReassemblyConfig::default(),
             seed: [1, 2, 3, 4],
         };
         Router {
