@@ -154,7 +154,7 @@ impl Subject {
         let waiting = self.router.egress.len();
         let sent: u64 = (0..PORTS).map(|index| counters.port(port(index)).tx_packets).sum();
         let begun = self.received + counters.originated() + counters.dropped(DropReason::NoFrame);
-        let ended = sent + counters.dropped_in_all() + counters.get(Counter::Ipv4Fragmented) + held as u64;
+        let ended = sent + counters.dropped_in_all() + counters.fragmented() + held as u64;
         assert_eq!(begun, ended, "the books: {sent} sent, {held} held, {counters:?}");
         let available = self.router.pool.available();
         if self.single {

@@ -62,11 +62,7 @@ pub fn read_limits(section: &Section<'_>) -> Limits {
         ),
         pending: number("pending", bounds::PENDING, default.pending),
         handoff: size(section.power_of_two("handoff", bounds::HANDOFF, default.handoff as i64)),
-        reassembly_memory: number(
-            "reassembly_memory",
-            bounds::REASSEMBLY_MEMORY,
-            default.reassembly_memory,
-        ),
+        reassembly_memory: number("reassembly_memory", bounds::REASSEMBLY_MEMORY, default.reassembly_memory),
         reassembly_seconds_ipv4: number(
             "reassembly_seconds_ipv4",
             bounds::REASSEMBLY_SECONDS,

@@ -64,6 +64,13 @@ pub fn stack_settings(config: &Config, seed: &[u64; 6], number: usize) -> StackC
     }
 }
 
+/// Milliseconds since midnight UT, as IPv4 timestamps have them. Read once: they tell hops apart, not the time.
+fn milliseconds_of_the_day() -> u32 {
+    const DAY: u128 = 86_400_000;
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    (since_1970.as_millis() % DAY) as u32
+}
+
 /// What a worker starts with; everything in it may cross to the worker's thread.
 #[derive(Debug)]
 pub struct Seat {
@@ -169,6 +176,7 @@ impl Seat {
         stack.neighbours.max_entries = stack.neighbours.max_entries.max(self.neighbours.len() + 1);
         let mut stack = Stack::new(stack, self.routes)
             .map_err(|error| StartError::Unsupported(format!("[limits]: {error}")))?;
+        stack.set_time_of_day(self.clock.now(), milliseconds_of_the_day());
         for neighbour in &self.neighbours {
             let StaticNeighbour { port, address, mac, .. } = neighbour;
             stack

@@ -329,8 +329,16 @@ mod tests {
                 0 => vec![option::NOP],
                 1 => vec![option::ROUTER_ALERT, 4, 0, 0],
                 2 => vec![0x88, 4, state, state],
-                3 => [&[option::RECORD_ROUTE, 3 + room / 2 * 4, 4 + state % 4 * 4][..], &vec![0; usize::from(room / 2) * 4]].concat(),
-                _ => [&[option::TIMESTAMP, 4 + room / 3 * 8, 5 + state % 3 * 8, state][..], &vec![0; usize::from(room / 3) * 8]].concat(),
+                3 => [
+                    &[option::RECORD_ROUTE, 3 + room / 2 * 4, 4 + state % 4 * 4][..],
+                    &vec![0; usize::from(room / 2) * 4],
+                ]
+                .concat(),
+                _ => [
+                    &[option::TIMESTAMP, 4 + room / 3 * 8, 5 + state % 3 * 8, state][..],
+                    &vec![0; usize::from(room / 3) * 8],
+                ]
+                .concat(),
             };
             if bytes.len() + one.len() <= MAX_LEN {
                 bytes.extend(one);
