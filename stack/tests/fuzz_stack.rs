@@ -739,7 +739,8 @@ fn scripts_reach_every_event_and_nearly_every_end() {
         names.sort_unstable();
         names
     };
-    assert_eq!(missing(&events), [""; 0]);
+    // What takes more memory than a script fills: see the tests of reassembly.
+    assert_eq!(missing(&events), ["reassembly-evicted"]);
     // What ports and workers find; what needs a chunk without headroom; and what the checks of addresses, which
     // come first, leave nothing of.
     assert_eq!(missing(&ends), ["handoff-full", "neighbour-not-unicast", "no-headroom", "tx-refused"]);
