@@ -90,6 +90,7 @@ pub fn stack<F: flumen_stack::Frame>(routes: RouteReader, route_cache: usize) ->
         sockets: flumen_stack::SocketLimits::default(),
         tcp: flumen_stack::tcp::sockets::TcpConfig::default(),
         frame_room: 1664,
+        reassembly: flumen_stack::ip::reassembly::ReassemblyConfig::default(),
         seed: [1, 2, 3, 4],
     };
     let mut stack = Stack::new(config, routes)?;

@@ -61,6 +61,9 @@ impl Frame for PoolFrame {
     fn is_chain(&self) -> bool {
         self.0.is_chain()
     }
+    fn chain(&mut self, tail: Self) -> Result<(), Self> {
+        self.0.chain(tail.0).map_err(PoolFrame)
+    }
     fn segment(&self, index: usize) -> Option<&[u8]> {
         self.0.segment(index)
     }

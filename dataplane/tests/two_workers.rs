@@ -254,7 +254,7 @@ fn books(rigs: [&Rig; 2]) -> (u64, u64) {
         let ports = [LAN, WAN].map(|index| *counters.port(port(index)));
         begun += counters.originated() + counters.dropped(DropReason::NoFrame);
         begun += ports.iter().map(|one| one.rx_packets + one.tx_drops).sum::<u64>();
-        ended += counters.dropped_in_all() + counters.get(Counter::Ipv4Fragmented);
+        ended += counters.dropped_in_all() + counters.fragmented();
         ended += ports.iter().map(|one| one.tx_packets).sum::<u64>();
     }
     (begun, ended + rigs.iter().map(|rig| rig.worker.stack.neighbours.frames_held() as u64).sum::<u64>())

@@ -6,8 +6,9 @@
 //! ```text
 //!   received + originated + no-frame + came back  =  handed to ports + dropped (consumed included) + fragmented + held
 //!
-//!   originated: ICMP errors, resets, ARP, neighbour discovery, IGMP, MLD, fragments, what sockets send, and what
-//!               is looped back. An echo reply is the request, turned round.
+//!   originated: ICMP errors, ARP, neighbour discovery, IGMP, MLD, fragments that we made, datagrams that we put
+//!               together (their fragments ended when they were taken), what sockets send, and what is looped back.
+//!               An echo reply is the request, turned round.
 //!   no-frame:   packets that would have been originated; they are among the dropped, too.
 //!   came back:  packets handed to a port that did not leave by it after all ([`PortCounters::tx_drops`]).
 //!   held:       packets that wait for neighbours.
@@ -52,6 +53,12 @@ counters! {
     Ipv4Fragmented => "ipv4-fragmented",
     /// IPv4 fragments that we made (ipSystemStatsOutFragCreates).
     Ipv4FragmentsCreated => "ipv4-fragments-created",
+    /// IPv4 fragments for us (ipSystemStatsReasmReqds).
+    Ipv4FragmentsReceived => "ipv4-fragments-received",
+    /// IPv4 datagrams put together (ipSystemStatsReasmOKs).
+    Ipv4Reassembled => "ipv4-reassembled",
+    /// IPv4 datagrams given up: overlaps, time, room (ipSystemStatsReasmFails).
+    Ipv4ReassemblyFailed => "ipv4-reassembly-failed",
     /// IPv6 packets that arrived.
     Ipv6Received => "ipv6-received",
     /// IPv6 packets that were for us.
@@ -60,6 +67,20 @@ counters! {
     Ipv6Forwarded => "ipv6-forwarded",
     /// IPv6 packets that we originated.
     Ipv6Originated => "ipv6-originated",
+    /// IPv6 packets of ours that left as fragments.
+    Ipv6Fragmented => "ipv6-fragmented",
+    /// IPv6 fragments that we made.
+    Ipv6FragmentsCreated => "ipv6-fragments-created",
+    /// IPv6 fragments for us.
+    Ipv6FragmentsReceived => "ipv6-fragments-received",
+    /// IPv6 packets put together.
+    Ipv6Reassembled => "ipv6-reassembled",
+    /// IPv6 packets given up: overlaps, time, room.
+    Ipv6ReassemblyFailed => "ipv6-reassembly-failed",
+    /// Datagrams of both families whose missing fragments did not come in time.
+    ReassemblyTimedOut => "reassembly-timed-out",
+    /// Datagrams of both families that made room for fragments of younger ones.
+    ReassemblyEvicted => "reassembly-evicted",
     /// ICMP messages for us.
     IcmpIn => "icmp-in",
     /// ICMP echo requests answered.
@@ -78,6 +99,10 @@ counters! {
     Icmpv6ErrorsLimited => "icmpv6-errors-limited",
     /// TCP resets sent because no socket wanted the segment.
     TcpResetsOut => "tcp-resets-out",
+    /// TCP segments that we sent, retransmissions and resets included (tcpOutSegs, tcpRetransSegs, tcpOutRsts).
+    TcpOut => "tcp-out",
+    /// TCP segments that came for us (tcpInSegs).
+    TcpIn => "tcp-in",
     /// ARP packets that arrived.
     ArpIn => "arp-in",
     /// ARP requests sent.
@@ -100,10 +125,6 @@ counters! {
     PartialChecksumsSeen => "partial-checksums-seen",
     /// Path MTU reports believed.
     PathMtuLearned => "path-mtu-learned",
-    /// IPv6 packets of ours that left as fragments.
-    Ipv6Fragmented => "ipv6-fragmented",
-    /// IPv6 fragments that we made.
-    Ipv6FragmentsCreated => "ipv6-fragments-created",
     /// UDP datagrams that sockets took in (udpInDatagrams); one for each socket.
     UdpIn => "udp-in",
     /// UDP datagrams that sockets sent (udpOutDatagrams).
@@ -214,10 +235,10 @@ impl Counters {
 
     /// Packets that began here: see the books at the top.
     pub fn originated(&self) -> u64 {
-        const ORIGINATED: [Counter; 14] = [
+        const ORIGINATED: [Counter; 16] = [
             Counter::IcmpErrorsOut,
             Counter::Icmpv6ErrorsOut,
-            Counter::TcpResetsOut,
+            Counter::TcpOut,
             Counter::ArpRequestsOut,
             Counter::ArpRepliesOut,
             Counter::NdSolicitationsOut,
@@ -229,8 +250,15 @@ impl Counters {
             Counter::LoopedBack,
             Counter::IgmpOut,
             Counter::MldOut,
+            Counter::Ipv4Reassembled,
+            Counter::Ipv6Reassembled,
         ];
         ORIGINATED.iter().map(|counter| self.get(*counter)).sum()
+    }
+
+    /// Packets that ended by being cut into fragments.
+    pub fn fragmented(&self) -> u64 {
+        self.get(Counter::Ipv4Fragmented) + self.get(Counter::Ipv6Fragmented)
     }
 
     /// The counters of a port.

@@ -53,6 +53,11 @@ pub trait Frame: Deref<Target = [u8]> + DerefMut + Sized {
     /// True when the packet spans more than one chunk.
     fn is_chain(&self) -> bool;
 
+    /// Hangs the packet `tail` behind this one, without copying. Gives it back when the two cannot be one: they come
+    /// from different pools, or would be more segments than a frame can have. A chain may be longer than a port
+    /// takes: what was put together here leaves in fragments of its own, or not at all.
+    fn chain(&mut self, tail: Self) -> Result<(), Self>;
+
     /// The bytes of segment `index`: 0 is what `deref()` gives; `None` behind the last one.
     fn segment(&self, index: usize) -> Option<&[u8]>;
 

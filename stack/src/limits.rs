@@ -184,3 +184,37 @@ pub const MAX_DEMUX_PROBE: usize = 64;
 /// Sockets that share one address and port to receive in turn (SO_REUSEPORT): several for each of 64 workers.
 /// Linux allows 65,535.
 pub const MAX_SHARERS: usize = 1024;
+/// Bytes of a block of reassembly memory: a full fragment of a 1500-byte link, with its header, in one.
+pub const REASSEMBLY_BLOCK: usize = 2048;
+
+/// Fragments of one datagram. 64 KiB in pieces of 256 bytes, or a 1500-byte packet cut into the smallest pieces
+/// there are; what needs more wears us out rather than a link. Repetitions do not count.
+pub const REASSEMBLY_FRAGMENTS: usize = 256;
+
+/// Least memory for the reassembly of one worker, in bytes: three of the longest datagrams for each of four sources.
+pub const MIN_REASSEMBLY_MEMORY: usize = 1 << 20;
+
+/// Most memory for the reassembly of one worker, in bytes.
+pub const MAX_REASSEMBLY_MEMORY: usize = 1 << 28;
+
+/// One source (an IPv4 address, an IPv6 /64) may hold this part of the memory: a quarter.
+pub const REASSEMBLY_SOURCE_SHARE: usize = 4;
+
+/// Datagrams in one hash bucket of the reassembly table. With two buckets for each datagram and a keyed hash, 16 in
+/// one is rarer than a broken machine; a 17th is refused, so that a lookup is at most 16 compares.
+pub const MAX_REASSEMBLY_CHAIN: usize = 16;
+
+/// How long the pieces of an IPv4 datagram wait, in seconds: Linux's ipfrag_time; RFC 791 says 15.
+pub const REASSEMBLY_SECONDS_IPV4: u64 = 30;
+
+/// How long the pieces of an IPv6 datagram wait, in seconds (RFC 8200 section 4.5).
+pub const REASSEMBLY_SECONDS_IPV6: u64 = 60;
+
+/// Options of one IPv6 hop-by-hop or destination options header, padding not counted, and bytes of one run of
+/// padding (RFC 8504 section 5.3; Linux's max_hbh_opts_number and max_dst_opts_number, and its rule for padding).
+pub const MAX_IPV6_OPTIONS: usize = 8;
+/// See [`MAX_IPV6_OPTIONS`]: more than 7 bytes of padding align nothing.
+pub const MAX_IPV6_PADDING: usize = 7;
+
+/// Counters of identifications that we send (4 bytes each): destinations share them by a keyed hash.
+pub const IDENTIFICATIONS: usize = 2048;

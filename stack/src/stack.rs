@@ -15,8 +15,11 @@ use crate::groups::Groups;
 use crate::icmp::limit::{EchoLimiter, IcmpLimiter, IcmpLimits};
 use crate::interface::{ChecksumPolicy, Interfaces};
 use crate::ip::adjacency::Adjacencies;
+use crate::ip::identification::Identifications;
 use crate::ip::originate::Looped;
 use crate::ip::path::Path;
+use crate::ip::reassembly::{self, Reassembly, ReassemblyConfig};
+use crate::ipv4::options::Timestamp;
 use crate::limits::{BURST, LOOPBACK, NEIGHBOUR_FACTS, PATH_MTUS, RAW_SOCKETS, SOCKET_BLOCKS, UDP_SOCKETS};
 use crate::neighbour::{ConfigError, Fact, NeighbourConfig, NeighbourTable};
 use crate::offload;
@@ -29,7 +32,11 @@ use crate::time::Instant;
 use crate::turn::{Probe, Stage, Turn};
 use crate::verdict::DropReason;
 use crate::{ipv4, ipv6, raw, tcp, udp};
+use core::net::Ipv4Addr;
 use std::collections::VecDeque;
+
+/// Milliseconds of a day.
+const DAY: u64 = 86_400_000;
 
 /// What a stack is made with.
 #[derive(Debug, Clone)]
@@ -50,6 +57,8 @@ pub struct StackConfig {
     pub tcp: TcpConfig,
     /// Bytes that one frame of the pool holds: no packet of ours is longer, whatever the MTU.
     pub frame_room: u16,
+    /// Bounds and times of reassembly.
+    pub reassembly: ReassemblyConfig,
     /// Random and secret: keys of hashes and the start of the number sequences.
     pub seed: [u64; 4],
 }
@@ -94,6 +103,9 @@ pub struct Stack<F: Frame> {
     pub(crate) frame_room: u16,
     pub(crate) looped: VecDeque<Looped<F>>,
     pub(crate) generation: u64,
+    /// The datagrams that wait for the rest of their fragments.
+    pub reassembly: Reassembly,
+    pub(crate) identifications: Identifications,
     pub(crate) icmp_limit_v4: IcmpLimiter,
     pub(crate) icmp_limit_v6: IcmpLimiter,
     pub(crate) echo_limit: EchoLimiter,
@@ -109,6 +121,8 @@ pub struct Stack<F: Frame> {
     pub(crate) path_mtus: PathMtus,
     pub(crate) flow_key: [u64; 2],
     pub(crate) facts: VecDeque<Fact>,
+    /// Milliseconds between midnight UT and the origin of time, when known.
+    time_of_day: Option<u32>,
     random: u64,
 }
 
@@ -121,8 +135,18 @@ impl<F: Frame> core::fmt::Debug for Stack<F> {
 impl<F: Frame> Stack<F> {
     /// A stack that routes by `routes`. It fails when the neighbour table's bounds or times make no sense.
     pub fn new(config: StackConfig, routes: RouteReader) -> Result<Self, ConfigError> {
-        let StackConfig { interfaces, neighbours, route_cache, icmp, echo, sockets, tcp, frame_room, seed } =
-            config;
+        let StackConfig {
+            interfaces,
+            neighbours,
+            route_cache,
+            icmp,
+            echo,
+            sockets,
+            tcp,
+            frame_room,
+            reassembly,
+            seed,
+        } = config;
         let [a, b, c, d] = seed;
         // A key for each purpose, with every bit of the seed in every bit of the key.
         let key =
@@ -146,6 +170,8 @@ impl<F: Frame> Stack<F> {
             looped: VecDeque::with_capacity(LOOPBACK),
             counters: Counters::default(),
             neighbours: table,
+            reassembly: Reassembly::new(&reassembly, key(9)),
+            identifications: Identifications::new([split_mix(c ^ key(10)[0]), split_mix(d ^ key(10)[1])]),
             icmp_limit_v4: IcmpLimiter::new(icmp, key(1)),
             icmp_limit_v6: IcmpLimiter::new(icmp, key(2)),
             echo_limit: EchoLimiter::new(echo.0, echo.1),
@@ -159,6 +185,7 @@ impl<F: Frame> Stack<F> {
             path_mtus: PathMtus::new(PATH_MTUS, HashKey::new(key(5))),
             flow_key: key(6),
             facts: VecDeque::with_capacity(NEIGHBOUR_FACTS),
+            time_of_day: None,
             random: d,
         })
     }
@@ -224,6 +251,7 @@ impl<F: Frame> Stack<F> {
         self.neighbours.expire(turn.now, BURST);
         self.say_groups(turn);
         tcp::sockets::timers(self, turn);
+        reassembly::expire(self, turn);
         self.settle_neighbours(turn);
         turn.probe.mark(Stage::Timers);
     }
@@ -253,7 +281,8 @@ impl<F: Frame> Stack<F> {
         if self.tcp.has_output() || !self.looped.is_empty() {
             return Instant::ZERO;
         }
-        self.neighbours.next_deadline().min(self.groups.deadline()).min(self.tcp.next_deadline())
+        let ip = self.neighbours.next_deadline().min(self.reassembly.next_deadline());
+        ip.min(self.groups.deadline()).min(self.tcp.next_deadline())
     }
 
     /// The worker is about to sleep: the forwarding table need not wait for it.
@@ -313,6 +342,31 @@ impl<F: Frame> Stack<F> {
         self.settle_neighbours(turn);
     }
 
+    /// Says what time it is: at `now`, `millis` milliseconds have passed since midnight UT. Until then, timestamps are
+    /// marked as not of that kind.
+    pub fn set_time_of_day(&mut self, now: Instant, millis: u32) {
+        let since_origin = now.nanos() / 1_000_000 % DAY;
+        self.time_of_day = Some(((u64::from(millis) % DAY + DAY - since_origin) % DAY) as u32);
+    }
+
+    /// The time as IPv4 and ICMP timestamps have it (RFC 791 section 3.1): milliseconds since midnight UT, or, when
+    /// that is not known, others with the high bit set.
+    pub(crate) fn timestamp(&self, now: Instant) -> Timestamp {
+        let millis = now.nanos() / 1_000_000;
+        Timestamp(match self.time_of_day {
+            Some(offset) => ((u64::from(offset) + millis) % DAY) as u32,
+            None => 1 << 31 | (millis & 0x7fff_ffff) as u32,
+        })
+    }
+
+    /// The address that an IPv4 packet for `to` records when it leaves by `port`: the port's own, else the first that
+    /// we have.
+    pub(crate) fn address_to_record(&self, port: PortId, to: Ipv4Addr) -> Ipv4Addr {
+        let of_port = self.interfaces.get(port).and_then(|one| one.source_ipv4(to));
+        let any = || self.interfaces.iter().find_map(|one| one.ipv4.first()).map(|net| net.addr());
+        of_port.or_else(any).unwrap_or(Ipv4Addr::UNSPECIFIED)
+    }
+
     /// Says that nothing of an earlier burst is held, so that the forwarding table may reuse what it unlinked:
     /// for workers that spin without packets.
     pub fn quiesce(&mut self) {
@@ -347,8 +401,8 @@ impl<F: Frame> Stack<F> {
         self.interfaces.get(port).is_some_and(|interface| interface.forwarding)
     }
 
-    /// The identification of the next IPv4 packet that we originate (RFC 6864: it matters only for what may
-    /// be fragmented; it is not predictable across peers).
+    /// The identification of an IPv4 packet that we originate and that no link cuts, because it is short: any value
+    /// serves (RFC 6864 section 4.1). What may be cut asks [`Identifications`].
     pub(crate) fn next_ipv4_id(&mut self) -> u16 {
         self.next_random() as u16
     }

@@ -126,8 +126,18 @@ drop_reasons! {
     FragmentationFailed => "fragmentation-failed",
     /// The link-local source or destination must not leave its link.
     LinkLocalScope => "link-local-scope",
-    /// A fragment arrived for us, and its datagram cannot be put together.
+    /// A fragment arrived for us, and its datagram was given up already.
     FragmentDropped => "fragment-dropped",
+    /// A fragment for us is empty, not a multiple of 8 bytes long, or reaches beyond the longest datagram.
+    FragmentMalformed => "fragment-malformed",
+    /// A first fragment for us lacks the transport header, as no link would cut it.
+    FragmentTiny => "fragment-tiny",
+    /// A fragment for us overlaps or contradicts another; its datagram is given up.
+    FragmentOverlap => "fragment-overlap",
+    /// A fragment for us repeats what is here already.
+    FragmentDuplicate => "fragment-duplicate",
+    /// A fragment for us found no room: too many fragments, datagrams, or bytes of them wait.
+    ReassemblyFull => "reassembly-full",
     /// Nobody here listens for this protocol.
     ProtocolUnreachable => "protocol-unreachable",
     /// Nobody here listens on this port.
@@ -154,6 +164,8 @@ drop_reasons! {
     TransportBadChecksum => "transport-bad-checksum",
 
     // TCP
+    /// To a broadcast or multicast address (RFC 9293 section 3.9.2.3).
+    TcpToGroup => "tcp-to-group",
     /// A segment outside of the window (RFC 9293 section 3.10.7.4, first check).
     TcpOutOfWindow => "tcp-out-of-window",
     /// A timestamp older than one that came before (RFC 7323 section 5.3).
@@ -184,6 +196,8 @@ drop_reasons! {
     // Consumed: an end that is not a fault, so that every received packet has exactly one end on record
     /// A packet that was for us and was acted upon: ARP, neighbour discovery, ICMP, or taken in by a socket.
     Consumed => "consumed",
+    /// A fragment for us was taken; it goes on as part of its datagram.
+    FragmentTaken => "fragment-taken",
 }
 
 impl DropReason {

@@ -16,9 +16,9 @@
 //! 1. A `Frame` owns its chunk, and the chunks behind it when it is a chain: nobody else reads or writes them.
 //! 2. `data .. data + len` lies inside the chunk and behind the reserve.
 //! 3. The chain flag is set if and only if the link of the first chunk names a next one; a chain ends with
-//!    `NONE` and has at most [`MAX_SEGMENTS`] segments.
+//!    `NONE` and has at most [`MAX_CHAIN`] segments.
 
-use crate::umem::{ChecksumRequest, Core, Link, MAX_SEGMENTS, NONE, Place};
+use crate::umem::{ChecksumRequest, Core, Link, MAX_CHAIN, NONE, Place};
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 
@@ -252,9 +252,9 @@ impl Frame {
     ///
     /// # Errors
     /// Gives `tail` back when it comes from another pool, or when the two together have more than
-    /// [`MAX_SEGMENTS`] segments.
+    /// [`MAX_CHAIN`] segments.
     pub fn chain(&mut self, tail: Frame) -> Result<(), Frame> {
-        if !tail.belongs_to(self.core.as_ptr()) || self.segments() + tail.segments() > MAX_SEGMENTS {
+        if !tail.belongs_to(self.core.as_ptr()) || self.segments() + tail.segments() > MAX_CHAIN {
             return Err(tail);
         }
         let (last, first) = (self.last_chunk(), tail.chunk);

@@ -107,4 +107,4 @@ pub use socket::Socket;
 pub use socket::options::{
     BusyPoll, Counters, Kick, LinkState, Refusal, SocketError, SocketOptions, Statistics,
 };
-pub use umem::MAX_SEGMENTS;
+pub use umem::{MAX_CHAIN, MAX_SEGMENTS};

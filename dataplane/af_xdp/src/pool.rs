@@ -5,9 +5,7 @@
 
 use crate::Socket;
 use crate::frame::Frame;
-use crate::umem::{
-    Core, Handle, KERNEL_HEADROOM, Layout, MAX_CHUNKS, MAX_SEGMENTS, Place, TX_METADATA_BYTES,
-};
+use crate::umem::{Core, Handle, KERNEL_HEADROOM, Layout, MAX_CHAIN, MAX_CHUNKS, Place, TX_METADATA_BYTES};
 use std::io;
 
 /// Bytes of a cache line.
@@ -184,7 +182,7 @@ impl Pool {
     }
 
     /// A frame that holds a copy of `packet`, as a chain when it is longer than a chunk; `None`, taking nothing,
-    /// when there are not enough chunks or the packet needs more than [`MAX_SEGMENTS`].
+    /// when there are not enough chunks or the packet needs more than [`MAX_CHAIN`].
     #[inline]
     pub fn frame(&self, packet: &[u8]) -> Option<Frame> {
         if packet.len() <= self.room() { self.filled(packet) } else { self.chain(packet) }
@@ -201,7 +199,7 @@ impl Pool {
     fn chain(&self, packet: &[u8]) -> Option<Frame> {
         let room = self.room();
         let needed = packet.len().div_ceil(room);
-        if needed > MAX_SEGMENTS || needed > self.available() {
+        if needed > MAX_CHAIN || needed > self.available() {
             return None;
         }
         let mut pieces = packet.chunks(room);

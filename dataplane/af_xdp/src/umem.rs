@@ -42,10 +42,15 @@ pub const TX_METADATA_BYTES: usize = 16;
 /// this size is a mistake in the configuration rather than a wish.
 pub const MAX_CHUNKS: u32 = 1 << 22;
 
-/// Segments of one packet at most. The kernel's copy mode takes CONFIG_MAX_SKB_FRAGS (17 unless somebody
+/// Segments of one packet on the wire at most. The kernel's copy mode takes CONFIG_MAX_SKB_FRAGS (17 unless somebody
 /// changed it) for drivers that build packets without a linear part, and 18 for the others; 17 chunks of 2048
 /// bytes hold 28 KB, three times the largest MTU in use.
 pub const MAX_SEGMENTS: usize = 17;
+
+/// Segments of one chain in memory at most: 64 of 1664 bytes, the least that fresh chunks of 2048 hold by default,
+/// are half as much again as the longest IP datagram. A chain of more than [`MAX_SEGMENTS`] is for reading: a socket
+/// refuses to transmit it.
+pub const MAX_CHAIN: usize = 64;
 
 /// No chunk: the end of a chain.
 pub(crate) const NONE: u32 = u32::MAX;

@@ -85,5 +85,13 @@ pub const PENDING: RangeInclusive<i64> = 1..=16_384;
 /// Packets between two workers, a power of two: at least a burst.
 pub const HANDOFF: RangeInclusive<i64> = 64..=16_384;
 
+/// Bytes for fragments that wait, per worker: what the stack can make use of.
+pub const REASSEMBLY_MEMORY: RangeInclusive<i64> =
+    flumen_stack::limits::MIN_REASSEMBLY_MEMORY as i64..=flumen_stack::limits::MAX_REASSEMBLY_MEMORY as i64;
+
+/// Seconds that fragments wait. RFC 1122 section 3.3.2 asks for 60 to 120, RFC 791 for 15; beyond two minutes a number may
+/// be used again (RFC 6864 section 4.2).
+pub const REASSEMBLY_SECONDS: RangeInclusive<i64> = 1..=120;
+
 /// ICMP packets a second and at once.
 pub const ICMP_RATE: RangeInclusive<i64> = 0..=10_000_000;

@@ -9,6 +9,9 @@ use flumen_stack::PortId;
 /// the headroom of the pool for link headers (128, the default of `af_xdp::PoolConfig`).
 pub const XDP_HEADROOM: usize = 256 + 128;
 
+/// The longest IP datagram, in bytes.
+const MAX_DATAGRAM: usize = 40 + 65_535;
+
 /// Bytes of link header that a chunk must have room for besides the IP packet: Ethernet and one VLAN tag.
 pub const LINK_HEADER: usize = 18;
 
@@ -77,6 +80,9 @@ pub fn frames_needed(
     add(core.burst * queues.len().max(1) * longest, "bursts in process".to_owned());
     add(core.burst, "packets that we originate (ARP, ND, ICMP)".to_owned());
     add(config.limits.pending * longest, "packets that wait for neighbours".to_owned());
+    // Fragments wait elsewhere; only a whole datagram on its way to whoever it is for is in frames.
+    let room = core.chunk.saturating_sub(XDP_HEADROOM).max(1);
+    add(MAX_DATAGRAM.div_ceil(room), "a datagram put together from fragments".to_owned());
     let others = config.cores.len().saturating_sub(1);
     add(config.limits.handoff * others * longest, "packets handed over to other workers".to_owned());
     uses

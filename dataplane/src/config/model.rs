@@ -524,6 +524,12 @@ pub struct Limits {
     pub pending: usize,
     /// Packets on their way from one worker to another; a power of two.
     pub handoff: usize,
+    /// Bytes per worker for fragments that wait for the rest of their datagrams; one source gets a quarter.
+    pub reassembly_memory: usize,
+    /// Seconds that the fragments of an IPv4 datagram wait.
+    pub reassembly_seconds_ipv4: u64,
+    /// The same for IPv6.
+    pub reassembly_seconds_ipv6: u64,
 }
 
 /// Rates at which one worker sends ICMP and ICMPv6 (token buckets).

@@ -93,6 +93,9 @@ pub const LIMITS: Spec = Spec {
         "pending_per_neighbour",
         "pending",
         "handoff",
+        "reassembly_memory",
+        "reassembly_seconds_ipv4",
+        "reassembly_seconds_ipv6",
     ],
 };
 /// `[icmp]`.

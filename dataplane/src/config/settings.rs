@@ -17,6 +17,9 @@ impl Default for Limits {
             pending_per_neighbour: 64,
             pending: 512,
             handoff: 1024,
+            reassembly_memory: 4 << 20,
+            reassembly_seconds_ipv4: flumen_stack::limits::REASSEMBLY_SECONDS_IPV4,
+            reassembly_seconds_ipv6: flumen_stack::limits::REASSEMBLY_SECONDS_IPV6,
         }
     }
 }
@@ -59,6 +62,17 @@ pub fn read_limits(section: &Section<'_>) -> Limits {
         ),
         pending: number("pending", bounds::PENDING, default.pending),
         handoff: size(section.power_of_two("handoff", bounds::HANDOFF, default.handoff as i64)),
+        reassembly_memory: number("reassembly_memory", bounds::REASSEMBLY_MEMORY, default.reassembly_memory),
+        reassembly_seconds_ipv4: number(
+            "reassembly_seconds_ipv4",
+            bounds::REASSEMBLY_SECONDS,
+            default.reassembly_seconds_ipv4 as usize,
+        ) as u64,
+        reassembly_seconds_ipv6: number(
+            "reassembly_seconds_ipv6",
+            bounds::REASSEMBLY_SECONDS,
+            default.reassembly_seconds_ipv6 as usize,
+        ) as u64,
     };
     if limits.pending_per_neighbour > limits.pending
         && let Some(value) = section.value("pending_per_neighbour").or_else(|| section.value("pending"))

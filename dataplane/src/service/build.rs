@@ -14,7 +14,9 @@ use crate::service::ports::{Carrier, PortSeat};
 use crate::worker::{Clock, Command, Idle, Sharing, Way, Worker};
 use af_xdp::{ChunkSize, Grant, HugePages, Pool, PoolConfig, Socket};
 use core::sync::atomic::AtomicBool;
+use core::time::Duration;
 use flumen_stack::icmp::limit::IcmpLimits;
+use flumen_stack::ip::reassembly::ReassemblyConfig;
 use flumen_stack::limits::BURST;
 use flumen_stack::neighbour::NeighbourConfig;
 use flumen_stack::route::RouteReader;
@@ -56,12 +58,23 @@ pub fn stack_settings(config: &Config, seed: &[u64; 6], number: usize) -> StackC
         sockets: flumen_stack::SocketLimits::default(),
         tcp: flumen_stack::tcp::sockets::TcpConfig::default(),
         frame_room: 0, // known with the plan: see Seat::build
+        reassembly: ReassemblyConfig {
+            memory: limits.reassembly_memory,
+            lifetime_ipv4: Duration::from_secs(limits.reassembly_seconds_ipv4),
+            lifetime_ipv6: Duration::from_secs(limits.reassembly_seconds_ipv6),
+        },
         seed: [seed[0], seed[1], seed[2] ^ number as u64, seed[3] ^ number as u64],
     }
 }
 
 /// Bytes of a chunk in front of a packet that we originate: the kernel's 256 and the pool's own headroom.
 const HEADROOM: u16 = 384;
+/// Milliseconds since midnight UT, as IPv4 timestamps have them. Read once: they tell hops apart, not the time.
+fn milliseconds_of_the_day() -> u32 {
+    const DAY: u128 = 86_400_000;
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    (since_1970.as_millis() % DAY) as u32
+}
 
 /// What a worker starts with; everything in it may cross to the worker's thread.
 #[derive(Debug)]
@@ -171,6 +184,7 @@ impl Seat {
         stack.neighbours.max_entries = stack.neighbours.max_entries.max(self.neighbours.len() + 1);
         let mut stack = Stack::new(stack, self.routes)
             .map_err(|error| StartError::Unsupported(format!("[limits]: {error}")))?;
+        stack.set_time_of_day(self.clock.now(), milliseconds_of_the_day());
         for neighbour in &self.neighbours {
             let StaticNeighbour { port, address, mac, .. } = neighbour;
             stack

@@ -52,6 +52,37 @@ pub fn ping_of_every_size_reaches_the_router_and_the_server_over_ipv6() {
     ping_sizes(["fd00:1::1", "fd00:2::2"], 1500 - 48);
 }
 
+/// RFC 791 section 3.2, RFC 8200 section 4.5: the router puts requests together and cuts its replies; in transit it
+/// does neither. The largest that `ping` sends is a datagram of 65,535 bytes (IPv4) or such a payload (IPv6).
+pub fn pings_of_sixty_thousand_bytes_are_answered_by_the_router_and_the_server() {
+    let lab = Lab::up();
+    for (address, largest) in [("10.0.1.1", 65_507), ("10.0.2.2", 65_507), ("fd00:1::1", 65_527), ("fd00:2::2", 65_527)] {
+        for size in [1473, 2000, 3001, 9000, 60_000, largest] {
+            let ping = lab.client(&format!("ping -n -c 3 -i 0.02 -W 2 -s {size} {address}"));
+            ping.says("3 received");
+        }
+    }
+    lab.server("ping -n -c 3 -i 0.02 -W 2 -s 60000 10.0.2.1").says("3 received");
+    lab.server("ping -n -c 3 -i 0.02 -W 2 -s 60000 fd00:2::1").says("3 received");
+}
+
+/// RFC 1812 sections 4.3.3.6 and 5.3.13.4: each router writes the address it sends from; who is asked writes its own
+/// on the way in and on the way out.
+pub fn the_route_of_a_ping_is_recorded_there_and_back() {
+    let lab = Lab::up();
+    let through = lab.client("ping -n -R -c 1 -W 2 10.0.2.2").must();
+    let route: Vec<&str> = through.split("RR:").nth(1).unwrap_or_default().split_whitespace().take(5).collect();
+    assert_eq!(route, ["10.0.1.2", "10.0.2.1", "10.0.2.2", "10.0.2.2", "10.0.1.1"], "{through}");
+    let to_us = lab.client("ping -n -R -c 1 -W 2 10.0.1.1").must();
+    let route: Vec<&str> = to_us.split("RR:").nth(1).unwrap_or_default().split_whitespace().take(3).collect();
+    assert_eq!(route, ["10.0.1.2", "10.0.1.1", "10.0.1.1"], "{to_us}");
+    // RFC 1812 section 4.2.2.2 (d) asks for the address that the packet leaves from; Linux writes the one it came to.
+    let times = lab.client("ping -n -T tsandaddr -c 1 -W 2 10.0.2.2").must();
+    let hop = times.split("TS:").nth(1).unwrap_or_default().split_whitespace().nth(3).unwrap_or_default();
+    assert!(["10.0.2.1", "10.0.1.1"].contains(&hop), "{times}");
+    lab.client("ping -n -T tsonly -c 1 -W 2 10.0.1.1").says("1 received");
+}
+
 pub fn a_thousand_pings_in_a_row_are_all_answered() {
     let lab = Lab::up();
     for address in ["10.0.2.2", "fd00:2::2"] {

@@ -49,6 +49,8 @@ tests! {
             the_router_answers_ping_on_the_anycast_address_of_each_subnet,
             ping_of_every_size_reaches_the_router_and_the_server_over_ipv4,
             ping_of_every_size_reaches_the_router_and_the_server_over_ipv6,
+            pings_of_sixty_thousand_bytes_are_answered_by_the_router_and_the_server,
+            the_route_of_a_ping_is_recorded_there_and_back,
             a_thousand_pings_in_a_row_are_all_answered,
             what_is_forwarded_differs_in_link_header_ttl_and_checksum_only_over_ipv4,
             what_is_forwarded_differs_in_link_header_and_hop_limit_only_over_ipv6,

@@ -81,6 +81,9 @@ impl Books {
             "nd-solicitations-out",
             "nd-advertisements-out",
             "ipv4-fragments-created",
+            "ipv6-fragments-created",
+            "ipv4-reassembled",
+            "ipv6-reassembled",
         ];
         Books {
             put_on_by_client,
@@ -93,7 +96,7 @@ impl Books {
             came_back: traffic("tx_drops"),
             handed_to_ports: traffic("tx_packets"),
             dropped: flumen.tally("drops", ""),
-            fragmented: flumen.tally("counters", "ipv4-fragmented"),
+            fragmented: flumen.tally("counters", "ipv4-fragmented") + flumen.tally("counters", "ipv6-fragmented"),
             held: frames("held"),
             balanced: list(&cores["cores"]).iter().all(|core| core["frames"]["balanced"] == true),
             frames: ["size", "free", "in_rings", "held", "quarantined"].map(frames),

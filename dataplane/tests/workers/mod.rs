@@ -92,6 +92,7 @@ pub fn stack(rib: &Rib, neighbours: NeighbourConfig) -> Stack<flumen::mempool::P
         sockets: flumen_stack::SocketLimits::default(),
         tcp: flumen_stack::tcp::sockets::TcpConfig::default(),
         frame_room: 1664,
+        reassembly: flumen_stack::ip::reassembly::ReassemblyConfig::default(),
         seed: [1, 2, 3, 4],
     };
     Stack::new(config, rib.reader().unwrap()).unwrap()

@@ -125,6 +125,15 @@ impl Frame for HeapFrame {
         self.chunks.len() > 1
     }
 
+    fn chain(&mut self, mut tail: Self) -> Result<(), Self> {
+        if !Rc::ptr_eq(&self.free, &tail.free) {
+            return Err(tail);
+        }
+        // Dropped without chunks, the handle gives none back: they are this packet's now.
+        self.chunks.append(&mut tail.chunks);
+        Ok(())
+    }
+
     fn segment(&self, index: usize) -> Option<&[u8]> {
         self.chunks.get(index).map(|c| &c.bytes[c.start..c.end])
     }
@@ -201,6 +210,18 @@ mod tests {
         assert!(pool.frame(&[7; 250]).is_none(), "three chunks asked for, one free");
         assert_eq!(pool.available(), 1, "a refused frame takes nothing");
         drop(chain);
+        assert_eq!(pool.available(), 4);
+    }
+
+    #[test]
+    fn joined_packets_are_one_and_those_of_two_pools_stay_apart() {
+        let (mut pool, mut other) = (HeapPool::new(4, HEADROOM + 100), HeapPool::new(1, HEADROOM + 100));
+        let mut head = pool.frame(b"head").unwrap();
+        head.chain(pool.frame(&[7; 150]).unwrap()).unwrap();
+        assert_eq!((head.packet_len(), head.segment(2).map(<[u8]>::len)), (154, Some(50)));
+        assert!(head.chain(other.frame(b"tail").unwrap()).is_err());
+        assert_eq!((pool.available(), other.available()), (1, 1));
+        drop(head);
         assert_eq!(pool.available(), 4);
     }
 

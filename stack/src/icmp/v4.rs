@@ -9,7 +9,7 @@ use crate::counters::Counter;
 use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
 use crate::ipv4::input::Arrival;
-use crate::ipv4::{HEADER_LEN, output};
+use crate::ipv4::{HEADER_LEN, options, output};
 use crate::port::PortId;
 use crate::raw;
 use crate::stack::Stack;
@@ -63,6 +63,9 @@ impl Error {
     /// The TTL ran out in transit.
     pub const TTL_EXCEEDED: Error = Error { kind: kind::TIME_EXCEEDED, code: 0, rest: 0 };
 
+    /// Fragments of a datagram did not come in time.
+    pub const REASSEMBLY_TIMEOUT: Error = Error { kind: kind::TIME_EXCEEDED, code: 1, rest: 0 };
+
     /// Too long for the next link and not to be fragmented; `mtu` is the next link's, in bytes (RFC 1191).
     pub const fn fragmentation_needed(mtu: u16) -> Error {
         Error { kind: kind::UNREACHABLE, code: FRAGMENTATION_NEEDED, rest: mtu as u32 }
@@ -104,7 +107,7 @@ const fn is_error(message: u8) -> bool {
 pub fn send_error<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
-    about: &P::Frame,
+    about: &[u8],
     (port, cast): (PortId, LinkCast),
     error: Error,
 ) where
@@ -175,6 +178,16 @@ pub(crate) fn write_header(packet: &mut [u8], fields: &Fields) {
     header[6..12].copy_from_slice(&[0, 0, DEFAULT_TTL, protocol, 0, 0]);
     header[12..16].copy_from_slice(&source.octets());
     header[16..20].copy_from_slice(&destination.octets());
+    let sum = checksum::sum(header).checksum();
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// Puts options, a multiple of 4 bytes, behind a header that was just written; there is room for them.
+fn write_options(packet: &mut [u8], options: &[u8]) {
+    let Some(header) = packet.get_mut(..HEADER_LEN + options.len()) else { return };
+    header[0] = 0x40 | (header.len() / 4) as u8;
+    header[HEADER_LEN..].copy_from_slice(options);
+    header[10..12].fill(0);
     let sum = checksum::sum(header).checksum();
     header[10..12].copy_from_slice(&sum.to_be_bytes());
 }
@@ -264,7 +277,7 @@ pub(crate) fn sum_of<F: Frame>(packet: &F, skip: usize, len: usize) -> checksum:
 }
 
 /// Turns an echo request around in its own frame (row I5; RFC 1122 section 3.2.2.6, RFC 1812 section
-/// 4.3.3.6). Requests to a group stay unanswered, as Linux leaves them (icmp_echo_ignore_broadcasts).
+/// 4.3.3.6), the route that it recorded and its timestamps carried on. Requests to a group stay unanswered, as Linux leaves them (icmp_echo_ignore_broadcasts).
 fn reply_to_echo<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
@@ -285,10 +298,19 @@ fn reply_to_echo<P, M>(
         Err(refusal) => return stack.drop_received(arrival.port, refusal.reason(false)),
     };
     let tos = arrival.frame[1];
-    let total_len = (arrival.frame.packet_len() - header_len + HEADER_LEN) as u16;
-    let id = stack.next_ipv4_id();
-    // Options of the request are not sent back: the reply's header is a plain one.
-    if !arrival.frame.trim_front(header_len - HEADER_LEN) {
+    let id = stack.identifications.next4(arrival.destination, arrival.source, 1);
+    let mut options = [0; options::MAX_LEN];
+    let options_len = match arrival.frame.get(HEADER_LEN..header_len) {
+        Some(asked) if !asked.is_empty() => {
+            let is_ours = |named| stack.is_local4(named);
+            options::reply(asked, &mut options, arrival.destination, stack.timestamp(turn.now), is_ours)
+        }
+        _ => 0,
+    };
+    let reply_len = HEADER_LEN + options_len;
+    let total_len = (arrival.frame.packet_len() - header_len + reply_len) as u16;
+    // The reply's options are some of the request's: its header is no longer.
+    if !header_len.checked_sub(reply_len).is_some_and(|count| arrival.frame.trim_front(count)) {
         return stack.drop_received(arrival.port, DropReason::Ipv4Truncated);
     }
     let frame = &mut arrival.frame;
@@ -296,7 +318,10 @@ fn reply_to_echo<P, M>(
         frame,
         &Fields { tos, id, protocol: 1, source: arrival.destination, destination: arrival.source, total_len },
     );
-    let Some(message) = frame.get_mut(HEADER_LEN..HEADER_LEN + 4) else { return };
+    if options_len > 0 {
+        write_options(frame, &options[..options_len]);
+    }
+    let Some(message) = frame.get_mut(reply_len..reply_len + 4) else { return };
     let sum = u16::from_be_bytes([message[2], message[3]]);
     let request = u16::from_be_bytes([kind::ECHO_REQUEST, message[1]]);
     let reply = u16::from_be_bytes([kind::ECHO_REPLY, message[1]]);
@@ -306,8 +331,8 @@ fn reply_to_echo<P, M>(
     if updated == 0 {
         // The zero of words that add up to 0xffff, or that of nothing but zeros (echo reply, id and sequence 0, no
         // data but zeros), whose checksum is 0xffff: only a sum over all of it can tell.
-        let sum = sum_behind(frame, HEADER_LEN).checksum();
-        if let Some(field) = frame.get_mut(HEADER_LEN + 2..HEADER_LEN + 4) {
+        let sum = sum_behind(frame, reply_len).checksum();
+        if let Some(field) = frame.get_mut(reply_len + 2..reply_len + 4) {
             field.copy_from_slice(&sum.to_be_bytes());
         }
     }

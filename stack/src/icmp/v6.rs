@@ -58,6 +58,11 @@ impl Error {
     /// The hop limit ran out in transit.
     pub const HOP_LIMIT_EXCEEDED: Error = Error { kind: kind::TIME_EXCEEDED, code: 0, rest: 0 };
 
+    /// Fragments of a packet did not come in time.
+    pub const REASSEMBLY_TIMEOUT: Error = Error { kind: kind::TIME_EXCEEDED, code: 1, rest: 0 };
+    /// The first fragment lacks a part of the header chain (RFC 7112 section 5).
+    pub const INCOMPLETE_HEADER_CHAIN: Error = Error { kind: kind::PARAMETER_PROBLEM, code: 3, rest: 0 };
+
     /// Too long for the next link, whose MTU is `mtu` bytes.
     pub const fn packet_too_big(mtu: u32) -> Error {
         Error { kind: kind::PACKET_TOO_BIG, code: 0, rest: mtu }
@@ -117,7 +122,7 @@ fn addresses(header: &[u8; HEADER_LEN]) -> (Ipv6Addr, Ipv6Addr) {
 pub fn send_error<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
-    about: &P::Frame,
+    about: &[u8],
     (port, cast): (crate::PortId, LinkCast),
     error: Error,
 ) where

@@ -1,6 +1,7 @@
 //! Flows: what makes packets belong together. The hash covers the addresses, the protocol and, where they
 //! can be read, the transport ports (row O4, multipath). Fragments of one datagram, of which only the first
-//! carries ports, are hashed by addresses and protocol alone, so that they stay together.
+//! carries ports, are hashed without them, so that they stay together. Between workers by addresses alone, in both
+//! families: all fragments of two hosts meet where they are put together, whatever headers stand in front.
 
 use crate::hash::{hash2, hash4};
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -61,24 +62,22 @@ pub fn hash6_of(packet: &[u8], key: [u64; 2]) -> u64 {
 }
 
 /// The flow hash of a received frame (byte 0 is the first of its Ethernet header), the same for both
-/// directions of a flow, so that both meet on one worker. `None` for what is not IP: that has no flow.
+/// directions of a flow, so that both meet on one worker. `None` for what is not IP: that has no flow. Fragments have
+/// the hash of their addresses; an IPv6 packet too whose extension headers are not a fragment header alone, because
+/// one may follow.
 pub fn symmetric_hash_of_frame(frame: &[u8], key: [u64; 2]) -> Option<u64> {
     let packet = frame.get(14..)?;
     match *frame.get(12..14)? {
         [0x08, 0x00] if packet.len() >= 20 => {
-            let protocol = packet[9];
             let fragment = word(packet, 4) & 0x3fff != 0;
-            let ports = if has_ports(protocol) && !fragment {
-                word(packet, usize::from(packet[0] & 15) * 4)
-            } else {
-                0
-            };
+            let protocol = if fragment { 0 } else { packet[9] };
+            let ports = if has_ports(protocol) { word(packet, usize::from(packet[0] & 15) * 4) } else { 0 };
             let (source, destination) = (word(packet, 12), word(packet, 16));
             let addresses = u64::from(source.min(destination)) << 32 | u64::from(source.max(destination));
             Some(hash2(addresses, u64::from(unordered(ports)) | u64::from(protocol) << 32, key))
         }
         [0x86, 0xdd] if packet.len() >= 40 => {
-            let protocol = packet[6];
+            let protocol = if may_hide_a_fragment(packet[6]) { 0 } else { packet[6] };
             let ports = if has_ports(protocol) { word(packet, 40) } else { 0 };
             let high = long(packet, 8) ^ long(packet, 24);
             let low = long(packet, 16) ^ long(packet, 32);
@@ -86,6 +85,12 @@ pub fn symmetric_hash_of_frame(frame: &[u8], key: [u64; 2]) -> Option<u64> {
         }
         _ => None,
     }
+}
+
+/// True for the IPv6 headers that are a fragment header, or may stand in front of one: hop-by-hop options, routing,
+/// destination options.
+const fn may_hide_a_fragment(next_header: u8) -> bool {
+    matches!(next_header, 0 | 43 | 44 | 60)
 }
 
 /// Two ports in ascending order.
@@ -116,6 +121,34 @@ mod tests {
         assert_ne!(hash([0, 1, 0, 2], 0), hash([0, 1, 0, 3], 0));
         assert_eq!(hash([0, 1, 0, 2], 1), hash([9, 9, 9, 9], 1));
         assert_eq!(hash4_of(&[], KEY), hash4_of(&[], KEY), "nothing to read is no reason to panic");
+    }
+
+    #[test]
+    fn all_fragments_of_two_hosts_have_one_hash_whatever_they_carry() {
+        let hash = |ethertype: [u8; 2], packet: &[u8]| {
+            let mut frame = vec![0u8; 12];
+            frame.extend_from_slice(&ethertype);
+            frame.extend_from_slice(packet);
+            symmetric_hash_of_frame(&frame, KEY)
+        };
+        let (mut first, later) = (packet(1, 2, [0, 7, 0, 9], 0), packet(1, 2, [9; 4], 9));
+        first[6] = 0x20;
+        let mut other_protocol = packet(2, 1, [1; 4], 9);
+        other_protocol[9] = 1;
+        assert_eq!(hash([8, 0], &first), hash([8, 0], &later));
+        assert_eq!(hash([8, 0], &first), hash([8, 0], &other_protocol));
+        assert_ne!(hash([8, 0], &first), hash([8, 0], &packet(1, 2, [0, 7, 0, 9], 0)), "a whole datagram");
+
+        let v6 = |next_header: u8, rest: [u8; 8]| {
+            let mut packet = vec![0x60, 0, 0, 0, 0, 8, next_header, 64];
+            packet.extend_from_slice(&[1; 16]);
+            packet.extend_from_slice(&[2; 16]);
+            packet.extend_from_slice(&rest);
+            hash([0x86, 0xdd], &packet)
+        };
+        assert_eq!(v6(44, [17, 0, 0, 1, 0, 0, 0, 7]), v6(44, [17, 0, 5, 0, 0, 0, 0, 8]));
+        assert_eq!(v6(44, [17, 0, 0, 1, 0, 0, 0, 7]), v6(60, [44, 0, 1, 4, 0, 0, 0, 0]));
+        assert_ne!(v6(44, [0; 8]), v6(17, [0; 8]));
     }
 
     #[test]

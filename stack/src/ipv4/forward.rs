@@ -1,10 +1,11 @@
-//! IPv4 forwarding (rows P7, P8): what a packet in transit must pass, and what changes in it.
+//! IPv4 forwarding (rows P3, P7, P8): what a packet in transit must pass, and what changes in it.
 //!
 //! RFC 1812 section 5.3: the TTL goes down by one and the checksum follows incrementally (RFC 1624); a
 //! packet whose TTL runs out, or that is too long for the next link and may not be fragmented, is answered
 //! with an ICMP error; what came by link-layer broadcast is not forwarded at all.
 
 use super::input::Arrival;
+use super::options;
 use crate::checksum;
 use crate::counters::Counter;
 use crate::ethernet::{LinkCast, ethertype};
@@ -18,6 +19,9 @@ use crate::wire::ipv4::{Header, option};
 
 /// The flag "don't fragment" in byte 6 of the header.
 const DONT_FRAGMENT: u8 = 0x40;
+
+/// The first byte of a header without options.
+const PLAIN: u8 = 0x45;
 
 /// What forwarding decides about a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,12 +70,9 @@ pub fn forward<P, M>(
     let Some(header) = arrival.frame.first_chunk_mut::<{ super::HEADER_LEN }>() else {
         return stack.drop_received(arrival.port, DropReason::Ipv4Truncated);
     };
-    if header[0] != 0x45 && stack.raw.wants_alerts() && goes_to_alerted(stack, turn.now, &arrival) {
-        return stack.drop_received(arrival.port, DropReason::Consumed);
+    if header[0] != PLAIN {
+        return with_options(stack, turn, arrival, hop);
     }
-    let Some(header) = arrival.frame.first_chunk_mut::<{ super::HEADER_LEN }>() else {
-        return stack.drop_received(arrival.port, DropReason::Ipv4Truncated);
-    };
     match decide(header, len, hop.mtu) {
         Decision::Pass => {
             lower_ttl(header);
@@ -100,6 +101,43 @@ fn goes_to_alerted<F: Frame>(stack: &mut Stack<F>, now: crate::Instant, arrival:
     alert && !header.is_fragment() && crate::raw::on_router_alert4(stack, now, arrival, protocol, len)
 }
 
+/// Forwards a packet with options: the same, and the options are looked at before and written to after.
+#[cold]
+#[inline(never)]
+fn with_options<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    mut arrival: Arrival<P::Frame>,
+    hop: Hop,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    if !options::pass(stack, turn, &arrival) {
+        return;
+    }
+    if stack.raw.wants_alerts() && goes_to_alerted(stack, turn.now, &arrival) {
+        return stack.drop_received(arrival.port, DropReason::Consumed);
+    }
+    let len = arrival.frame.packet_len();
+    let Some(header) = arrival.frame.first_chunk_mut::<{ super::HEADER_LEN }>() else {
+        return stack.drop_received(arrival.port, DropReason::Ipv4Truncated);
+    };
+    let decision = decide(header, len, hop.mtu);
+    if let Decision::Refuse(reason, error) = decision {
+        stack.drop_received(arrival.port, reason);
+        return v4::send_error(stack, turn, &arrival.frame, (arrival.port, arrival.cast), error);
+    }
+    lower_ttl(header);
+    record_options(stack, turn.now, &mut arrival.frame, hop);
+    stack.counters.count(Counter::Ipv4Forwarded);
+    if decision == Decision::Fragment {
+        super::fragment::transmit(stack, turn, arrival.frame, hop);
+    } else {
+        crate::ip::output::transmit(stack, turn, arrival.frame, hop, ethertype::IPV4);
+    }
+}
+
 /// Lowers the TTL, which is above 1, and brings the checksum along.
 #[inline]
 fn lower_ttl(header: &mut [u8; super::HEADER_LEN]) {
@@ -108,26 +146,20 @@ fn lower_ttl(header: &mut [u8; super::HEADER_LEN]) {
     [header[10], header[11]] = sum.to_be_bytes();
 }
 
-/// Checks the options of a header (RFC 791 section 3.1). Source routes are refused (RFC 7126 section 4.3
-/// advises so); the others pass through as they came.
-pub(super) fn check_options(options: &[u8]) -> Result<(), DropReason> {
-    const END: u8 = 0;
-    const NO_OPERATION: u8 = 1;
-    const LOOSE_SOURCE_ROUTE: u8 = 131;
-    const STRICT_SOURCE_ROUTE: u8 = 137;
-    let mut rest = options;
-    while let [kind, tail @ ..] = rest {
-        rest = match *kind {
-            END => return Ok(()),
-            NO_OPERATION => tail,
-            LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE => return Err(DropReason::Ipv4OptionRefused),
-            _ => match tail.first() {
-                Some(&len) if len >= 2 => rest.get(usize::from(len)..).ok_or(DropReason::Ipv4BadOption)?,
-                _ => return Err(DropReason::Ipv4BadOption),
-            },
-        };
+/// Records our address on the port that leads on, and the time, where the options ask for them (RFC 1812 sections
+/// 5.3.13.4 and 5.3.13.5).
+#[cold]
+fn record_options<F: Frame>(stack: &Stack<F>, now: crate::Instant, frame: &mut F, hop: Hop) {
+    let header_len = frame.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
+    let to = crate::ip::flow::destination4(frame);
+    let address = stack.address_to_record(hop.port, to);
+    let Some(header) = frame.get_mut(..header_len) else { return };
+    let Some(list) = header.get_mut(super::HEADER_LEN..) else { return };
+    if options::record(list, address, stack.timestamp(now), |named| stack.is_local4(named)) {
+        header[10..12].fill(0);
+        let sum = checksum::sum(header).checksum();
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -155,15 +187,5 @@ mod tests {
         header[6] = DONT_FRAGMENT;
         let refused = Decision::Refuse(DropReason::PacketTooBig, Error::fragmentation_needed(1500));
         assert_eq!(decide(&header, 1501, 1500), refused);
-    }
-
-    #[test]
-    fn malformed_options_and_source_routes_are_told_apart_from_good_ones() {
-        assert_eq!(check_options(&[1, 1, 1, 0]), Ok(()));
-        assert_eq!(check_options(&[7, 7, 4, 0, 0, 0, 0, 0]), Ok(()), "record route passes");
-        assert_eq!(check_options(&[7, 9, 4, 0]), Err(DropReason::Ipv4BadOption));
-        assert_eq!(check_options(&[7, 1, 4, 0]), Err(DropReason::Ipv4BadOption));
-        assert_eq!(check_options(&[1, 1, 1, 7]), Err(DropReason::Ipv4BadOption));
-        assert_eq!(check_options(&[131, 7, 4, 0, 0, 0, 0, 0]), Err(DropReason::Ipv4OptionRefused));
     }
 }

@@ -101,7 +101,7 @@ fn fill<F: Frame>(mut fragment: F, original: &F, piece: &Piece<'_>) -> Option<F>
 }
 
 /// Copies bytes from `skip` on out of a packet of any number of segments; false when it is too short.
-fn copy_out<F: Frame>(packet: &F, mut skip: usize, mut into: &mut [u8]) -> bool {
+pub(crate) fn copy_out<F: Frame>(packet: &F, mut skip: usize, mut into: &mut [u8]) -> bool {
     let mut index = 0;
     while !into.is_empty() {
         let Some(segment) = packet.segment(index) else { return false };

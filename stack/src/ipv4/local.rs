@@ -10,6 +10,7 @@ use crate::ethernet::LinkCast;
 use crate::frame::FramePool;
 use crate::icmp::v4::{self, Error};
 use crate::igmp::IGMP;
+use crate::ip::reassembly;
 use crate::raw;
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
@@ -34,8 +35,15 @@ where
     };
     let header_len = usize::from(header[0] & 0x0f) * 4;
     let protocol = header[9];
-    if u16::from_be_bytes([header[6], header[7]]) & FRAGMENT_BITS != 0 {
-        return stack.drop_received(arrival.port, DropReason::FragmentDropped);
+    let fragment = u16::from_be_bytes([header[6], header[7]]) & FRAGMENT_BITS != 0;
+    if header_len != HEADER_LEN && !super::options::pass(stack, turn, &arrival) {
+        return;
+    }
+    if fragment {
+        if let Some(whole) = reassembly::take4(stack, turn, &arrival) {
+            deliver(stack, turn, whole);
+        }
+        return;
     }
     stack.counters.count(Counter::Ipv4Delivered);
     let copied = !stack.raw.is_empty() && raw::copies4(stack, turn.now, &arrival, protocol, header_len);

@@ -12,6 +12,7 @@ pub mod forward;
 pub mod fragment;
 pub mod input;
 pub mod local;
+pub(crate) mod options;
 pub mod output;
 
 /// Bytes of a header without options.

@@ -3,13 +3,15 @@
 //!
 //! In transit only hop-by-hop options are looked at. For us: options of both kinds are obeyed or refused as
 //! their two high bits ask; a routing header with segments left is refused, whatever its type, because no
-//! type is enabled (type 0 never will be: RFC 5095); an atomic fragment is a whole packet (RFC 6946).
+//! type is enabled (type 0 never will be: RFC 5095); an atomic fragment is a whole packet (RFC 6946), every other
+//! fragment goes to reassembly. Numbers of options and runs of padding are bounded (RFC 8504 section 5.3).
 
 use super::HEADER_LEN;
 use super::input::Arrival;
 use crate::ethernet::LinkCast;
 use crate::frame::FramePool;
 use crate::icmp::v6::{self, Error};
+use crate::limits::{MAX_IPV6_OPTIONS, MAX_IPV6_PADDING};
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
@@ -25,6 +27,24 @@ pub struct Upper {
     pub offset: usize,
     /// The offset of the field that names it.
     pub named_at: usize,
+}
+
+/// A fragment, and how far its chain goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// The fragment header.
+    pub fragment: ipv6_extension::Fragment,
+    /// What its headers end in; of a later fragment it means nothing.
+    pub upper: Upper,
+}
+
+/// What a packet for us is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Examined {
+    /// A whole packet.
+    Whole(Upper),
+    /// One of several fragments.
+    Piece(Piece),
 }
 
 /// Why a packet's headers end its way: the reason, and the error that its source is owed.
@@ -79,7 +99,7 @@ pub fn examine_chain<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
     arrival: &Arrival<P::Frame>,
-) -> Option<Upper>
+) -> Option<Examined>
 where
     P: FramePool,
     M: Probe,
@@ -111,9 +131,10 @@ where
     }
 }
 
-fn judge_chain(packet: &[u8], group: bool) -> Result<Upper, Refused> {
+fn judge_chain(packet: &[u8], group: bool) -> Result<Examined, Refused> {
     let Ok((header, _)) = Header::parse(packet) else { return Err((DropReason::Ipv6Truncated, None)) };
     let chain = Chain::walk(header, packet).map_err(|error| (DropReason::Ipv6BadExtension, owed(error)))?;
+    let upper = Upper { protocol: chain.upper.0, offset: chain.upper_offset, named_at: chain.upper_named_at };
     for extent in [chain.hop_by_hop, chain.first_destination_options].into_iter().flatten() {
         judge_options(packet, extent, group)?;
     }
@@ -121,13 +142,14 @@ fn judge_chain(packet: &[u8], group: bool) -> Result<Upper, Refused> {
         let error = Error::erroneous_field(routing.type_offset() as u32);
         return Err((DropReason::Ipv6UnknownOption, Some(error)));
     }
-    if chain.fragment.is_some_and(|fragment| !fragment.is_atomic()) {
-        return Err((DropReason::FragmentDropped, None));
+    // Options behind the fragment header are those of the whole packet, and judged with it.
+    if let Some(fragment) = chain.fragment.filter(|fragment| !fragment.is_atomic()) {
+        return Ok(Examined::Piece(Piece { fragment, upper }));
     }
     if let Some(extent) = chain.destination_options {
         judge_options(packet, extent, group)?;
     }
-    Ok(Upper { protocol: chain.upper.0, offset: chain.upper_offset, named_at: chain.upper_named_at })
+    Ok(Examined::Whole(upper))
 }
 
 /// The error that a broken chain is answered with.
@@ -136,13 +158,21 @@ const fn owed(error: ipv6_extension::Error) -> Option<Error> {
         ipv6_extension::Error::HopByHopNotFirst { named_at } => {
             Some(Error::unknown_next_header(named_at as u32))
         }
+        ipv6_extension::Error::Truncated { first_fragment: true, .. } => Some(Error::INCOMPLETE_HEADER_CHAIN),
         ipv6_extension::Error::Truncated { .. } | ipv6_extension::Error::TooLong { .. } => None,
     }
 }
 
 /// RFC 8200 section 4.2: what unknown options ask for.
 fn judge_options(packet: &[u8], extent: Extent, group: bool) -> Result<(), Refused> {
-    for found in Options::new(packet, extent) {
+    if !padding_is_plausible(packet.get(extent.offset + 2..extent.offset + extent.length).unwrap_or_default())
+    {
+        return Err((DropReason::Ipv6BadExtension, None));
+    }
+    for (count, found) in Options::new(packet, extent).enumerate() {
+        if count == MAX_IPV6_OPTIONS {
+            return Err((DropReason::Ipv6BadExtension, None));
+        }
         let found = found
             .map_err(|bad| (DropReason::Ipv6BadExtension, Some(Error::erroneous_field(bad.offset as u32))))?;
         if found.kind == option::ROUTER_ALERT {
@@ -159,6 +189,34 @@ fn judge_options(packet: &[u8], extent: Extent, group: bool) -> Result<(), Refus
         }
     }
     Ok(())
+}
+
+/// Padding aligns what follows to 8 bytes and carries nothing (RFC 4942 section 2.1.9.5): a run of more than 7 bytes,
+/// or bytes in it that are not zero, is something else, and not answered. As Linux.
+fn padding_is_plausible(options: &[u8]) -> bool {
+    let (mut rest, mut run) = (options, 0);
+    while let [kind, behind @ ..] = rest {
+        if *kind == option::PAD1 {
+            run += 1;
+            rest = behind;
+        } else {
+            let Some((&len, behind)) = behind.split_first() else { return true }; // its own fault, told elsewhere
+            let Some((data, behind)) = behind.split_at_checked(usize::from(len)) else { return true };
+            if *kind == option::PADN {
+                run += 2 + data.len();
+                if data.iter().any(|byte| *byte != 0) {
+                    return false;
+                }
+            } else {
+                run = 0;
+            }
+            rest = behind;
+        }
+        if run > MAX_IPV6_PADDING {
+            return false;
+        }
+    }
+    true
 }
 
 #[cfg(test)]
@@ -180,11 +238,41 @@ mod tests {
     fn an_unknown_option_asks_for_its_own_treatment() {
         let verdict = |kind, group| judge_chain(&packet(60, [17, 0, kind, 4, 0, 0, 0, 0]), group);
         let report = Some(Error::unknown_option(42));
-        assert_eq!(verdict(0x1e, false).map(|upper| (upper.protocol, upper.offset)), Ok((17, 48)));
+        let whole = Examined::Whole(Upper { protocol: 17, offset: 48, named_at: 40 });
+        assert_eq!(verdict(0x1e, false), Ok(whole));
         assert_eq!(verdict(0x5e, false), Err((DropReason::Ipv6UnknownOption, None)));
         assert_eq!(verdict(0x9e, true), Err((DropReason::Ipv6UnknownOption, report)));
         assert_eq!(verdict(0xde, false), Err((DropReason::Ipv6UnknownOption, report)));
         assert_eq!(verdict(0xde, true), Err((DropReason::Ipv6UnknownOption, None)));
+    }
+
+    #[test]
+    fn options_and_padding_are_bounded_and_padding_carries_nothing() {
+        let verdict = |options: &[u8]| {
+            assert_eq!((options.len() + 2) % 8, 0);
+            let mut packet = packet(60, [0; 8])[..HEADER_LEN].to_vec();
+            packet.extend_from_slice(&[17, (options.len() / 8) as u8]);
+            packet.extend_from_slice(options);
+            packet.extend_from_slice(&[0; 8]);
+            packet[5] = (packet.len() - HEADER_LEN) as u8;
+            judge_chain(&packet, false).map(|_| ())
+        };
+        let bad = Err((DropReason::Ipv6BadExtension, None));
+        let many = |count: usize| {
+            let mut options = [0x1e, 0].repeat(count);
+            options.resize((options.len() + 2).next_multiple_of(8) - 2, 0);
+            options
+        };
+        assert_eq!(verdict(&many(MAX_IPV6_OPTIONS)), Ok(()));
+        assert_eq!(verdict(&many(MAX_IPV6_OPTIONS + 1)), bad);
+        assert_eq!(verdict(&[1, 4, 0, 0, 0, 0]), Ok(()));
+        assert_eq!(verdict(&[1, 4, 0, 0, 7, 0]), bad, "a hidden channel");
+        let mut seven = vec![1, 5, 0, 0, 0, 0, 0, 0x1e, 0];
+        seven.resize(14, 0);
+        assert_eq!(verdict(&seven), Ok(()));
+        let mut eight = vec![0, 1, 5, 0, 0, 0, 0, 0, 0x1e, 0];
+        eight.resize(14, 0);
+        assert_eq!(verdict(&eight), bad);
     }
 
     #[test]
@@ -196,10 +284,16 @@ mod tests {
     }
 
     #[test]
-    fn an_atomic_fragment_is_a_packet_and_a_real_one_waits_for_nobody() {
-        assert!(judge_chain(&packet(44, [17, 0, 0, 0, 1, 2, 3, 4]), false).is_ok());
-        let real = judge_chain(&packet(44, [17, 0, 0, 1, 1, 2, 3, 4]), false);
-        assert_eq!(real, Err((DropReason::FragmentDropped, None)));
+    fn an_atomic_fragment_is_a_packet_and_a_real_one_is_a_piece() {
+        let judge = |fragment| judge_chain(&packet(44, fragment), false);
+        assert!(matches!(judge([17, 0, 0, 0, 1, 2, 3, 4]), Ok(Examined::Whole(Upper { protocol: 17, .. }))));
+        let Ok(Examined::Piece(first)) = judge([17, 0, 0, 1, 1, 2, 3, 4]) else { panic!("a first fragment") };
+        assert_eq!((first.fragment.identification, first.upper.offset), (0x0102_0304, 48));
+        assert!(matches!(judge([17, 0, 0, 8, 1, 2, 3, 4]), Ok(Examined::Piece(_))));
+        // Its chain goes on with destination options, which are not in it.
+        let cut_short = judge_chain(&packet(44, [60, 0, 0, 1, 1, 2, 3, 4])[..48 + 4], false);
+        let owed = Some(Error::INCOMPLETE_HEADER_CHAIN);
+        assert_eq!(cut_short, Err((DropReason::Ipv6BadExtension, owed)));
         assert_eq!(upper_layer(&packet(44, [17, 0, 0, 8, 1, 2, 3, 4])), None, "a later fragment");
     }
 

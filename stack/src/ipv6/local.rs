@@ -1,12 +1,13 @@
 //! IPv6 local delivery (twins of rows P5, P6): packets for this node, handed to the protocol that their
 //! chain of extension headers ends in.
 
-use super::extension;
+use super::extension::{self, Examined};
 use super::input::Arrival;
 use crate::counters::Counter;
 use crate::ethernet::LinkCast;
 use crate::frame::FramePool;
 use crate::icmp::v6::{self, Error, ICMPV6};
+use crate::ip::reassembly;
 use crate::raw;
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
@@ -39,7 +40,16 @@ where
     P: FramePool,
     M: Probe,
 {
-    let Some(upper) = extension::examine_chain(stack, turn, &arrival) else { return };
+    let upper = match extension::examine_chain(stack, turn, &arrival) {
+        Some(Examined::Whole(upper)) => upper,
+        Some(Examined::Piece(piece)) => {
+            if let Some(whole) = reassembly::take6(stack, turn, &arrival, &piece) {
+                deliver(stack, turn, whole);
+            }
+            return;
+        }
+        None => return,
+    };
     stack.counters.count(Counter::Ipv6Delivered);
     let copied =
         !stack.raw.is_empty() && raw::copies6(stack, turn.now, &arrival, upper.protocol, upper.offset);

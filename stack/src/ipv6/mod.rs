@@ -9,6 +9,7 @@
 
 pub mod extension;
 pub mod forward;
+pub mod fragment;
 pub mod input;
 pub mod local;
 pub mod nd;

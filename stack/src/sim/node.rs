@@ -115,6 +115,7 @@ impl Node {
                 ..TcpConfig::default()
             },
             frame_room: (CHUNK - 256) as u16,
+            reassembly: crate::ip::reassembly::ReassemblyConfig::default(),
             seed: [seed, seed ^ 1, seed ^ 2, seed ^ 3],
         };
         let stack = Stack::new(config, routes)?;

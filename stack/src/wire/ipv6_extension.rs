@@ -112,6 +112,8 @@ pub enum Error {
     Truncated {
         /// Where that header begins.
         offset: usize,
+        /// It is cut off in a first fragment, which must hold the whole chain.
+        first_fragment: bool,
     },
     /// Hop-by-hop options stand elsewhere than first: parameter problem, code 1, pointer here.
     HopByHopNotFirst {
@@ -182,7 +184,8 @@ impl Chain {
             if kind == IpProtocol::HOP_BY_HOP && offset != HEADER_LEN {
                 return Err(Error::HopByHopNotFirst { named_at: chain.upper_named_at });
             }
-            let truncated = Error::Truncated { offset };
+            let truncated =
+                Error::Truncated { offset, first_fragment: chain.fragment.is_some_and(|one| one.more) };
             let Some(&[next, second, third, fourth, a, b, c, d]) =
                 bytes.get(offset..).and_then(<[u8]>::first_chunk)
             else {
@@ -480,7 +483,7 @@ mod tests {
     fn a_header_beyond_the_payload_length_is_truncated_even_when_bytes_follow() {
         let mut bytes = packet(&[(IpProtocol::HOP_BY_HOP, PADDED)], IpProtocol::UDP, &[]);
         bytes[4..6].copy_from_slice(&7u16.to_be_bytes());
-        assert_eq!(walk(&bytes), Err(Error::Truncated { offset: 40 }));
+        assert_eq!(walk(&bytes), Err(Error::Truncated { offset: 40, first_fragment: false }));
     }
 
     #[test]
@@ -529,7 +532,7 @@ mod tests {
                             prop_assert!(end <= extent.offset + extent.length);
                         }
                     }
-                    Err(Error::Truncated { offset } | Error::TooLong { offset }) => prop_assert!(offset <= length),
+                    Err(Error::Truncated { offset, .. } | Error::TooLong { offset }) => prop_assert!(offset <= length),
                     Err(Error::HopByHopNotFirst { named_at }) => prop_assert!(named_at < length),
                 }
             }

@@ -153,6 +153,7 @@ impl Router {
             sockets: flumen_stack::SocketLimits::default(),
             tcp: flumen_stack::tcp::sockets::TcpConfig::default(),
             frame_room: 1664,
+            reassembly: flumen_stack::ip::reassembly::ReassemblyConfig::default(),
             seed: [1, 2, 3, 4],
         };
         Router {

@@ -1,6 +1,6 @@
 //! Frames and pools against an obvious model, without any socket.
 
-use crate::{ChunkSize, Frame, HugePages, MAX_SEGMENTS, Pool, PoolConfig, PoolError};
+use crate::{ChunkSize, Frame, HugePages, MAX_CHAIN, Pool, PoolConfig, PoolError};
 use proptest::prelude::*;
 
 fn pool(chunks: u32) -> Pool {
@@ -76,15 +76,15 @@ fn a_packet_trimmed_to_nothing_at_the_end_of_its_chunk_stays_in_its_chunk() {
 
 #[test]
 fn a_packet_of_the_most_segments_is_made_and_one_byte_more_is_refused() {
-    let pool = pool(64);
-    let most = pool.room() * MAX_SEGMENTS;
+    let pool = pool(80);
+    let most = pool.room() * MAX_CHAIN;
     let mut jumbo = pool.frame(&vec![7; most]).unwrap();
-    assert_eq!((jumbo.segments(), jumbo.packet_len()), (MAX_SEGMENTS, most));
+    assert_eq!((jumbo.segments(), jumbo.packet_len()), (MAX_CHAIN, most));
     assert!(pool.frame(&vec![7; most + 1]).is_none());
     let tail = jumbo.chain(pool.frame(b"tail").unwrap()).unwrap_err();
     assert_eq!(&tail[..], b"tail");
     drop((jumbo, tail));
-    assert_eq!(pool.available(), 64);
+    assert_eq!(pool.available(), 80);
 }
 
 #[test]
@@ -186,7 +186,7 @@ proptest! {
                 }
                 Step::Chain(count) => {
                     let tail = pool.frame(&content(count, seed)).unwrap();
-                    let fits = model.len() + tail.segments() <= MAX_SEGMENTS;
+                    let fits = model.len() + tail.segments() <= MAX_CHAIN;
                     prop_assert_eq!(frame.chain(tail).is_ok(), fits);
                     if fits { model.extend(content(count, seed).chunks(pool.room()).map(<[u8]>::to_vec)); }
                 }

@@ -61,7 +61,7 @@ pub(crate) fn deliver4<P, M>(
     M: Probe,
 {
     if arrival.cast == LinkCast::Group {
-        return crate::closed::tcp4(stack, turn, arrival, header_len);
+        return stack.drop_received(arrival.port, DropReason::TcpToGroup); // RFC 9293 MUST-57
     }
     let Arrival4 { frame, source, destination, port, .. } = arrival;
     let len = frame.packet_len() - header_len;
@@ -81,8 +81,12 @@ pub(crate) fn deliver6<P, M>(
     P: FramePool,
     M: Probe,
 {
-    if arrival.cast == LinkCast::Group || arrival.source.is_unspecified() {
-        return crate::closed::tcp6(stack, turn, arrival, offset);
+    if arrival.cast == LinkCast::Group {
+        return stack.drop_received(arrival.port, DropReason::TcpToGroup);
+    }
+    // RFC 4291 section 2.5.2: nobody can be answered there.
+    if arrival.source.is_unspecified() {
+        return stack.drop_received(arrival.port, DropReason::Ipv6MartianSource);
     }
     let Arrival6 { frame, source, destination, port, .. } = arrival;
     let len = frame.packet_len() - offset;
@@ -98,6 +102,7 @@ where
     P: FramePool,
     M: Probe,
 {
+    stack.counters.count(Counter::TcpIn);
     let Arrived { ref frame, offset, local, remote, port, tos, pseudo } = arrived;
     let Some(bytes) = frame.get(offset..) else {
         return stack.drop_received(port, DropReason::TransportMalformed);
@@ -212,6 +217,9 @@ fn on_connection<P, M>(
     let (entries, mut cx) = tcp.split(turn.now, blocks);
     let Some(entry) = entries.get_mut(handle) else { return };
     let disposition = entry.connection.on_segment(&mut cx, segment);
+    if !matches!(disposition, Disposition::Refused(..)) {
+        stack.counters.drop(DropReason::Consumed);
+    }
     act(stack, turn, handle, port, disposition);
 }
 

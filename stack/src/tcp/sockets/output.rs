@@ -133,6 +133,7 @@ pub(super) fn send_packet<P, M>(
     M: Probe,
 {
     stack.counters.count(if ipv4 { Counter::Ipv4Originated } else { Counter::Ipv6Originated });
+    stack.counters.count(Counter::TcpOut);
     match hop {
         // A path that narrowed since the segment was cut: IPv4 fragments, or IPv6's sender hears of it and repeats.
         Some(hop) if frame.packet_len() > usize::from(hop.mtu) && ipv4 => {
@@ -175,9 +176,8 @@ pub(super) fn send_bare_signed<P, M>(
     P: FramePool,
     M: Probe,
 {
-    let Ok(way) = stack.way_to(turn.now, tuple, port) else {
-        return stack.counters.drop(DropReason::NoRoute);
-    };
+    // Without a way back there is no packet: it is not made, and not counted.
+    let Ok(way) = stack.way_to(turn.now, tuple, port) else { return };
     let tx_checksum =
         way.hop.is_some_and(|hop| stack.interfaces.get(hop.port).is_some_and(|port| port.tx_checksum));
     let ipv4 = tuple.is_ipv4();

@@ -25,7 +25,7 @@ use crate::tcp::Seq;
 use crate::tcp::connection::Connection;
 use crate::tcp::listen::{Arrival, ListenSettings, Listener, SynAck, TimerVerdict, Verdict};
 use crate::tcp::negotiated::Accepted;
-use crate::tcp::segment::{Check, Segment};
+use crate::tcp::segment::{Check, Disposition, Segment};
 use crate::tcp::signature::{AoKey, Md5Key, Prefix, RequestSignature, Signed};
 use crate::tcp::time_wait::Reused;
 use crate::tcp::tuple::Tuple;
@@ -198,6 +198,7 @@ fn carry_out<P, M>(
             send_reset(stack, turn, came.tuple, came.port, reset);
         }
         Verdict::Reply { reply, deadline } => {
+            stack.counters.drop(DropReason::Consumed);
             if let Some((place, deadline)) = deadline {
                 stack.tcp.request_wheel.schedule(place, deadline);
             }
@@ -208,6 +209,7 @@ fn carry_out<P, M>(
                 stack.tcp.passive.forget(place);
                 return stack.drop_received(came.port, DropReason::TcpListenRefused);
             }
+            stack.counters.drop(DropReason::Consumed);
             stack.tcp.request_wheel.schedule(place, deadline);
             stack.tcp.set_request_port(place, came.port);
             send_syn_ack(stack, turn, listener, came.port, &reply);
@@ -313,6 +315,9 @@ fn feed<P, M>(
     let (entries, mut cx) = tcp.split(turn.now, blocks);
     let Some(entry) = entries.get_mut(handle) else { return };
     let disposition = entry.connection.on_segment(&mut cx, segment);
+    if !matches!(disposition, Disposition::Refused(..)) {
+        stack.counters.drop(DropReason::Consumed);
+    }
     act(stack, turn, handle, port, disposition);
 }
 

@@ -1,0 +1,275 @@
+//! Fragments and options thrown at a router: scripts cut echo requests at random, repeat, drop, damage and mix the
+//! pieces with junk, and let time pass. Whatever comes: no panic, the table consistent, memory bounded, the books
+//! balanced, every frame back; and a request whose pieces all come, undamaged, is answered with its own bytes.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
+
+mod common;
+
+use common::*;
+use core::time::Duration;
+use flumen_stack::{Counter, FramePool, checksum};
+
+/// Reads a fuzzer's bytes as choices.
+struct Script<'a>(&'a [u8]);
+
+impl Script<'_> {
+    fn byte(&mut self) -> u8 {
+        match self.0 {
+            [first, rest @ ..] => {
+                self.0 = rest;
+                *first
+            }
+            [] => 0,
+        }
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (usize::from(self.byte()) << 8 | usize::from(self.byte())) % bound.max(1)
+    }
+}
+
+/// An echo request of `len` bytes of message, which is a checksum away from correct.
+fn request(kind: u8, len: usize, seed: u8) -> Vec<u8> {
+    let mut message: Vec<u8> =
+        (0..len.max(8)).map(|at| (at as u8).wrapping_mul(31).wrapping_add(seed)).collect();
+    message[..8].copy_from_slice(&[kind, 0, 0, 0, 0, 1, 0, seed]);
+    message
+}
+
+fn link(ethertype: [u8; 2], packet: &[u8]) -> Vec<u8> {
+    let mut frame = our_mac(LAN).0.to_vec();
+    frame.extend(station(LAN, 2).0);
+    frame.extend(ethertype);
+    frame.extend(packet);
+    frame
+}
+
+fn piece4(id: u16, options: &[u8], offset: usize, more: bool, payload: &[u8]) -> Vec<u8> {
+    let header_len = 20 + options.len();
+    let mut packet = vec![0x40 | (header_len / 4) as u8, 0];
+    packet.extend(((header_len + payload.len()) as u16).to_be_bytes());
+    packet.extend(id.to_be_bytes());
+    packet.extend(((offset / 8) as u16 | u16::from(more) << 13).to_be_bytes());
+    packet.extend([64, 1, 0, 0, 10, 0, 1, 2, 10, 0, 1, 1]);
+    packet.extend(options);
+    let sum = checksum::sum(&packet).checksum();
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet.extend(payload);
+    link([8, 0], &packet)
+}
+
+fn piece6(id: u16, offset: usize, more: bool, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x60, 0, 0, 0];
+    packet.extend(((8 + payload.len()) as u16).to_be_bytes());
+    packet.extend([44, 64]);
+    for address in ["fd00:1::2", "fd00:1::1"] {
+        packet.extend(address.parse::<core::net::Ipv6Addr>().unwrap().octets());
+    }
+    packet.extend([58, 0]);
+    packet.extend((offset as u16 | u16::from(more)).to_be_bytes());
+    packet.extend([0, 0]);
+    packet.extend(id.to_be_bytes());
+    packet.extend(payload);
+    link([0x86, 0xdd], &packet)
+}
+
+/// Cuts a message; some cuts are no multiples of 8, when the script wants damage.
+fn cut(script: &mut Script<'_>, ipv6: bool, id: u16, message: &[u8]) -> Vec<Vec<u8>> {
+    let mut pieces = Vec::new();
+    let mut from = 0;
+    // Record route and timestamp with room for some; only the first fragment has them.
+    let options: &[u8] =
+        [&[][..], &[7, 11, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[68, 12, 5, 1, 0, 0, 0, 0, 0, 0, 0, 0]]
+            [script.below(3)];
+    while from < message.len() {
+        let end = (from + 8 + script.below(170) * 8).min(message.len());
+        let more = end < message.len();
+        pieces.push(if ipv6 {
+            piece6(id, from, more, &message[from..end])
+        } else {
+            piece4(id, if from == 0 { options } else { &[] }, from, more, &message[from..end])
+        });
+        from = end;
+    }
+    pieces
+}
+
+/// The messages of complete IP packets among what was sent, fragments of ours put together by a naive model.
+fn messages(sent: &[(usize, Vec<u8>)]) -> Vec<Vec<u8>> {
+    let mut whole: Vec<Vec<u8>> = Vec::new();
+    let mut open: std::collections::HashMap<Vec<u8>, Vec<u8>> = std::collections::HashMap::new();
+    for (_, frame) in sent {
+        let packet = &frame[14..];
+        let (name, start, offset, more) = match packet[0] >> 4 {
+            4 => {
+                let word = u16::from_be_bytes([packet[6], packet[7]]);
+                let start = usize::from(packet[0] & 15) * 4;
+                assert!(checksum::sum(&packet[..start]).is_valid());
+                (packet[4..6].to_vec(), start, usize::from(word & 0x1fff) * 8, word & 0x2000 != 0)
+            }
+            _ if packet[6] == 44 => {
+                let word = u16::from_be_bytes([packet[42], packet[43]]);
+                (packet[44..48].to_vec(), 48, usize::from(word & 0xfff8), word & 1 != 0)
+            }
+            _ => (Vec::new(), 40, 0, false),
+        };
+        let message = open.entry(name.clone()).or_default();
+        assert_eq!(message.len(), offset, "fragments leave in order");
+        message.extend(&packet[start..]);
+        if !more {
+            whole.extend(open.remove(&name));
+        }
+    }
+    assert!(open.is_empty(), "all fragments of a reply leave");
+    whole
+}
+
+fn router() -> Router {
+    let mut router =
+        Router::new(&rib(), Sizes { echo: (1_000_000, 1_000_000), ..Sizes::default() }, interfaces());
+    router.introduce();
+    router
+}
+
+fn check(router: &mut Router, sent: u64, frames: usize) {
+    router.stack.reassembly.check();
+    assert_eq!(router.pool.available(), frames, "every frame is back");
+    let counters = &router.stack.counters;
+    let begun = (0..PORTS).map(|index| counters.port(port(index)).rx_packets).sum::<u64>()
+        + counters.originated()
+        + counters.dropped(flumen_stack::DropReason::NoFrame);
+    assert_eq!(begun, sent + counters.dropped_in_all() + counters.fragmented(), "the books");
+}
+
+#[test]
+fn fragments_cut_mixed_and_damaged() {
+    bolero::check!().for_each(|bytes: &[u8]| {
+        let mut script = Script(bytes);
+        let mut router = router();
+        let frames = router.pool.available();
+        let mut sent = 0;
+        for round in 0..8u16 {
+            let ipv6 = script.byte() & 1 != 0;
+            let seed = script.byte();
+            let mut message = request(if ipv6 { 128 } else { 8 }, 8 + script.below(9000), seed);
+            let sum = if ipv6 {
+                let [us, them] = ["fd00:1::1", "fd00:1::2"].map(|text| text.parse().unwrap());
+                checksum::pseudo_ipv6(&us, &them, 58, message.len() as u32)
+                    .plus(checksum::sum(&message))
+                    .checksum()
+            } else {
+                checksum::sum(&message).checksum()
+            };
+            message[2..4].copy_from_slice(&sum.to_be_bytes());
+            let mut pieces = cut(&mut script, ipv6, round, &message);
+            let mischief = script.byte() % 8;
+            let mut damaged = pieces.len() == 1 && ipv6;
+            match mischief {
+                0 => {
+                    pieces.remove(script.below(pieces.len()));
+                    damaged = true;
+                }
+                1 => {
+                    let (which, byte) = (script.below(pieces.len()), script.byte());
+                    let at = script.below(pieces[which].len());
+                    pieces[which][at] ^= byte | 1;
+                    damaged = true;
+                }
+                2 | 3 => {
+                    // Repeated before the end, so that it does not begin a new datagram.
+                    if let Some(copy) = pieces.first().cloned().filter(|_| pieces.len() > 1) {
+                        pieces.insert(0, copy);
+                    }
+                }
+                _ => {}
+            }
+            // The last piece of the list stays last: with a repetition first, that is never a repetition.
+            for at in (1..pieces.len().saturating_sub(1)).rev() {
+                let other = 1 + script.below(at);
+                pieces.swap(at, other.min(at));
+            }
+            if mischief > 5 && pieces.len() > 1 {
+                pieces.reverse();
+            }
+            for burst in pieces.chunks(32) {
+                router.input(LAN, burst);
+            }
+            let out = router.sent();
+            sent += out.len() as u64;
+            if !damaged {
+                let replies = messages(&out);
+                assert_eq!(replies.len(), 1, "round {round}, {} pieces", pieces.len());
+                assert_eq!(replies[0][8..], message[8..]);
+                assert_eq!(replies[0][0], if ipv6 { 129 } else { 0 });
+            }
+            check(&mut router, sent, frames);
+            router.now = router.now + Duration::from_secs(u64::from(script.byte() & 15));
+            router.turn(|stack, turn| stack.timers(turn));
+            sent += router.sent().len() as u64;
+        }
+        router.now = router.now + Duration::from_secs(61);
+        router.turn(|stack, turn| stack.timers(turn));
+        sent += router.sent().len() as u64;
+        check(&mut router, sent, frames);
+        assert!(router.stack.reassembly.is_empty() && router.stack.reassembly.memory() == 0);
+    });
+}
+
+#[test]
+fn a_datagram_that_lacks_its_end_is_told_of_when_its_beginning_came() {
+    for (ipv6, seconds) in [(false, 30), (true, 60)] {
+        let mut router = router();
+        let message = request(if ipv6 { 128 } else { 8 }, 64, 1);
+        let piece = |offset: usize, more| match ipv6 {
+            true => piece6(7, offset, more, &message[offset..offset + 32]),
+            false => piece4(7, &[], offset, more, &message[offset..offset + 32]),
+        };
+        let first = piece(0, true);
+        router.input(LAN, &[first.clone()]);
+        let silent = if ipv6 {
+            piece6(8, 32, false, &message[32..])
+        } else {
+            piece4(8, &[], 32, false, &message[32..])
+        };
+        router.input(LAN, &[silent]);
+        assert_eq!(
+            router.stack.next_deadline().min(router.now + Duration::from_secs(seconds)),
+            router.stack.next_deadline()
+        );
+        router.now = router.now + Duration::from_millis(seconds * 1000 - 1);
+        router.turn(|stack, turn| stack.timers(turn));
+        assert_eq!(router.sent(), [], "not yet");
+        router.now = router.now + Duration::from_millis(1);
+        router.turn(|stack, turn| stack.timers(turn));
+        let sent = router.sent();
+        let [(LAN, error)] = &sent[..] else { panic!("one error for two datagrams: {sent:?}") };
+        let start = if ipv6 { 54 } else { 34 };
+        assert_eq!(error[start..start + 2], if ipv6 { [3, 1] } else { [11, 1] }, "time exceeded, reassembly");
+        assert_eq!(error[start + 8..], first[14..], "it quotes fragment zero as it came");
+        assert_eq!(router.stack.counters.get(Counter::ReassemblyTimedOut), 2);
+    }
+}
+
+#[test]
+fn malformed_ipv6_fragments_are_answered_with_their_parameter_problem() {
+    let mut router = router();
+    let problem = |router: &mut Router, frame: Vec<u8>| {
+        router.input(LAN, &[frame]);
+        let sent = router.sent();
+        sent.first().map(|(_, error)| {
+            (error[54], error[55], u32::from_be_bytes([error[58], error[59], error[60], error[61]]))
+        })
+    };
+    let echo = request(128, 64, 1);
+    assert_eq!(problem(&mut router, piece6(1, 0, true, &echo[..63])), Some((4, 0, 4)), "not a multiple of 8");
+    assert_eq!(
+        problem(&mut router, piece6(2, 65_528, false, &echo[..8])),
+        Some((4, 0, 42)),
+        "beyond 65,535 bytes"
+    );
+    assert_eq!(problem(&mut router, piece6(3, 65_528, false, &echo[..7])), None, "the last byte there is");
+    let mut tcp = piece6(4, 0, true, &echo[..8]);
+    tcp[14 + 40] = 6;
+    assert_eq!(problem(&mut router, tcp), Some((4, 3, 0)), "a first fragment without its TCP header");
+}
