@@ -39,7 +39,7 @@ fn a_configuration_that_is_right_gives_its_layout_and_0() {
     let (stdout, stderr) = out(&output);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     assert_eq!(stderr, "");
-    for part in ["a:0 b:0", "1024  wire from a:0 to its peer", "3264  in all", "test.toml: OK\n"] {
+    for part in ["a:0 b:0", "1024  wire from a:0 to its peer", "3304  in all", "test.toml: OK\n"] {
         assert!(stdout.contains(part), "{part} is not in\n{stdout}");
     }
 }

@@ -53,8 +53,9 @@ fn a_machine_that_fits_gives_a_layout() {
     assert_eq!(layout.ports[0].queues, [0, 1]);
     assert_eq!(layout.ports[0].checksum, config::model::ChecksumPolicy::Repair);
     assert_eq!(layout.cores[0].queues.len(), 4);
-    // 4 queues × 4 rings × 2048, 2 transmit queues × 256, a burst for each queue, 64 originated, 512 waiting.
-    assert_eq!(layout.cores[0].frames, 4 * 4 * 2048 + 2 * 256 + 5 * 64 + 512);
+    // 4 queues × 4 rings × 2048, 2 transmit queues × 256, a burst for each queue, 64 originated, 512 waiting, 40 for a
+    // datagram put together.
+    assert_eq!(layout.cores[0].frames, 4 * 4 * 2048 + 2 * 256 + 5 * 64 + 512 + 40);
     assert_eq!(layout.cores[0].frames, layout.cores[0].needed());
 }
 
