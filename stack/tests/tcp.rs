@@ -224,3 +224,69 @@ fn a_node_talks_to_itself() {
     let (server, _) = pair.nodes[0].sockets(now).tcp_accept(listener, Owner(3)).unwrap();
     pair.transfer((0, client), (0, server), 50_000);
 }
+
+#[test]
+fn fast_open_asks_for_a_cookie_and_then_sends_data_with_the_syn() {
+    use flumen_stack::tcp::listen::ListenSettings;
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let settings = ListenSettings { fast_open: 16, ..ListenSettings::default() };
+    let options = ListenOptions { settings, ..ListenOptions::default() };
+    let at = "10.0.0.2:80".parse().unwrap();
+    let listener = pair.nodes[1].sockets(now).tcp_listen(Owner(9), at, &options).unwrap();
+    for round in 0..2 {
+        let now = pair.now;
+        let mut sockets = pair.nodes[0].sockets(now);
+        let options = ConnectOptions { fast_open: true, ..ConnectOptions::default() };
+        let client = sockets.tcp_connect(Owner(1), at, &options).unwrap();
+        assert_eq!(sockets.tcp_send(client, b"question"), Ok(8));
+        // One way and a little more: only what came with the SYN can be there.
+        pair.run(DELAY * 3 / 2);
+        let now = pair.now;
+        let accepted = pair.nodes[1].sockets(now).tcp_accept(listener, Owner(2));
+        let mut buffer = [0; 16];
+        match round {
+            0 => assert_eq!(accepted.map(|_| ()), Err(Error::WouldBlock), "the first asks for the cookie"),
+            _ => {
+                let (server, _) = accepted.unwrap();
+                assert_eq!(pair.nodes[1].sockets(now).tcp_recv(server, &mut buffer), Ok(8));
+                assert_eq!(&buffer[..8], b"question");
+                pair.transfer((1, server), (0, client), 10_000);
+            }
+        }
+        pair.run(Duration::from_millis(50));
+        if round == 0 {
+            let now = pair.now;
+            let (server, _) = pair.nodes[1].sockets(now).tcp_accept(listener, Owner(2)).unwrap();
+            assert_eq!(pair.nodes[1].sockets(now).tcp_recv(server, &mut buffer), Ok(8));
+        }
+    }
+}
+
+#[test]
+fn signed_connections_carry_bytes_and_the_unsigned_are_not_heard() {
+    use flumen_stack::tcp::signature::{Algorithm, AoKey, Md5Key, Prefix};
+    use flumen_stack::tcp::sockets::PeerKey;
+    let md5 = PeerKey::Md5(Md5Key::new(b"secret").unwrap());
+    let ao = PeerKey::Ao(AoKey::new(7, 7, Algorithm::HmacSha1, b"secret").unwrap());
+    for key in [md5, ao] {
+        let mut pair = Pair::new();
+        let listener = pair.listen("10.0.0.2:179");
+        let (now, peer) = (pair.now, Prefix::new("10.0.0.1".parse().unwrap(), 32).unwrap());
+        pair.nodes[1].sockets(now).tcp_listen_key(listener, peer, Some(key.clone())).unwrap();
+        let unsigned = pair.connect("10.0.0.2:179");
+        let options = ConnectOptions { keys: vec![key], ..ConnectOptions::default() };
+        let at = "10.0.0.2:179".parse().unwrap();
+        let signed = pair.nodes[0].sockets(now).tcp_connect(Owner(1), at, &options).unwrap();
+        pair.run(Duration::from_millis(10));
+        let now = pair.now;
+        let mut sockets = pair.nodes[1].sockets(now);
+        let (server, _) = sockets.tcp_accept(listener, Owner(2)).unwrap();
+        assert_eq!(sockets.tcp_accept(listener, Owner(2)).map(|_| ()), Err(Error::WouldBlock));
+        pair.transfer((0, signed), (1, server), 50_000);
+        pair.transfer((1, server), (0, signed), 50_000);
+        let now = pair.now;
+        assert_eq!(pair.nodes[0].sockets(now).tcp_state(unsigned).unwrap().name(), "syn-sent");
+        assert!(pair.nodes[1].stack.counters.dropped(flumen_stack::DropReason::TcpBadSignature) > 0);
+    }
+}

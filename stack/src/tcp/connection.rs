@@ -553,6 +553,16 @@ impl Connection {
         })
     }
 
+    /// The MSS that the peer announced.
+    pub fn peer_mss(&self) -> u16 {
+        self.tx.peer_mss
+    }
+
+    /// True when something had to be sent again.
+    pub fn has_repeated(&self, now: Instant) -> bool {
+        self.sender.info(now).total_retrans > 0
+    }
+
     /// True when a segment that begins at `seq` is on its way.
     pub fn is_outstanding(&self, seq: Seq) -> bool {
         seq.is_in(self.sender.una(), self.sender.nxt())

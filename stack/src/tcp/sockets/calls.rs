@@ -15,6 +15,8 @@ use crate::socket::{Handle, Owner, Ready, SocketId};
 use crate::stack::Stack;
 use crate::tcp::connection::{ConnectArgs, Connection, Context};
 use crate::tcp::error::SocketError;
+use crate::tcp::fast_open::ClientFastOpen;
+use crate::tcp::info::TcpInfo;
 use crate::tcp::segment::{Disposition, Output};
 use crate::tcp::signature::{KeyTable, Prefix};
 use crate::tcp::state::State;
@@ -22,6 +24,7 @@ use crate::tcp::time_wait::Reused;
 use crate::tcp::tuple::Tuple;
 use crate::tcp::user::{Shutdown, SocketOption};
 use crate::time::Instant;
+use arrayvec::ArrayVec;
 use core::net::{IpAddr, SocketAddr};
 
 /// How an active open begins.
@@ -33,6 +36,9 @@ pub struct ConnectOptions {
     pub port: Option<PortId>,
     /// Set before the SYN leaves.
     pub options: Vec<SocketOption>,
+    /// TCP fast open (RFC 7413): what is written before the end of the turn leaves with the SYN, if the server gave a
+    /// cookie before; else the SYN asks for one.
+    pub fast_open: bool,
     /// What the segments of both ends are signed with: one MD5 key, or AO keys, the first of which signs.
     pub keys: Vec<PeerKey>,
 }
@@ -92,13 +98,19 @@ impl<F: Frame> Sockets<'_, F> {
         let Stack { tcp, blocks, events, .. } = stack;
         let iss = reused.map_or_else(|| tcp.isn.isn(&tuple, now), |reused| reused.iss);
         let ts_offset = reused.map_or_else(|| tcp.isn.timestamp_offset(&tuple), |reused| reused.ts_offset);
+        let fast_open = match options.fast_open.then(|| tcp.fast_opens.on_connect(to.ip(), now)) {
+            None | Some(ClientFastOpen::Avoid) => None,
+            Some(ClientFastOpen::Ask) => Some(ArrayVec::new()),
+            Some(ClientFastOpen::Use(cookie, _)) => Some(cookie.as_bytes().iter().copied().collect()),
+        };
+        let asked_fast_open = fast_open.is_some();
         let args = ConnectArgs {
             iss,
             ts_offset,
             path_mss: super::output::path_mss(mtu, ipv4),
             default_mss: if ipv4 { 536 } else { 1220 },
             metrics: tcp.metrics.get(to.ip(), now),
-            fast_open: None,
+            fast_open,
         };
         let (_, mut cx) = tcp.split(now, blocks);
         let mut connection = Connection::connect(&mut cx, &args);
@@ -115,7 +127,8 @@ impl<F: Frame> Sockets<'_, F> {
                 Some(Box::new(keys))
             }
         };
-        let entry = Entry { keys, ..Entry::new(connection, tuple, way, choice.port, owner, ip_id) };
+        let entry =
+            Entry { keys, asked_fast_open, ..Entry::new(connection, tuple, way, choice.port, owner, ip_id) };
         let handle = tcp.add(entry)?;
         tcp.mark_ready(handle);
         tcp.settle(now, events, handle);
@@ -230,6 +243,16 @@ impl<F: Frame> Sockets<'_, F> {
     /// Those of Linux's setsockopt.
     pub fn tcp_set_option(&mut self, socket: Handle, option: SocketOption) -> Result<(), Error> {
         self.tcp_call(socket, |connection, cx| connection.set_option(cx, option))
+    }
+
+    /// Everything about a connection (TCP_INFO).
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn tcp_info(&mut self, socket: Handle) -> Result<TcpInfo, Error> {
+        let Stack { tcp, blocks, .. } = &mut *self.stack;
+        let (entries, cx) = tcp.split(self.now, blocks);
+        Ok(entries.get(socket).ok_or(Error::BadHandle)?.connection.info(&cx))
     }
 
     /// The error that ended the connection, once (SO_ERROR).

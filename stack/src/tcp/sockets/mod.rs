@@ -34,7 +34,7 @@ pub(crate) use timers::timers;
 use super::challenge::ChallengeLimiter;
 use super::connection::{Connection, Context};
 use super::cookie::SynCookies;
-use super::fast_open::FastOpenKeys;
+use super::fast_open::{Cookie, FastOpenCache, FastOpenKeys};
 use super::intervals::IntervalPool;
 use super::isn::IsnGenerator;
 use super::listen::Passive;
@@ -57,7 +57,7 @@ use crate::socket::blocks::BlockPool;
 use crate::socket::bound::{Bound, Rules};
 use crate::socket::error::Error;
 use crate::socket::listeners::Listeners;
-use crate::socket::{EventQueue, Handle, Owner, Pending, Slab, SocketId};
+use crate::socket::{EventQueue, Handle, Owner, Pending, Ready, Slab, SocketId};
 use crate::stack::Stack;
 use crate::time::Instant;
 use crate::timer::TimerWheel;
@@ -102,6 +102,8 @@ pub(super) struct Entry {
     pub(super) ip_id: u16,
     /// TTL or hop limit.
     pub(super) ttl: u8,
+    /// Its SYN carries the fast open option, and what the peer answers is to be remembered.
+    pub(super) asked_fast_open: bool,
     /// What its segments are signed with.
     pub(super) keys: Option<Box<ConnectionKeys>>,
     /// A reset that is sent at the end of the turn: the last word.
@@ -178,6 +180,7 @@ pub struct TcpSockets {
     isn: IsnGenerator,
     challenge: ChallengeLimiter,
     metrics: MetricsCache,
+    fast_opens: FastOpenCache,
 }
 
 impl TcpSockets {
@@ -259,6 +262,7 @@ impl TcpSockets {
             waits_until: Instant::NEVER,
             ready: VecDeque::with_capacity(connections),
             metrics: MetricsCache::new(metrics, key(105), true),
+            fast_opens: FastOpenCache::new(metrics, key(108)),
             ports: EphemeralPorts::new(ephemeral, key(106)),
             settings,
             stats: TcpStats::default(),
@@ -304,6 +308,12 @@ impl TcpSockets {
         if entry.is_accepted {
             let news = entry.connection.take_news();
             entry.pending.add(events, SocketId::Tcp(handle), news);
+            if entry.asked_fast_open && news.contains(Ready::CONNECTED) {
+                entry.asked_fast_open = false;
+                let cookie = entry.connection.take_fast_open_cookie().and_then(|bytes| Cookie::new(&bytes));
+                let (mss, repeated) = (entry.connection.peer_mss(), entry.connection.has_repeated(now));
+                self.fast_opens.on_syn_ack(entry.tuple.remote_ip(), cookie, mss, repeated, now);
+            }
         }
         if let Some(listener) = entry.fast_open_of
             && !matches!(entry.connection.state(), State::SynReceived(_))
@@ -405,6 +415,7 @@ impl Entry {
             fast_open_of: None,
             ip_id,
             ttl: crate::icmp::v4::DEFAULT_TTL,
+            asked_fast_open: false,
             keys: None,
             farewell: None,
         }
