@@ -104,6 +104,12 @@ pub fn stack<F: flumen_stack::Frame>(routes: RouteReader, route_cache: usize) ->
 
 /// A worker that routes `packets`, again and again, by the routes of `rib`.
 pub fn worker(rib: &Rib, packets: &[[u8; FRAME]], route_cache: usize) -> Result<Worker, Error> {
+    worker_of(rib.reader()?, packets, route_cache)
+}
+
+/// The same by routes that are read elsewhere: a worker belongs to the thread that made it, and the table to the
+/// thread that changes it.
+pub fn worker_of(routes: RouteReader, packets: &[[u8; FRAME]], route_cache: usize) -> Result<Worker, Error> {
     let pool = af_xdp::Pool::new(&af_xdp::PoolConfig { chunks: FRAMES, ..af_xdp::PoolConfig::default() })?;
     let replay = Replay::of_packets(packets.iter().map(|packet| &packet[..]), true);
     let queue = |port, replay| PortQueue {
@@ -113,9 +119,9 @@ pub fn worker(rib: &Rib, packets: &[[u8; FRAME]], route_cache: usize) -> Result<
     };
     Ok(Worker {
         number: 0,
-        stack: stack(rib.reader()?, route_cache)?,
+        stack: stack(routes, route_cache)?,
         queues: vec![queue(port_in(), Some(replay)), queue(port_out(), None)],
-        egress: Egress::new(2, 1024),
+        egress: Egress::new([1024; 2]),
         pool: WorkerPool(pool),
         ways: vec![Way::Own(0), Way::Own(1)],
         to_others: vec![None],

@@ -155,6 +155,22 @@ impl Receiver {
         }
     }
 
+    /// True when the writer is gone: what is in the rings now is all that ever will be.
+    pub fn is_abandoned(&self) -> bool {
+        self.packets.is_abandoned()
+    }
+
+    /// Empties the ring without taking frames: `each` is told what was to be done with each packet, at which
+    /// port, and its length in bytes.
+    pub fn give_up(&mut self, mut each: impl FnMut(Errand, PortId, usize)) {
+        while let Some((tag, bytes)) = self.packets.skip() {
+            if let Some((errand, port)) = Errand::from_tag(tag) {
+                each(errand, port, bytes);
+            }
+        }
+        while self.facts.pop().is_ok() {}
+    }
+
     /// The next fact.
     pub fn fact(&mut self) -> Option<Fact> {
         self.facts.pop().ok()

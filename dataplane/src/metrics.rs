@@ -10,7 +10,7 @@ use flumen_stack::limits::MAX_PORTS;
 use flumen_stack::{DropReason, PortId, Probe, Stage};
 
 /// Numbers kept for each port.
-const PORT_FIELDS: usize = 5;
+const PORT_FIELDS: usize = 6;
 
 /// Where the parts lie in the flat array.
 const EVENTS: usize = 0;
@@ -185,8 +185,10 @@ impl Metrics {
         }
         for index in 0..ports {
             let Some(port) = PortId::new(index) else { break };
-            let PortCounters { rx_packets, rx_bytes, tx_packets, tx_bytes, drops } = *counters.port(port);
-            self.store(PORTS + index * PORT_FIELDS, &[rx_packets, rx_bytes, tx_packets, tx_bytes, drops]);
+            let PortCounters { rx_packets, rx_bytes, tx_packets, tx_bytes, drops, tx_drops } =
+                *counters.port(port);
+            let numbers = [rx_packets, rx_bytes, tx_packets, tx_bytes, drops, tx_drops];
+            self.store(PORTS + index * PORT_FIELDS, &numbers);
         }
         self.store(RUNTIME, &runtime.to_array());
         self.store(STAGES, &stages.cycles);
@@ -222,6 +224,7 @@ impl Metrics {
             tx_packets: self.load(at + 2),
             tx_bytes: self.load(at + 3),
             drops: self.load(at + 4),
+            tx_drops: self.load(at + 5),
         }
     }
 
@@ -248,13 +251,14 @@ mod tests {
         counters.drop(DropReason::Consumed);
         let last = PortId::new(MAX_PORTS - 1).unwrap();
         counters.port_mut(last).drops = 9;
+        counters.port_mut(last).tx_drops = 10;
         let runtime = Runtime { turns: 1, neighbours: 16, ..Runtime::default() };
         let mut stages = StageClock::default();
         stages.cycles[Stage::Housekeeping as usize] = 77;
         metrics.publish(&counters, MAX_PORTS, &runtime, &stages);
         assert_eq!(metrics.event(Counter::PathMtuLearned), 3);
         assert_eq!(metrics.dropped(DropReason::Consumed), 1);
-        assert_eq!(metrics.port(last).drops, 9);
+        assert_eq!((metrics.port(last).drops, metrics.port(last).tx_drops), (9, 10));
         assert_eq!(metrics.runtime(), runtime);
         assert_eq!(metrics.stage(Stage::Housekeeping), 77);
     }

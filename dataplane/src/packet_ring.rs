@@ -97,12 +97,7 @@ impl PacketReader {
     /// The next packet and its tag, copied into a frame of this worker's pool; `None` when nothing waits.
     /// When the pool has no frame the packet is lost: [`DropReason::NoFrame`].
     pub fn read(&mut self, pool: &mut WorkerPool) -> Option<Result<(u16, PoolFrame), DropReason>> {
-        let mut header = [0u8; RECORD_HEADER];
-        let chunk = self.ring.read_chunk(RECORD_HEADER).ok()?;
-        join(chunk.as_slices(), &mut header);
-        chunk.commit_all();
-        let [tag_low, tag_high, low, high] = header;
-        let len = usize::from(u16::from_ne_bytes([low, high]));
+        let (tag, len) = self.record()?;
         // The writer committed header and packet together, so the packet is there.
         let chunk = self.ring.read_chunk(len).ok()?;
         let frame = match chunk.as_slices() {
@@ -113,8 +108,30 @@ impl PacketReader {
             }
         };
         chunk.commit_all();
-        let tag = u16::from_ne_bytes([tag_low, tag_high]);
         Some(frame.map(|frame| (tag, frame)).ok_or(DropReason::NoFrame))
+    }
+
+    /// Takes the next packet off the ring and forgets it: its tag and its length in bytes.
+    pub fn skip(&mut self) -> Option<(u16, usize)> {
+        let (tag, len) = self.record()?;
+        self.ring.read_chunk(len).ok()?.commit_all();
+        Some((tag, len))
+    }
+
+    /// True when the writing end is gone: what is in the ring now is all that ever will be.
+    pub fn is_abandoned(&self) -> bool {
+        self.ring.is_abandoned()
+    }
+
+    /// Takes a record header off the ring: tag and length.
+    #[inline]
+    fn record(&mut self) -> Option<(u16, usize)> {
+        let mut header = [0u8; RECORD_HEADER];
+        let chunk = self.ring.read_chunk(RECORD_HEADER).ok()?;
+        join(chunk.as_slices(), &mut header);
+        chunk.commit_all();
+        let [tag_low, tag_high, low, high] = header;
+        Some((u16::from_ne_bytes([tag_low, tag_high]), usize::from(u16::from_ne_bytes([low, high]))))
     }
 }
 

@@ -7,7 +7,7 @@ pub mod memory;
 pub mod pcap;
 
 use crate::mempool::{PoolFrame, WorkerPool};
-use af_xdp::{Kick, LinkState, Refusal, Socket};
+use af_xdp::{Kick, Refusal, Socket};
 use flumen_stack::counters::Counters;
 use flumen_stack::egress::TxQueue;
 use flumen_stack::{Burst, DropReason, Instant, PortId};
@@ -77,9 +77,9 @@ impl PortQueue {
         counters: &mut Counters,
     ) -> usize {
         match &mut self.carrier {
-            Port::AfXdp(queue) => queue.transmit(waiting, counters),
-            Port::Pcap(port) => port.transmit(waiting, now, counters),
-            Port::Memory(port) => port.transmit(waiting, counters),
+            Port::AfXdp(queue) => queue.transmit(waiting, self.port, counters),
+            Port::Pcap(port) => port.transmit(waiting, self.port, now, counters),
+            Port::Memory(port) => port.transmit(waiting, self.port, counters),
         }
     }
 
@@ -114,12 +114,17 @@ impl PortQueue {
         }
     }
 
-    /// What is done now and then: buffered files are written, a vanished interface is noticed.
+    /// What is done now and then: buffered files are written.
     pub fn housekeeping(&mut self) {
-        match &mut self.carrier {
-            Port::AfXdp(queue) => queue.gone |= queue.socket.state() == LinkState::Gone,
-            Port::Pcap(port) => port.flush(),
-            Port::Memory(_) => {}
+        if let Port::Pcap(port) = &mut self.carrier {
+            port.flush();
+        }
+    }
+
+    /// The interface is gone: nothing is asked of the kernel about it any more.
+    pub fn give_up(&mut self) {
+        if let Port::AfXdp(queue) = &mut self.carrier {
+            queue.gone = true;
         }
     }
 }
@@ -138,10 +143,10 @@ impl AfXdpQueue {
     }
 
     #[inline]
-    fn transmit(&mut self, waiting: &mut TxQueue<PoolFrame>, counters: &mut Counters) -> usize {
+    fn transmit(&mut self, waiting: &mut TxQueue<PoolFrame>, port: PortId, counters: &mut Counters) -> usize {
         if self.gone {
             for _ in 0..waiting.clear() {
-                counters.drop(DropReason::PortDown);
+                counters.drop_unsent(port, DropReason::PortDown);
             }
             return 0;
         }
@@ -155,7 +160,7 @@ impl AfXdpQueue {
                     self.kick_again = true;
                     break;
                 }
-                Err((_frame, _refusal)) => counters.drop(DropReason::TxRefused),
+                Err((_frame, _refusal)) => counters.drop_unsent(port, DropReason::TxRefused),
             }
         }
         if sent > 0 {

@@ -250,8 +250,11 @@ impl Service {
     pub fn stop(&mut self) {
         // Release: partner of the Acquire load at the head of the worker's loop.
         self.stop.store(true, Ordering::Release);
-        for worker in &mut self.workers {
+        // All first: each waits for the others' last packets before it ends.
+        for worker in &self.workers {
             worker.bell.ring();
+        }
+        for worker in &mut self.workers {
             if let Some(thread) = worker.thread.take()
                 && thread.join().is_err()
             {
@@ -298,7 +301,7 @@ fn seats(
     let system = |source| StartError::System { doing: "make an eventfd", source };
     let bells = (0..count).map(|_| Doorbell::new().map_err(system)).collect::<Result<Vec<_>, _>>()?;
     let (mut senders, mut receivers) = mesh(count, config.limits.handoff, &bells);
-    let mut wires = ports::wires(config);
+    let mut wires = ports::wires(config, layout, &bells);
     let seed = random_words::<6>()?;
     let sharing = Sharing { by_flow: ports::shared_by_flow(config), key: [seed[4], seed[5]] };
     let mut seats = Vec::with_capacity(count);
@@ -316,7 +319,7 @@ fn seats(
             ports: ports::for_worker(config, layout, attached, &mut wires, &plan.queues)?,
             ways: ports::ways(config, layout, number),
             interfaces: interfaces.to_vec(),
-            tx_queue: config.ports.iter().map(|port| port.tx_queue).max().unwrap_or(BURST),
+            tx_queues: config.ports.iter().map(|port| port.tx_queue).collect(),
             stack: build::stack_settings(config, &seed, number),
             neighbours: config.neighbours.clone(),
             routes: rib.reader()?,
@@ -368,4 +371,102 @@ fn random_words<const N: usize>() -> Result<[u64; N], StartError> {
         *word = u64::from_ne_bytes(bytes);
     }
     Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Host, Missing, Problems};
+
+    /// Two workers on the first two processors, with a wire between them and files at its ends.
+    const CONFIG: &str = r#"
+[[port]]
+name = "in"
+kind = "pcap"
+write = "in.pcap"
+mac = "02:00:00:00:00:01"
+addresses = ["10.0.1.1/24"]
+tx_queue = 64
+[[port]]
+name = "left"
+kind = "memory"
+peer = "right"
+mac = "02:00:00:00:00:02"
+addresses = ["10.0.2.1/24"]
+tx_queue = 1024
+[[port]]
+name = "right"
+kind = "memory"
+peer = "left"
+mac = "02:00:00:00:00:03"
+addresses = ["10.0.3.1/24"]
+[[port]]
+name = "out"
+kind = "pcap"
+write = "out.pcap"
+mac = "02:00:00:00:00:04"
+addresses = ["10.0.4.1/24"]
+"#;
+
+    /// What the workers of `CONFIG` start with when its ports are shared out so.
+    fn seats_of(cores: &[&[&str]]) -> (tempfile::TempDir, Vec<Seat>) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut text = CONFIG.to_owned();
+        for (cpu, ports) in cores.iter().enumerate() {
+            text += &format!("[[core]]\ncpu = {cpu}\nports = {ports:?}\n");
+        }
+        text += "[limits]\nroutes_ipv4 = 1000\nroutes_ipv6 = 1000\n";
+        let loaded = config::parse("test.toml", text, folder.path(), &mut |path| {
+            Err(config::LoadError::NotText { path: path.to_owned(), offset: 0 })
+        });
+        assert!(loaded.problems.is_empty(), "{}", loaded.sources.render_all(&loaded.problems, false));
+        let (config, host) = (loaded.config.unwrap(), Host { cpus: vec![0, 1], ..Host::here().unwrap() });
+        let layout = config::plan(&config, &host, Missing::Refuse, &mut Problems::default()).unwrap();
+        let mut attached: Vec<Option<Attached>> = config.ports.iter().map(|_| None).collect();
+        let interfaces = ports::interfaces(&config, &layout);
+        let rib = routes::build(&config, &interfaces).unwrap();
+        let clock = Clock(std::time::Instant::now());
+        let seats =
+            seats(&config, &layout, &interfaces, &mut attached, &rib, &Arc::default(), clock).unwrap();
+        (folder, seats.into_iter().map(|(seat, _)| seat).collect())
+    }
+
+    /// Whose bell each memory port of a worker rings.
+    fn rung(seat: &Seat, bells: &[Arc<Doorbell>]) -> Vec<(String, Option<usize>)> {
+        let memory = seat.ports.iter().filter_map(|port| match &port.carrier {
+            ports::Carrier::Memory(end) => Some((port.name.clone(), end.peer_bell.as_ref())),
+            _ => None,
+        });
+        memory
+            .map(|(name, bell)| {
+                (name, bell.and_then(|bell| bells.iter().position(|one| Arc::ptr_eq(one, bell))))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn each_end_of_a_wire_between_two_workers_rings_the_other_worker() {
+        let (_folder, seats) = seats_of(&[&["in", "left"], &["right", "out"]]);
+        let bells: Vec<_> = seats.iter().map(|seat| Arc::clone(&seat.bell)).collect();
+        assert_eq!(rung(&seats[0], &bells), [("left".to_owned(), Some(1))]);
+        assert_eq!(rung(&seats[1], &bells), [("right".to_owned(), Some(0))]);
+    }
+
+    #[test]
+    fn a_wire_from_a_worker_to_itself_rings_nobody() {
+        let (_folder, seats) = seats_of(&[&["left", "right"], &["in", "out"]]);
+        let bells: Vec<_> = seats.iter().map(|seat| Arc::clone(&seat.bell)).collect();
+        assert_eq!(rung(&seats[0], &bells), [("left".to_owned(), None), ("right".to_owned(), None)]);
+    }
+
+    #[test]
+    fn what_may_wait_for_a_port_is_what_the_configuration_says_of_that_port() {
+        let (_folder, seats) = seats_of(&[&["in", "left", "right", "out"]]);
+        let [seat] = <[Seat; 1]>::try_from(seats).unwrap();
+        let in_a_turn = seat.burst * 4;
+        let (mut worker, _) = seat.build().unwrap();
+        let room = [0, 1, 2, 3]
+            .map(|index| worker.egress.queue(PortId::new(index).unwrap()).unwrap().capacity() - in_a_turn);
+        assert_eq!(room, [64, 1024, 256, 256]);
+    }
 }

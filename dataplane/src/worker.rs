@@ -7,7 +7,8 @@
 //! ```
 //!
 //! After start a turn allocates nothing, takes no lock, and makes no system call but the kick of a socket
-//! in copy mode: one for each burst. Everything in here belongs to this thread; other threads are met in
+//! in copy mode: one for each burst (none with `kick = "sqpoll"`). Housekeeping makes none either, but for ports
+//! that write files and for requests of the control thread, which watches the links. Everything in here belongs to this thread; other threads are met in
 //! bounded rings (handoff, commands) and in numbers that are published ([`crate::metrics`]).
 
 use crate::handoff::{Doorbell, Errand, Receiver, Sender};
@@ -18,7 +19,7 @@ use crate::report::Report;
 use core::sync::atomic::{AtomicBool, Ordering};
 use flumen_stack::ip::flow;
 use flumen_stack::limits::BURST;
-use flumen_stack::{Burst, DropReason, Egress, Instant, PortId, Probe, Stack, Stage, Turn};
+use flumen_stack::{Burst, DropReason, Egress, Frame, Instant, PortId, Probe, Stack, Stage, Turn};
 use rustix::event::{PollFd, PollFlags};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,10 @@ const EMPTY_TURNS_BEFORE_SLEEP: u32 = 256;
 
 /// A worker sleeps no longer than this whatever its latency bound, to take commands and publish numbers.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+
+/// A worker that stops waits this long for the others to stop writing to it: each notices the end within
+/// [`LONGEST_SLEEP`], so one that takes longer has failed, and its last packets stay uncounted.
+const LONGEST_GOODBYE: Duration = Duration::from_secs(2);
 
 /// How often a worker that sleeps and wakes does its housekeeping: numbers that are this old are fresh enough
 /// for an operator, and cost a thousandth of the core.
@@ -55,6 +60,8 @@ pub enum Idle {
 pub enum Command {
     /// The link of a port came up or went down.
     PortUp(PortId, bool),
+    /// The interface of a port is gone: nothing is asked of its sockets any more.
+    PortGone(PortId),
     /// Fill this in and send it back.
     Report(Box<Report>),
 }
@@ -227,7 +234,7 @@ impl Worker {
                 None => ours.push(frame),
                 Some(other) => match other.send(Errand::Receive, port, &frame) {
                     Ok(()) => self.runtime.handed_over += 1,
-                    Err(reason) => self.stack.counters.drop(reason),
+                    Err(reason) => self.stack.counters.drop_arrived(port, frame.packet_len(), reason),
                 },
             }
         }
@@ -313,13 +320,14 @@ impl Worker {
                                 self.runtime.handed_over += 1;
                                 sent += 1;
                             }
-                            Err(reason) => self.stack.counters.drop(reason),
+                            Err(reason) => self.stack.counters.drop_unsent(port, reason),
                         }
                     }
                 }
                 Way::Nowhere => {
                     for _ in 0..waiting.clear() {
-                        self.stack.counters.drop(DropReason::PortDown);
+                        let Some(port) = PortId::new(index) else { continue };
+                        self.stack.counters.drop_unsent(port, DropReason::PortDown);
                     }
                 }
             }
@@ -346,6 +354,11 @@ impl Worker {
         while let Ok(command) = self.commands.pop() {
             match command {
                 Command::PortUp(port, up) => self.set_port_up(port, up),
+                Command::PortGone(port) => {
+                    for queue in self.queues.iter_mut().filter(|queue| queue.port == port) {
+                        queue.give_up();
+                    }
+                }
                 Command::Report(mut report) => {
                     report.fill(self);
                     // The ring holds as many reports as there can be requests; a full one means that nobody
@@ -382,10 +395,8 @@ impl Worker {
         let now = self.clock.now();
         let mut turn = Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
         self.stack.set_port_up(&mut turn, port, up);
-        if !up && let Some(waiting) = self.egress.queue(port) {
-            for _ in 0..waiting.clear() {
-                self.stack.counters.drop(DropReason::PortDown);
-            }
+        if !up {
+            self.egress.give_up(port, DropReason::PortDown, &mut self.stack.counters);
         }
     }
 
@@ -417,10 +428,42 @@ impl Worker {
         self.bell.awake();
     }
 
-    /// The end: what waits is sent as far as it goes, and the last numbers are published.
-    fn finish(&mut self) {
+    /// The end, first half: what waits is sent as far as it goes, the rest is dropped and counted
+    /// ([`DropReason::Stopping`]), and the other workers hear no more from this one.
+    pub fn leave(&mut self) {
         let now = self.clock.now();
         self.transmit(now);
+        let mut turn = Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
+        self.stack.stop_waiting(&mut turn);
+        for port in (0..self.ways.len()).filter_map(PortId::new) {
+            self.egress.give_up(port, DropReason::Stopping, &mut self.stack.counters);
+        }
+        self.hand_over_facts();
+        // Dropped, they tell the readers that nothing more will come.
+        self.to_others.fill_with(|| None);
+    }
+
+    /// The end, second half: what the others left for this worker before they left themselves is counted, and
+    /// the last numbers are published.
+    pub fn finish(&mut self) {
+        self.leave();
+        // The forwarding table need not wait for a worker that will not look at it again.
+        self.stack.going_to_sleep();
+        let deadline = self.clock.now() + LONGEST_GOODBYE;
+        for ring in &mut self.from_others {
+            loop {
+                // Asked before the ring is emptied: what was written before the writer went is then in it.
+                let last_look = ring.is_abandoned() || self.clock.now() >= deadline;
+                ring.give_up(|errand, port, bytes| match errand {
+                    Errand::Receive => self.stack.counters.drop_arrived(port, bytes, DropReason::Stopping),
+                    Errand::Transmit => self.stack.counters.drop_unsent(port, DropReason::Stopping),
+                });
+                if last_look {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
         self.housekeeping();
         self.stack.going_to_sleep();
     }

@@ -12,6 +12,7 @@ mod workers;
 
 use flumen::config::{self, Host, Missing, Problems};
 use flumen::handoff::{Doorbell, channel};
+use flumen::port::Port;
 use flumen::port::pcap::Replay;
 use flumen::service::Service;
 use flumen::worker::Way;
@@ -194,11 +195,6 @@ fn a_full_ring_drops_with_its_reason_and_loses_nothing_else() {
 fn a_worker_that_sleeps_is_rung_for_and_one_that_is_awake_is_not() {
     let bell = Doorbell::new().unwrap();
     let (mut sender, receiver) = channel(16, bell.clone());
-    let rings = |milliseconds: i64| {
-        let timeout =
-            rustix::time::Timespec { tv_sec: milliseconds / 1000, tv_nsec: milliseconds % 1000 * 1_000_000 };
-        poll(&mut [PollFd::new(&bell, PollFlags::IN)], Some(&timeout)).unwrap()
-    };
     let fact = flumen_stack::neighbour::Fact {
         port: port(LAN),
         addr: "10.0.1.2".parse().unwrap(),
@@ -207,7 +203,7 @@ fn a_worker_that_sleeps_is_rung_for_and_one_that_is_awake_is_not() {
     };
     assert!(sender.tell(fact));
     sender.flush();
-    assert_eq!(rings(0), 0, "awake: it will look by itself");
+    assert!(!rings(&bell, 0), "awake: it will look by itself");
     bell.going_to_sleep();
     assert!(!receiver.is_empty(), "the second look finds what came before");
     std::thread::scope(|scope| {
@@ -215,10 +211,112 @@ fn a_worker_that_sleeps_is_rung_for_and_one_that_is_awake_is_not() {
             assert!(sender.tell(fact));
             sender.flush();
         });
-        assert_eq!(rings(30_000), 1, "asleep: the bell wakes it");
+        assert!(rings(&bell, 30_000), "asleep: the bell wakes it");
     });
     bell.awake();
-    assert_eq!(rings(0), 0, "what rang is forgotten");
+    assert!(!rings(&bell, 0), "what rang is forgotten");
+}
+
+/// True when the bell rings now, or within that time.
+fn rings(bell: &Doorbell, milliseconds: i64) -> bool {
+    let timeout =
+        rustix::time::Timespec { tv_sec: milliseconds / 1000, tv_nsec: milliseconds % 1000 * 1_000_000 };
+    poll(&mut [PollFd::new(bell, PollFlags::IN)], Some(&timeout)).unwrap() == 1
+}
+
+#[test]
+fn a_worker_that_sleeps_at_the_other_end_of_a_memory_wire_is_rung_for() {
+    let ((mut lan, mut client), (wan, _server)) = (wire(LAN, 64), wire(WAN, 64));
+    let bell = Doorbell::new().unwrap();
+    let Port::Memory(end) = &mut lan.carrier else { panic!("a memory port") };
+    end.peer_bell = Some(bell.clone());
+    let mut rig = Parts::alone(vec![lan, wan]).build(&rib());
+    rig.introduce(LAN, "10.0.1.2", 2);
+    let question = ping("10.0.1.2".parse().unwrap(), "10.0.1.1".parse().unwrap());
+
+    assert!(client.send(&question));
+    rig.worker.turn();
+    assert!(!rings(&bell, 0), "awake: it will look by itself");
+    bell.going_to_sleep();
+    assert_eq!(client.receive().len(), 1, "the second look finds what came before");
+    rig.worker.turn();
+    assert!(!rings(&bell, 0), "nothing was sent: nothing to wake for");
+    assert!(client.send(&question));
+    rig.worker.turn();
+    assert!(rings(&bell, 0), "asleep: the bell wakes it with the packet on the wire");
+    assert_eq!(client.receive().len(), 1);
+}
+
+/// What began and what ended in the books of both workers: see `flumen_stack::counters`.
+fn books(rigs: [&Rig; 2]) -> (u64, u64) {
+    let (mut begun, mut ended) = (0, 0);
+    for counters in rigs.map(|rig| &rig.worker.stack.counters) {
+        let ports = [LAN, WAN].map(|index| *counters.port(port(index)));
+        begun += counters.originated() + counters.dropped(DropReason::NoFrame);
+        begun += ports.iter().map(|one| one.rx_packets + one.tx_drops).sum::<u64>();
+        ended += counters.dropped_in_all() + counters.get(Counter::Ipv4Fragmented);
+        ended += ports.iter().map(|one| one.tx_packets).sum::<u64>();
+    }
+    (begun, ended + rigs.iter().map(|rig| rig.worker.stack.neighbours.frames_held() as u64).sum::<u64>())
+}
+
+#[test]
+fn packets_that_wait_anywhere_at_the_end_are_counted_as_stopping_and_the_books_balance() {
+    let (mut zero, mut one, mut client, mut server) = pair(64);
+    for rig in [&mut zero, &mut one] {
+        rig.introduce(WAN, "10.0.2.2", 2);
+    }
+    let long = |destination: &str| -> Vec<Vec<u8>> {
+        let packet = |flow: u16| udp("10.0.1.2", destination, [1000 + flow, 9], 64, &[7; 1400]);
+        (0..40).map(packet).collect()
+    };
+    // For a neighbour that nobody answers for: they wait for it.
+    for packet in traffic(20, "10.0.2.77") {
+        assert!(client.send(&packet));
+    }
+    turn(&mut zero, &mut one, 4);
+    let held = |rig: &Rig| rig.worker.stack.neighbours.frames_held();
+    assert!(held(&zero) > 0 && held(&one) > 0 && held(&zero) + held(&one) == 20);
+    // Until the wire to the server, which does not read, is full: they wait for the port.
+    let mut sent = 20;
+    while one.worker.egress.is_empty() {
+        for packet in long("192.0.2.1") {
+            assert!(client.send(&packet));
+            sent += 1;
+        }
+        turn(&mut zero, &mut one, 4);
+    }
+    // One more turn of worker 0 alone: they wait in the ring, some to be worked on, some to be transmitted.
+    for packet in long("192.0.2.1") {
+        assert!(client.send(&packet));
+        sent += 1;
+    }
+    let before = zero.worker.runtime.handed_over;
+    zero.worker.turn();
+    assert_eq!(zero.worker.runtime.handed_over - before, 40);
+    assert!(one.worker.stack.counters.dropped_in_all() == 0 && !one.worker.egress.is_empty());
+
+    zero.worker.leave();
+    one.worker.leave();
+    zero.worker.finish();
+    one.worker.finish();
+    let (begun, ended) = books([&zero, &one]);
+    assert_eq!(begun, ended);
+    let counters = [&zero, &one].map(|rig| &rig.worker.stack.counters);
+    let sum = |what: &dyn Fn(&flumen_stack::counters::Counters) -> u64| what(counters[0]) + what(counters[1]);
+    assert_eq!(sum(&|one| one.port(port(LAN)).rx_packets), sent, "each packet was received once");
+    let arrived = server.receive();
+    let questions = arrived.iter().filter(|frame| frame[12..14] == [8, 6]).count() as u64;
+    let wan = |one: &flumen_stack::counters::Counters| *one.port(port(WAN));
+    let left = sum(&|one| wan(one).tx_packets) - sum(&|one| wan(one).tx_drops);
+    assert_eq!(arrived.len() as u64, left, "what is counted as sent and not taken back has left");
+    assert_eq!(sum(&|one| one.dropped(DropReason::Stopping)), sent + questions - left);
+    assert_eq!(sum(&|one| one.dropped_in_all()), sum(&|one| one.dropped(DropReason::Stopping)));
+    for rig in [&zero, &one] {
+        assert_eq!((held(rig), rig.worker.egress.len()), (0, 0));
+        assert_eq!(rig.worker.metrics.runtime().frames_held, 0);
+        rig.assert_all_frames_are_free();
+    }
 }
 
 fn write_pcap(path: &Path, packets: &[Vec<u8>]) {

@@ -4,13 +4,16 @@
 //!
 //! Every packet has one beginning and one end, and both are counted, so the books balance at any moment:
 //! ```text
-//!   received + originated + no-frame  =  handed to ports + dropped (consumed included) + fragmented + held
+//!   received + originated + no-frame + came back  =  handed to ports + dropped (consumed included) + fragmented + held
 //!
 //!   originated: ICMP errors, resets, ARP, neighbour discovery, fragments. An echo reply is the request, turned round.
 //!   no-frame:   packets that would have been originated; they are among the dropped, too.
+//!   came back:  packets handed to a port that did not leave by it after all ([`PortCounters::tx_drops`]).
 //!   held:       packets that wait for neighbours.
 //! ```
-//! [`Counters::originated`] is that sum; `tests/fuzz_stack.rs` does the books after every burst.
+//! [`Counters::originated`] is that sum; `tests/fuzz_stack.rs` does the books after every burst. They hold for
+//! the workers of a process together as well: a packet in a ring between two of them is in neither's books
+//! yet, or has been handed to its port by the first.
 
 use crate::limits::MAX_PORTS;
 use crate::port::PortId;
@@ -111,6 +114,8 @@ pub struct PortCounters {
     pub tx_bytes: u64,
     /// Received packets that were dropped, whatever the reason.
     pub drops: u64,
+    /// Packets handed to the port that did not leave by it after all; each is counted under its reason, too.
+    pub tx_drops: u64,
 }
 
 /// All counters of one stack.
@@ -148,6 +153,23 @@ impl Counters {
     #[inline]
     pub fn drop(&mut self, reason: DropReason) {
         self.drops[reason as usize] += 1;
+    }
+
+    /// Counts the end of a packet of `bytes` bytes that arrived at a port and was dropped before the stack
+    /// looked at it.
+    pub fn drop_arrived(&mut self, port: PortId, bytes: usize, reason: DropReason) {
+        self.drop(reason);
+        let port = self.port_mut(port);
+        port.rx_packets += 1;
+        port.rx_bytes += bytes as u64;
+        port.drops += 1;
+    }
+
+    /// Counts the end of a packet that was handed to a port, and counted there, and did not leave by it.
+    #[cold]
+    pub fn drop_unsent(&mut self, port: PortId, reason: DropReason) {
+        self.drop(reason);
+        self.port_mut(port).tx_drops += 1;
     }
 
     /// How often an event happened.

@@ -27,6 +27,11 @@ impl<F> TxQueue<F> {
         self.frames.len()
     }
 
+    /// Frames that may wait.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// True when none waits.
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
@@ -73,9 +78,9 @@ pub struct Egress<F> {
 }
 
 impl<F: Frame> Egress<F> {
-    /// Queues for `ports` ports with room for `capacity` frames each.
-    pub fn new(ports: usize, capacity: usize) -> Self {
-        Egress { queues: (0..ports).map(|_| TxQueue::new(capacity)).collect() }
+    /// A queue for each port, with room for that many frames.
+    pub fn new(capacities: impl IntoIterator<Item = usize>) -> Self {
+        Egress { queues: capacities.into_iter().map(TxQueue::new).collect() }
     }
 
     /// Queues a complete link-layer frame for a port, or drops it with its reason.
@@ -100,8 +105,17 @@ impl<F: Frame> Egress<F> {
     pub fn forward(&mut self, port: PortId, frame: F, counters: &mut Counters) {
         match self.queues.get_mut(port.index()).map(|queue| queue.push(frame)) {
             Some(Ok(())) => {}
-            Some(Err(_full)) => counters.drop(DropReason::TxQueueFull),
-            None => counters.drop(DropReason::PortDown),
+            Some(Err(_full)) => counters.drop_unsent(port, DropReason::TxQueueFull),
+            None => counters.drop_unsent(port, DropReason::PortDown),
+        }
+    }
+
+    /// Drops all that waits for a port, with this reason.
+    pub fn give_up(&mut self, port: PortId, reason: DropReason, counters: &mut Counters) {
+        if let Some(queue) = self.queues.get_mut(port.index()) {
+            for _ in 0..queue.clear() {
+                counters.drop_unsent(port, reason);
+            }
         }
     }
 
@@ -131,7 +145,7 @@ mod tests {
     fn a_full_queue_drops_the_newcomer_with_its_reason_and_keeps_the_order() {
         let mut pool = HeapPool::new(4, 256);
         let mut counters = Counters::default();
-        let mut egress = Egress::new(1, 2);
+        let mut egress = Egress::new([2]);
         let port = PortId::new(0).unwrap();
         for byte in 1..=3u8 {
             egress.send(port, pool.frame(&[byte]).unwrap(), &mut counters);
@@ -144,5 +158,38 @@ mod tests {
         assert_eq!(&egress.queue(port).unwrap().pop().unwrap()[..], [1]);
         assert_eq!(&egress.queue(port).unwrap().pop().unwrap()[..], [2]);
         assert_eq!(pool.available(), 4);
+    }
+
+    #[test]
+    fn each_port_has_the_room_that_it_was_given() {
+        let mut pool = HeapPool::new(16, 256);
+        let mut counters = Counters::default();
+        let capacities = [3, 0, 5];
+        let mut egress = Egress::new(capacities);
+        for (index, capacity) in capacities.into_iter().enumerate() {
+            let port = PortId::new(index).unwrap();
+            for _ in 0..=capacity {
+                egress.send(port, pool.frame(&[1]).unwrap(), &mut counters);
+            }
+            assert_eq!(egress.queue(port).unwrap().len(), capacity);
+            assert_eq!(counters.port(port).tx_packets, capacity as u64);
+        }
+        assert_eq!(counters.dropped(DropReason::TxQueueFull), 3, "one too many for each");
+    }
+
+    #[test]
+    fn what_is_given_up_is_counted_with_its_reason_and_as_not_sent() {
+        let mut pool = HeapPool::new(4, 256);
+        let mut counters = Counters::default();
+        let mut egress = Egress::new([4, 4]);
+        let [given_up, kept] = [0, 1].map(|index| PortId::new(index).unwrap());
+        for port in [given_up, given_up, kept] {
+            egress.send(port, pool.frame(&[1]).unwrap(), &mut counters);
+        }
+        egress.give_up(given_up, DropReason::Stopping, &mut counters);
+        assert_eq!((egress.len(), pool.available()), (1, 3));
+        assert_eq!((counters.dropped(DropReason::Stopping), counters.dropped_in_all()), (2, 2));
+        assert_eq!((counters.port(given_up).tx_packets, counters.port(given_up).tx_drops), (2, 2));
+        assert_eq!((counters.port(kept).tx_packets, counters.port(kept).tx_drops), (1, 0));
     }
 }

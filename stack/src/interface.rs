@@ -97,6 +97,13 @@ impl Interface {
         self.ipv6.iter().any(|net| net.addr() == addr)
     }
 
+    /// True when `addr` is the subnet-router anycast address of one of this port's subnets (RFC 4291 section
+    /// 2.6.1): the prefix with zeros behind it, which every router on the link answers to. A host does not; nor
+    /// are there such addresses on a link of two routers (/127, RFC 6164 section 5) or in a prefix of one address.
+    pub fn is_subnet_router_anycast(&self, addr: Ipv6Addr) -> bool {
+        self.forwarding && self.ipv6.iter().any(|net| anycast_of(net) == Some(addr) && net.addr() != addr)
+    }
+
     /// The IPv4 address to speak to `peer` from: the one whose subnet holds the peer, else the first.
     pub fn source_ipv4(&self, peer: Ipv4Addr) -> Option<Ipv4Addr> {
         let on_link = self.ipv4.iter().find(|net| net.contains(&peer));
@@ -124,18 +131,26 @@ impl Interface {
     }
 
     /// True when this port listens to the IPv6 group: all nodes, all routers (when it forwards), or the
-    /// solicited-node group of one of its addresses (RFC 4291 section 2.8).
+    /// solicited-node group of one of its addresses, anycast ones among them (RFC 4291 section 2.8).
     pub fn listens_to_ipv6(&self, group: Ipv6Addr) -> bool {
         match group.segments() {
             [0xff01 | 0xff02, 0, 0, 0, 0, 0, 0, 1] => true,
             [0xff01 | 0xff02 | 0xff05, 0, 0, 0, 0, 0, 0, 2] => self.forwarding,
             [0xff02, 0, 0, 0, 0, 1, high, low] if high >> 8 == 0xff => self.ipv6.iter().any(|net| {
-                let segments = net.addr().segments();
-                segments[6] & 0xff == high & 0xff && segments[7] == low
+                let anycast = anycast_of(net).filter(|_| self.forwarding);
+                [Some(net.addr()), anycast].into_iter().flatten().any(|address| {
+                    let segments = address.segments();
+                    segments[6] & 0xff == high & 0xff && segments[7] == low
+                })
             }),
             _ => false,
         }
     }
+}
+
+/// The subnet-router anycast address of a subnet that has one.
+fn anycast_of(net: &Ipv6Net) -> Option<Ipv6Addr> {
+    (net.prefix_len() < 127).then(|| net.network())
 }
 
 /// True for addresses that mean something on one link only: link-local unicast and link-scoped groups.
@@ -217,6 +232,25 @@ mod tests {
         let mut one = interface();
         one.ipv6.truncate(1);
         assert_eq!(one.source_ipv6("2001:db8::9".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn a_router_shares_the_address_of_each_subnet_that_has_one() {
+        let mut one = interface();
+        one.ipv6.push("2001:db8:0:7::3/126".parse().unwrap());
+        one.ipv6.push("2001:db8:0:8::3/127".parse().unwrap());
+        one.ipv6.push("2001:db8:0:9::/64".parse().unwrap());
+        let shares = |one: &Interface, address: &str| one.is_subnet_router_anycast(address.parse().unwrap());
+        for address in ["fe80::", "fd00:1::", "2001:db8::", "2001:db8:0:7::"] {
+            assert!(shares(&one, address), "{address}");
+        }
+        // Another address; one of two routers; the second half of such a link; one that is ours alone.
+        for address in ["2001:db8::1", "2001:db8:0:8::2", "2001:db8:0:8::3", "2001:db8:0:9::"] {
+            assert!(!shares(&one, address), "{address}");
+        }
+        assert!(one.listens_to_ipv6("ff02::1:ff00:0".parse().unwrap()));
+        one.forwarding = false;
+        assert!(!shares(&one, "fd00:1::"), "a host is no router");
     }
 
     #[test]

@@ -119,8 +119,8 @@ impl<F: Frame> Stack<F> {
         let (station, policy) = match self.interfaces.get(port) {
             Some(interface) if interface.up => (interface.mac, interface.checksum),
             _ => {
-                for _ in burst.drain(..) {
-                    self.counters.drop(DropReason::PortDown);
+                for frame in burst.drain(..) {
+                    self.counters.drop_arrived(port, frame.packet_len(), DropReason::PortDown);
                 }
                 return;
             }
@@ -205,6 +205,17 @@ impl<F: Frame> Stack<F> {
             self.neighbours.port_down(port);
         }
         self.begin_burst();
+        self.settle_neighbours(turn);
+    }
+
+    /// The end: packets that wait for neighbours wait no longer ([`DropReason::Stopping`]).
+    pub fn stop_waiting<P, M>(&mut self, turn: &mut Turn<'_, P, M>)
+    where
+        P: FramePool<Frame = F>,
+        M: Probe,
+    {
+        self.begin_burst();
+        self.neighbours.stop_waiting();
         self.settle_neighbours(turn);
     }
 

@@ -46,6 +46,8 @@ drop_reasons! {
     NoHeadroom => "no-headroom",
     /// The ring to the worker that owns the flow or the port is full.
     HandoffFull => "handoff-full",
+    /// The data plane stops, and the packet still waited: for a port, for a neighbour, or for another worker.
+    Stopping => "stopping",
 
     // ARP and neighbour discovery
     /// The ARP packet is malformed or not Ethernet/IPv4.

@@ -60,6 +60,8 @@ impl Router {
             rib.add(&route(&format!("fd00:{net}::/64"), connected)).unwrap();
             rib.add(&route(&format!("10.0.{net}.1/32"), Target::Local)).unwrap();
             rib.add(&route(&format!("fd00:{net}::1/128"), Target::Local)).unwrap();
+            // The subnet-router anycast address.
+            rib.add(&route(&format!("fd00:{net}::/128"), Target::Local)).unwrap();
             let broadcast = Target::Broadcast { port: port(index) };
             rib.add(&route(&format!("10.0.{net}.255/32"), broadcast)).unwrap();
         }
@@ -72,7 +74,7 @@ impl Router {
             seed: [1, 2, 3, 4],
         };
         let stack = Stack::new(config, rib.reader().unwrap()).unwrap();
-        let egress = Egress::new(2, 256);
+        let egress = Egress::new([256; 2]);
         Router { stack, rib, pool: HeapPool::new(POOL, 2048), egress, now: Instant::from_millis(10_000) }
     }
 
@@ -385,6 +387,86 @@ fn arp_and_neighbour_solicitations_for_us_are_answered_and_teach_us_who_asked() 
     let (kind, _, flags, _) = icmpv6(answer);
     assert_eq!((kind, flags), (136, 0xe000_0000), "router, solicited, override");
     router.assert_conserved();
+}
+
+/// A solicitation for `target` from the client, to the target's group, and what the router sends.
+fn solicited_by_client(router: &mut Router, source: &str, target: &str) -> Vec<(usize, Vec<u8>)> {
+    let target: Ipv6Addr = target.parse().unwrap();
+    let [.., high, middle, low] = target.octets();
+    let mut solicitation = vec![135, 0, 0, 0, 0, 0, 0, 0];
+    solicitation.extend(target.octets());
+    // Who checks for duplicates does not say who it is (RFC 4861 section 7.1.1).
+    if source != "::" {
+        solicitation.extend([1, 1]);
+        solicitation.extend(CLIENT.0);
+    }
+    let group = format!("ff02::1:ff{high:02x}:{middle:02x}{low:02x}");
+    let question = V6 { hop_limit: 255, ..V6::with(source, &group, 58, solicitation, 2) };
+    let group = MacAddr([0x33, 0x33, 0xff, high, middle, low]);
+    router.receive(LAN, &[ethernet(group, CLIENT, 0x86dd, &question.bytes())])
+}
+
+/// RFC 4291 section 2.6.1, RFC 4861 section 7.2.7: one of several routers may answer, and none insists.
+#[test]
+fn the_subnet_router_anycast_address_is_answered_on_its_link_from_a_unicast_address() {
+    let mut router = Router::new();
+    for (source, target, own) in [("fd00:1::2", "fd00:1::", "fd00:1::1"), ("fe80::2", "fe80::", "fe80::1")] {
+        let sent = solicited_by_client(&mut router, source, target);
+        let [(LAN, answer)] = sent.as_slice() else { panic!("{sent:?}") };
+        assert_eq!(&answer[..6], CLIENT.0);
+        assert_eq!(answer[22..38], own.parse::<Ipv6Addr>().unwrap().octets(), "from an address of its own");
+        let (kind, _, flags, body) = icmpv6(answer);
+        assert_eq!((kind, flags), (136, 0xc000_0000), "router, solicited, no override");
+        assert_eq!(&body[..16], target.parse::<Ipv6Addr>().unwrap().octets());
+        assert_eq!(&body[16..24], [&[2, 1][..], &ROUTER[LAN].0].concat());
+
+        let ping = V6::ping(source, target, 56);
+        let sent = router.receive(LAN, &[ping.sent_by_client()]);
+        let [(LAN, reply)] = sent.as_slice() else { panic!("{sent:?}") };
+        assert_eq!(reply[22..38], own.parse::<Ipv6Addr>().unwrap().octets(), "from an address of its own");
+        let (kind, code, word, payload) = icmpv6(reply); // which looks at the checksum
+        assert_eq!((kind, code, word), (129, 0, 0x1234_0001));
+        assert_eq!(payload, &ping.payload[8..]);
+    }
+    // An error about a packet to it comes from a unicast address as well (RFC 4443 section 2.2).
+    let sent = router.receive(LAN, &[V6::udp("fd00:1::2", "fd00:1::", 18).sent_by_client()]);
+    let [(LAN, error)] = sent.as_slice() else { panic!("{sent:?}") };
+    assert_eq!((icmpv6(error).0, icmpv6(error).1), (1, 4), "port unreachable");
+    assert_eq!(error[22..38], "fd00:1::1".parse::<Ipv6Addr>().unwrap().octets());
+    router.assert_conserved();
+}
+
+#[test]
+fn who_wants_the_subnet_router_anycast_address_for_itself_is_told_that_it_is_taken() {
+    let mut router = Router::new();
+    let sent = solicited_by_client(&mut router, "::", "fd00:1::");
+    let [(LAN, answer)] = sent.as_slice() else { panic!("{sent:?}") };
+    assert_eq!(&answer[..6], [0x33, 0x33, 0, 0, 0, 1], "to all nodes");
+    let (kind, _, flags, _) = icmpv6(answer);
+    assert_eq!((kind, flags), (136, 0x8000_0000), "router, neither solicited nor override");
+    router.assert_conserved();
+}
+
+#[test]
+fn another_router_that_answers_for_the_anycast_address_is_no_conflict() {
+    let mut router = Router::new();
+    let mut advertisement = vec![136, 0, 0, 0, 0xc0, 0, 0, 0];
+    advertisement.extend("fd00:1::".parse::<Ipv6Addr>().unwrap().octets());
+    advertisement.extend([2, 1]);
+    advertisement.extend(CLIENT.0);
+    let answer = V6 { hop_limit: 255, ..V6::with("fd00:1::2", "fd00:1::1", 58, advertisement, 2) };
+    assert_eq!(router.receive(LAN, &[answer.sent_by_client()]), []);
+    assert_eq!((router.dropped(DropReason::NdConflict), router.dropped(DropReason::NdNotForUs)), (0, 1));
+}
+
+#[test]
+fn a_host_does_not_answer_for_the_subnet_router_anycast_address() {
+    let mut router = Router::new();
+    router.stack.interfaces.get_mut(port(LAN)).unwrap().forwarding = false;
+    assert_eq!(solicited_by_client(&mut router, "fd00:1::2", "fd00:1::"), []);
+    // The group of ::0 is one that it does not hear.
+    assert_eq!(router.dropped(DropReason::NotJoined), 1);
+    assert_eq!(solicited_by_client(&mut router, "fd00:1::2", "fd00:1::1").len(), 1, "its own it does");
 }
 
 #[test]

@@ -700,6 +700,9 @@ fn play(bytes: &[u8]) -> (Counters, Instant) {
     while !script.0.is_empty() {
         step(&mut subject, &mut script);
     }
+    subject.router.turn(|stack, turn| stack.stop_waiting(turn));
+    subject.check();
+    assert_eq!(subject.router.stack.neighbours.frames_held(), 0, "nothing waits after the end");
     let end = (subject.router.stack.counters.clone(), subject.router.now);
     subject.finish();
     end

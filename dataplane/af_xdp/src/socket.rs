@@ -271,7 +271,8 @@ impl Socket {
         self.judge(result)
     }
 
-    /// Looks whether the interface is there and up. Two system calls: for housekeeping, not for every turn.
+    /// Looks whether the interface is there and up. System calls: for a thread that watches, not for one that
+    /// forwards.
     pub fn state(&mut self) -> LinkState {
         close::link_state(&self.fd, &self.control, self.interface_index)
     }

@@ -184,10 +184,17 @@ fn print_totals(service: &Service) {
             total.tx_packets += one.tx_packets;
             total.tx_bytes += one.tx_bytes;
             total.drops += one.drops;
+            total.tx_drops += one.tx_drops;
         }
         text += &format!(
-            "  port {}: received {} packets ({} bytes), sent {} ({} bytes), ended here {}\n",
-            interface.name, total.rx_packets, total.rx_bytes, total.tx_packets, total.tx_bytes, total.drops
+            "  port {}: received {} packets ({} bytes), sent {} ({} bytes), ended here {}, not sent after all {}\n",
+            interface.name,
+            total.rx_packets,
+            total.rx_bytes,
+            total.tx_packets,
+            total.tx_bytes,
+            total.drops,
+            total.tx_drops
         );
     }
     for reason in DropReason::ALL {

@@ -125,6 +125,8 @@ pub struct Traffic {
     pub tx_bytes: u64,
     /// Received packets that were dropped by us, for whatever reason.
     pub drops: u64,
+    /// Packets handed over for transmission that did not leave after all, for whatever reason.
+    pub tx_drops: u64,
 }
 
 /// Transport checksums that a local kernel left for its card to finish.

@@ -7,7 +7,7 @@ use crate::mempool::{PoolFrame, WorkerPool};
 use crate::packet_ring::MAX_PACKET;
 use flumen_stack::counters::Counters;
 use flumen_stack::egress::TxQueue;
-use flumen_stack::{Burst, DropReason, Frame, Instant};
+use flumen_stack::{Burst, DropReason, Frame, Instant, PortId};
 use pcap_file::DataLink;
 use pcap_file::pcap::PcapReader;
 use pcap_file::pcapng::PcapNgReader;
@@ -275,6 +275,7 @@ impl PcapPort {
     pub fn transmit(
         &mut self,
         queue: &mut TxQueue<PoolFrame>,
+        port: PortId,
         now: Instant,
         counters: &mut Counters,
     ) -> usize {
@@ -285,7 +286,7 @@ impl PcapPort {
                 while let Some(frame) = queue.pop() {
                     match capture.write(&frame, now) {
                         Ok(()) => sent += 1,
-                        Err(reason) => counters.drop(reason),
+                        Err(reason) => counters.drop_unsent(port, reason),
                     }
                 }
                 sent

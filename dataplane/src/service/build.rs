@@ -78,8 +78,8 @@ pub struct Seat {
     pub ways: Vec<Way>,
     /// All interfaces.
     pub interfaces: Vec<Interface>,
-    /// Frames that may wait for each port.
-    pub tx_queue: usize,
+    /// Frames that may wait for each port, by port.
+    pub tx_queues: Vec<usize>,
     /// The stack's settings.
     pub stack: StackConfig,
     /// Static neighbours.
@@ -134,7 +134,7 @@ impl Seat {
         }
     }
 
-    fn build(self) -> Result<(Worker, Vec<(PortId, Grant)>), StartError> {
+    pub(super) fn build(self) -> Result<(Worker, Vec<(PortId, Grant)>), StartError> {
         let pool = Pool::new(&PoolConfig {
             chunks: u32::try_from(self.plan.frames).unwrap_or(u32::MAX),
             chunk_size: if self.plan.chunk == 2048 { ChunkSize::B2048 } else { ChunkSize::B4096 },
@@ -156,7 +156,6 @@ impl Seat {
             }
             queues.push(queue);
         }
-        let ports = interfaces.len();
         let too_many = || StartError::Unsupported("there are more ports than the stack knows".to_owned());
         let mut stack =
             StackConfig { interfaces: Interfaces::new(interfaces).ok_or_else(too_many)?, ..self.stack };
@@ -177,7 +176,7 @@ impl Seat {
             number: self.number,
             stack,
             queues,
-            egress: Egress::new(ports, self.tx_queue + in_a_turn),
+            egress: Egress::new(self.tx_queues.into_iter().map(|waiting| waiting + in_a_turn)),
             pool: WorkerPool(pool),
             ways: self.ways,
             to_others: self.to_others,

@@ -79,6 +79,9 @@ fn announce(service: &mut Service, port: PortId, before: Link, now: Link) {
     if !service.tell_all(|| Command::PortUp(port, up)) {
         tracing::error!(port = name, "a worker does not take commands");
     }
+    if now == Link::Gone && !service.tell_all(|| Command::PortGone(port)) {
+        tracing::error!(port = name, "a worker does not take commands");
+    }
     if up {
         service.rib.set_port_up(port, true);
     }

@@ -6,6 +6,7 @@ use crate::config::model::{
     self, AfXdp, Claim, Config, Distribute, PacketRule, PortKind, Protocol, TxChecksum, XdpMode,
 };
 use crate::doctor::undo::{self, Changed, Setting, UndoError};
+use crate::handoff::Doorbell;
 use crate::packet_ring::packet_ring;
 use crate::port::memory::MemoryPort;
 use crate::port::pcap::{Capture, PcapPort, Replay, Sink};
@@ -237,9 +238,17 @@ pub struct PortSeat {
 /// The ends of the wires between memory ports, by port.
 pub type Wires = HashMap<PortId, MemoryPort>;
 
-/// All wires of the configuration.
-pub fn wires(config: &Config) -> Wires {
+/// All wires of the configuration. `bells` are the workers' doorbells, in the order of the configuration.
+pub fn wires(config: &Config, layout: &Layout, bells: &[Arc<Doorbell>]) -> Wires {
     let mut wires = Wires::new();
+    let worker_of = |port: PortId| {
+        layout.cores.iter().position(|core| core.queues.iter().any(|queue| queue.port == port))
+    };
+    // A worker that has both ends needs no ringing.
+    let bell_of = |peer: PortId, own: PortId| match (worker_of(peer), worker_of(own)) {
+        (Some(there), here) if Some(there) != here => bells.get(there).cloned(),
+        _ => None,
+    };
     for (id, port) in config.ports_with_ids() {
         let PortKind::Memory(memory) = &port.kind else { continue };
         if wires.contains_key(&id) {
@@ -251,8 +260,9 @@ pub fn wires(config: &Config) -> Wires {
         };
         let (to_peer, from_us) = packet_ring(memory.ring as usize);
         let (to_us, from_peer) = packet_ring(back as usize);
-        wires.insert(id, MemoryPort { from_peer, to_peer });
-        wires.insert(memory.peer, MemoryPort { from_peer: from_us, to_peer: to_us });
+        wires.insert(id, MemoryPort { from_peer, to_peer, peer_bell: bell_of(memory.peer, id) });
+        let peer_bell = bell_of(id, memory.peer);
+        wires.insert(memory.peer, MemoryPort { from_peer: from_us, to_peer: to_us, peer_bell });
     }
     wires
 }

@@ -399,6 +399,7 @@ fn show_port(
             tx_packets: sum.tx_packets + one.tx_packets,
             tx_bytes: sum.tx_bytes + one.tx_bytes,
             drops: sum.drops + one.drops,
+            tx_drops: sum.tx_drops + one.tx_drops,
         };
     }
     match &port.kind {

@@ -73,8 +73,8 @@ lan   af_xdp  veth0      veth    native (auto)  up    1500  02:00:00:00:00:01  y
 port  address
 lan   192.0.2.1/24
 
-port  rx packets  rx bytes  tx packets  tx bytes  drops
-lan         1000     64000         900     57600    100
+port  rx packets  rx bytes  tx packets  tx bytes  drops  tx drops
+lan         1000     64000         900     57600    100         2
 
 queue  cpu  mode    multi-buffer  tx checksum offload  tx budget  busy poll
 lan:0    1  native  yes           yes                         64  no

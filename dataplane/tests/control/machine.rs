@@ -274,6 +274,7 @@ pub fn ports() -> Ports {
             tx_packets: 900,
             tx_bytes: 57_600,
             drops: 100,
+            tx_drops: 2,
         },
         queues: vec![queue],
     };

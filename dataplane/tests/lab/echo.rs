@@ -34,6 +34,16 @@ fn ping_sizes(addresses: [&str; 2], largest: usize) {
     }
 }
 
+/// RFC 4291 section 2.6.1: on the client's own link it must be asked for first, on the far one it is routed to.
+pub fn the_router_answers_ping_on_the_anycast_address_of_each_subnet() {
+    let lab = Lab::up();
+    for address in ["fd00:1::", "fd00:2::"] {
+        lab.client(&format!("ping -n -c 3 -i 0.1 -W 2 {address}")).says("3 received");
+    }
+    let neighbours = lab.client("ip -6 neighbour show fd00:1:: dev lan0").must();
+    assert!(neighbours.contains("02:00:00:00:01:01"), "{neighbours}");
+}
+
 pub fn ping_of_every_size_reaches_the_router_and_the_server_over_ipv4() {
     ping_sizes(["10.0.1.1", "10.0.2.2"], 1500 - 28);
 }

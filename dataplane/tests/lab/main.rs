@@ -46,6 +46,7 @@ tests! {
             the_router_answers_ping_on_each_of_its_ipv4_addresses,
             the_router_answers_ping_on_each_of_its_ipv6_addresses,
             the_router_answers_ping_on_its_link_local_address,
+            the_router_answers_ping_on_the_anycast_address_of_each_subnet,
             ping_of_every_size_reaches_the_router_and_the_server_over_ipv4,
             ping_of_every_size_reaches_the_router_and_the_server_over_ipv6,
             a_thousand_pings_in_a_row_are_all_answered,
@@ -134,6 +135,13 @@ tests! {
             an_interface_that_is_deleted_is_survived_and_reported,
             an_idle_router_uses_under_two_percent_of_a_core,
             show_answers_every_question,
+        }
+        claims {
+            claimed_traffic_is_answered_by_flumen_and_the_rest_by_the_kernel_over_ipv4,
+            claimed_addresses_are_answered_by_flumen_and_the_rest_by_the_kernel_over_ipv6,
+        }
+        system_calls {
+            a_worker_that_kicks_by_sqpoll_makes_no_system_call_while_it_forwards,
         }
         workers {
             two_workers_on_two_queues_route_tcp_and_udp,

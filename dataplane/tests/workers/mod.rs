@@ -129,7 +129,7 @@ fn pool(chunks: u32) -> WorkerPool {
 pub fn wire(index: usize, packets: usize) -> (PortQueue, Peer) {
     let (to_peer, from) = packet_ring(packets);
     let (to, from_peer) = packet_ring(packets);
-    let carrier = Port::Memory(Box::new(MemoryPort { from_peer, to_peer }));
+    let carrier = Port::Memory(Box::new(MemoryPort { from_peer, to_peer, peer_bell: None }));
     let peer = Peer { to, from, heap: HeapPool::new(64, 4096), pool: pool(64) };
     (PortQueue { port: port(index), queue: 0, carrier }, peer)
 }
@@ -181,7 +181,7 @@ impl Parts {
             number: self.number,
             stack: stack(rib, self.neighbours),
             queues: self.queues,
-            egress: Egress::new(2, 256),
+            egress: Egress::new([256; 2]),
             pool: pool(2048),
             ways: self.ways,
             to_others: self.to_others,

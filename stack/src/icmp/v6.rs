@@ -236,7 +236,8 @@ pub fn input<P, M>(
 }
 
 /// Turns an echo request around in its own frame (RFC 4443 section 4.2). A request to a group is answered
-/// from one of the port's own addresses, as RFC 4443 allows and Linux does.
+/// from one of the port's own addresses, as RFC 4443 allows and Linux does; one to an anycast address, too
+/// (section 2.2 (b): the source of a message tells which node speaks).
 fn reply_to_echo<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
@@ -259,8 +260,8 @@ fn reply_to_echo<P, M>(
         Ok(hop) => hop,
         Err(refusal) => return stack.drop_received(arrival.port, refusal.reason(true)),
     };
-    let group = arrival.destination.is_multicast();
-    let source = if group {
+    let shared = arrival.destination.is_multicast() || stack.is_anycast6(arrival.destination);
+    let source = if shared {
         stack.interfaces.get(arrival.port).and_then(|port| port.source_ipv6(arrival.source))
     } else {
         Some(arrival.destination)
@@ -288,9 +289,9 @@ fn reply_to_echo<P, M>(
     let request = u16::from_be_bytes([kind::ECHO_REQUEST, message[1]]);
     let reply = u16::from_be_bytes([kind::ECHO_REPLY, message[1]]);
     message[0] = kind::ECHO_REPLY;
-    // Source and destination changed places, which the sum does not notice; only a group's does.
+    // Source and destination changed places, which the sum does not notice; only another source changes it.
     sum = checksum::update_u16(sum, request, reply);
-    if group {
+    if shared {
         sum = checksum::update_u128(sum, arrival.destination.to_bits(), source.to_bits());
     }
     message[2..4].copy_from_slice(&sum.to_be_bytes());

@@ -372,6 +372,12 @@ impl<F: Frame> Stack<F> {
         }
         self.interfaces.iter().any(|interface| interface.owns_ipv6(address))
     }
+
+    /// True when an IPv6 address is one that we share with the other routers of a subnet: see
+    /// [`crate::Interface::is_subnet_router_anycast`].
+    pub(crate) fn is_anycast6(&self, address: Ipv6Addr) -> bool {
+        self.interfaces.iter().any(|interface| interface.is_subnet_router_anycast(address))
+    }
 }
 
 /// True when a way back leads to the network at all.

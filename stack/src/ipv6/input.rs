@@ -171,7 +171,11 @@ where
     P: FramePool,
     M: Probe,
 {
-    let ours = stack.interfaces.get(arrival.port).is_some_and(|port| port.owns_ipv6(arrival.destination));
+    let Arrival { destination, .. } = arrival;
+    let ours = stack
+        .interfaces
+        .get(arrival.port)
+        .is_some_and(|port| port.owns_ipv6(destination) || port.is_subnet_router_anycast(destination));
     if ours {
         super::local::deliver(stack, turn, arrival);
     } else {

@@ -2,7 +2,11 @@
 //! [`crate::neighbour`]; the validity checks of the RFC are in [`crate::wire::ndp`].
 //!
 //! We answer for the addresses of the port that the question came in on, also when somebody checks whether
-//! one of them is free (RFC 4862 section 5.4.3), and learn by the rules of the neighbour table.
+//! one of them is free (RFC 4862 section 5.4.3), and learn by the rules of the neighbour table. A router answers
+//! for the subnet-router anycast addresses of the port as well (RFC 4291 section 2.6.1), as one of several that
+//! may: from an address of its own, without the override flag (RFC 4861 section 7.2.7), so that the asker stays
+//! with whom it heard first. The random delay that section 7.2.7 advises is left out: the answer is on the
+//! packet path, and an asker takes what comes first either way.
 
 use super::HEADER_LEN;
 use super::input::Arrival;
@@ -37,10 +41,15 @@ enum Decision {
     Drop(DropReason),
 }
 
-/// Decides by what is said and which addresses are ours.
-fn decide(message: Message<'_>, source: Ipv6Addr, ours: impl Fn(Ipv6Addr) -> bool) -> Decision {
+/// Decides by what is said, which addresses are ours, and which we share with other routers.
+fn decide(
+    message: Message<'_>,
+    source: Ipv6Addr,
+    ours: impl Fn(Ipv6Addr) -> bool,
+    shared: impl Fn(Ipv6Addr) -> bool,
+) -> Decision {
     match message {
-        Message::NeighbourSolicitation { target, .. } if !ours(target) => {
+        Message::NeighbourSolicitation { target, .. } if !ours(target) && !shared(target) => {
             Decision::Drop(DropReason::NdNotForUs)
         }
         Message::NeighbourSolicitation { target, .. } if source.is_unspecified() => {
@@ -98,7 +107,9 @@ pub fn input<P, M>(
     let Some(interface) = stack.interfaces.get(port) else {
         return stack.drop_received(port, DropReason::PortDown);
     };
-    let learned = match decide(message, source, |address| interface.owns_ipv6(address)) {
+    let ours = |address| interface.owns_ipv6(address);
+    let shared = |address| interface.is_subnet_router_anycast(address);
+    let learned = match decide(message, source, ours, shared) {
         Decision::Drop(reason) => return stack.drop_received(port, reason),
         Decision::Answer { target, mac } => {
             if let Some(mac) = mac {
@@ -139,14 +150,33 @@ fn answer<P, M>(
         Err(refusal) => return stack.drop_received(port, refusal.reason(true)),
     };
     stack.drop_received(port, DropReason::Consumed);
-    let Some((mac, router)) = stack.interfaces.get(port).map(|one| (one.mac, one.forwarding)) else { return };
-    let flags = AdvertisementFlags { router, solicited: true, override_: true };
-    let built = build(turn.pool, target, asker, |message| {
-        ndp::emit_neighbour_advertisement(message, &target, &asker, &target, flags, mac).ok()
+    let Some(Speaker { source, mac, router, override_ }) = speaker(stack, port, target, asker) else {
+        return;
+    };
+    let flags = AdvertisementFlags { router, solicited: true, override_ };
+    let built = build(turn.pool, source, asker, |message| {
+        ndp::emit_neighbour_advertisement(message, &source, &asker, &target, flags, mac).ok()
     });
     let Some(frame) = built else { return stack.counters.drop(DropReason::NoFrame) };
     stack.counters.count(Counter::NdAdvertisementsOut);
     transmit(stack, turn, frame, hop, ethertype::IPV6);
+}
+
+/// Who speaks in an advertisement.
+struct Speaker {
+    source: Ipv6Addr,
+    mac: MacAddr,
+    router: bool,
+    override_: bool,
+}
+
+/// For an address of our own that address itself; for an anycast one an address of the port, and whoever holds
+/// another answer may keep it (RFC 4861 sections 7.2.4 and 7.2.7).
+fn speaker<F: Frame>(stack: &Stack<F>, port: PortId, target: Ipv6Addr, asker: Ipv6Addr) -> Option<Speaker> {
+    let interface = stack.interfaces.get(port)?;
+    let own = interface.owns_ipv6(target);
+    let source = if own { Some(target) } else { interface.source_ipv6(asker).or(interface.link_local()) };
+    Some(Speaker { source: source?, mac: interface.mac, router: interface.forwarding, override_: own })
 }
 
 /// Tells everybody on the link that an address is taken (RFC 4862 section 5.4.3, RFC 4861 section 7.2.4).
@@ -155,10 +185,11 @@ where
     P: FramePool,
     M: Probe,
 {
-    let Some((mac, router)) = stack.interfaces.get(port).map(|one| (one.mac, one.forwarding)) else { return };
-    let flags = AdvertisementFlags { router, solicited: false, override_: true };
-    let built = build(turn.pool, target, IPV6_ALL_NODES, |message| {
-        ndp::emit_neighbour_advertisement(message, &target, &IPV6_ALL_NODES, &target, flags, mac).ok()
+    let Some(speaker) = speaker(stack, port, target, IPV6_ALL_NODES) else { return };
+    let Speaker { source, mac, router, override_ } = speaker;
+    let flags = AdvertisementFlags { router, solicited: false, override_ };
+    let built = build(turn.pool, source, IPV6_ALL_NODES, |message| {
+        ndp::emit_neighbour_advertisement(message, &source, &IPV6_ALL_NODES, &target, flags, mac).ok()
     });
     if send_to_group(stack, turn, port, built, IPV6_ALL_NODES) {
         stack.counters.count(Counter::NdAdvertisementsOut);
@@ -266,6 +297,7 @@ mod tests {
     use super::*;
 
     const US: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 1);
+    const SHARED: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 0);
     const PEER: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 2);
     const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 
@@ -284,13 +316,18 @@ mod tests {
         };
         write_header(&mut packet, &fields);
         let (header, _) = Header::parse(&packet).unwrap();
-        decide(ndp::receive(header, &bytes[..len]).unwrap(), source, |address| address == US)
+        let message = ndp::receive(header, &bytes[..len]).unwrap();
+        decide(message, source, |address| address == US, |address| address == SHARED)
     }
 
     #[test]
     fn a_question_for_us_is_answered_and_a_check_for_duplicates_is_refused_to_all() {
         assert_eq!(solicitation(PEER, US, Some(MAC)), Decision::Answer { target: US, mac: Some(MAC) });
         assert_eq!(solicitation(Ipv6Addr::UNSPECIFIED, US, None), Decision::Defend { target: US });
+        assert_eq!(
+            solicitation(PEER, SHARED, Some(MAC)),
+            Decision::Answer { target: SHARED, mac: Some(MAC) }
+        );
         assert_eq!(solicitation(US, PEER, Some(MAC)), Decision::Drop(DropReason::NdNotForUs));
     }
 }

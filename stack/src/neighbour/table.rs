@@ -388,6 +388,16 @@ impl<F: Frame> NeighbourTable<F> {
         }
     }
 
+    /// The end: neighbours that are still asked for go, and packets that wait for them come back as
+    /// [`Action::Drop`].
+    pub fn stop_waiting(&mut self) {
+        for place in 0..self.entries.len() {
+            if self.port_at(place).is_some() && self.state_at(place) == State::Incomplete {
+                self.remove(place, DropReason::Stopping);
+            }
+        }
+    }
+
     /// Makes the neighbour PERMANENT with this Ethernet address, whatever it was; packets that wait are released.
     ///
     /// # Errors

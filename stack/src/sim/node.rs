@@ -104,7 +104,12 @@ impl Node {
             seed: [seed, seed ^ 1, seed ^ 2, seed ^ 3],
         };
         let stack = Stack::new(config, routes)?;
-        Ok(Node { stack, pool: HeapPool::new(FRAMES, CHUNK), egress: Egress::new(ports, TX_QUEUE), ports })
+        Ok(Node {
+            stack,
+            pool: HeapPool::new(FRAMES, CHUNK),
+            egress: Egress::new(vec![TX_QUEUE; ports]),
+            ports,
+        })
     }
 
     /// A frame arrived. One that the pool has no room for is lost, as at a port.

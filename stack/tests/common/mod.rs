@@ -155,7 +155,7 @@ impl Router {
         Router {
             stack: Stack::new(config, routes).unwrap(),
             pool: HeapPool::new(sizes.frames, sizes.chunk),
-            egress: Egress::new(PORTS, sizes.tx_queue),
+            egress: Egress::new([sizes.tx_queue; PORTS]),
             now: Instant::from_millis(10_000),
         }
     }

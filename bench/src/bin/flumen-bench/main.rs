@@ -1,6 +1,7 @@
 //! `flumen-bench`: the figures of the data plane, taken on this machine.
 //!
 //! `driverless`: cycles that the full router takes for a packet, with no card in the way.
+//! `churn`: route changes a second beside a worker that forwards, and what it loses by them.
 //! `memory`: what a data plane with a full table takes of it.
 #![forbid(unsafe_code)]
 
@@ -8,6 +9,7 @@ use clap::Parser;
 use flumen_bench::machine::Machine;
 use std::process::ExitCode;
 
+mod churn;
 mod driverless;
 mod memory;
 
@@ -28,6 +30,8 @@ struct Cli {
 enum Command {
     /// Cycles a packet of the whole router, endless 64-byte packets in, discarded where they would be sent.
     Driverless(driverless::Args),
+    /// Route changes a second while a worker forwards, and packets lost by them.
+    Churn(churn::Args),
     /// Resident memory of a data plane with two ports and a full table.
     Memory(memory::Args),
 }
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
     let machine = Machine::here(cli.cpu);
     let result = match &cli.command {
         Command::Driverless(args) => driverless::execute(args, &machine, cli.json),
+        Command::Churn(args) => churn::execute(args, &machine, cli.json),
         Command::Memory(args) => memory::execute(args, &machine, cli.json),
     };
     match result {

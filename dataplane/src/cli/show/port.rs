@@ -80,10 +80,11 @@ fn addresses(ports: &Ports) -> Option<String> {
 }
 
 fn traffic(ports: &Ports) -> Option<String> {
-    let mut table = Table::new(["port", "rx packets", "rx bytes", "tx packets", "tx bytes", "drops"]);
+    let mut table =
+        Table::new(["port", "rx packets", "rx bytes", "tx packets", "tx bytes", "drops", "tx drops"]);
     for port in &ports.ports {
         let t = &port.traffic;
-        let numbers = [t.rx_packets, t.rx_bytes, t.tx_packets, t.tx_bytes, t.drops];
+        let numbers = [t.rx_packets, t.rx_bytes, t.tx_packets, t.tx_bytes, t.drops, t.tx_drops];
         table.row([port.name.clone()].into_iter().chain(numbers.map(|number| number.to_string())));
     }
     finish(table)

@@ -4,6 +4,7 @@ use super::inside::{self, Outcome};
 use super::{Lab, Role};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::path::PathBuf;
@@ -65,6 +66,32 @@ impl Flumen {
         inside::finish(command.args(["show", "--socket"]).arg(&self.socket).args(what.split_whitespace()))
     }
 
+    /// `flumen show WHAT --json`.
+    pub fn json(&self, what: &str) -> Value {
+        let json = self.show(&format!("{what} --json")).must();
+        serde_json::from_str(&json).unwrap_or_else(|error| panic!("{what}: {error}\n{json}"))
+    }
+
+    /// What `show drops` or `show counters` says of one name, or of all when it is empty; all workers together.
+    pub fn tally(&self, what: &str, name: &str) -> u64 {
+        let all = self.json(what);
+        let tallies = all["tallies"].as_array().expect("a list").iter();
+        let wanted = tallies.filter(|tally| name.is_empty() || tally["name"] == name);
+        wanted.flat_map(|tally| tally["per_core"].as_array().expect("a list")).map(number).sum()
+    }
+
+    /// The thread of the worker on this processor, as the kernel counts threads.
+    pub fn worker_thread(&self, cpu: usize) -> u32 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+        let wanted = format!("flumen-cpu{cpu}");
+        let names = tasks.map(|task| task.expect("a thread").path());
+        let found = names.filter(|task| {
+            std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == wanted)
+        });
+        let mut ids = found.map(|task| task.file_name().expect("a number").to_string_lossy().into_owned());
+        ids.next().and_then(|id| id.parse().ok()).unwrap_or_else(|| panic!("no thread {wanted}"))
+    }
+
     /// What it wrote to standard output and standard error so far.
     pub fn log(&self) -> String {
         let mut file = File::open(&self.log).expect("the log stands until the lab falls");
@@ -107,6 +134,11 @@ impl Flumen {
         let number = |field: usize| fields[field - 3].parse::<u64>().expect("a number");
         number(14) + number(15)
     }
+}
+
+/// A count in JSON.
+pub fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("a count, not {value}"))
 }
 
 impl Drop for Flumen {

@@ -28,6 +28,8 @@ pub struct Plan {
     distribute: &'static str,
     routes: Vec<(&'static str, Action)>,
     neighbours: Vec<(&'static str, &'static str, &'static str)>,
+    port_keys: Vec<(&'static str, &'static str)>,
+    core_keys: &'static str,
 }
 
 impl Default for Plan {
@@ -40,6 +42,8 @@ impl Default for Plan {
             distribute: "rss",
             routes: Vec::new(),
             neighbours: Vec::new(),
+            port_keys: Vec::new(),
+            core_keys: "",
         }
     }
 }
@@ -85,6 +89,18 @@ impl Plan {
     /// A static neighbour of the router: port (`lan` or `wan`), address, Ethernet address.
     pub fn neighbour(mut self, port: &'static str, address: &'static str, mac: &'static str) -> Plan {
         self.neighbours.push((port, address, mac));
+        self
+    }
+
+    /// Lines of TOML for a port (`lan` or `wan`), beside its other keys; `addresses` in place of the usual ones. Linux has nothing of the kind.
+    pub fn port_keys(mut self, port: &'static str, toml: &'static str) -> Plan {
+        self.port_keys.push((port, toml));
+        self
+    }
+
+    /// Lines of TOML for every core. Linux has nothing of the kind.
+    pub fn core_keys(mut self, toml: &'static str) -> Plan {
+        self.core_keys = toml;
         self
     }
 
@@ -137,10 +153,15 @@ impl Plan {
         {
             let _ = writeln!(
                 toml,
-                "[[port]]\nname = \"{port}\"\naddresses = [\"{four}\", \"{six}\"]\nforwarding = true\n\
-                 distribute = \"{}\"\n",
+                "[[port]]\nname = \"{port}\"\nforwarding = true\ndistribute = \"{}\"",
                 self.distribute
             );
+            let keys: Vec<_> =
+                self.port_keys.iter().filter(|(of, _)| *of == port).map(|(_, keys)| *keys).collect();
+            if !keys.iter().any(|keys| keys.contains("addresses")) {
+                let _ = writeln!(toml, "addresses = [\"{four}\", \"{six}\"]");
+            }
+            let _ = writeln!(toml, "{}\n", keys.join("\n"));
         }
         // The last processors: the first one has the interrupts of the machine.
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
@@ -151,7 +172,7 @@ impl Plan {
                 1 => "\"lan\", \"wan\"".to_owned(),
                 _ => format!("\"lan:{worker}\", \"wan:{worker}\""),
             };
-            let _ = writeln!(toml, "[[core]]\ncpu = {cpu}\nports = [{ports}]\n");
+            let _ = writeln!(toml, "[[core]]\ncpu = {cpu}\nports = [{ports}]\n{}\n", self.core_keys);
         }
         for (to, action) in &self.routes {
             let what = match action {

@@ -1,0 +1,76 @@
+//! Which system calls a worker makes while packets flow, as strace sees them.
+
+use super::harness::{Lab, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// strace on one thread; what it sees goes to a file, one line for each call.
+struct Strace {
+    child: Child,
+    file: PathBuf,
+}
+
+impl Strace {
+    /// Begins, and returns when the thread is being watched.
+    fn on(lab: &mut Lab, thread: u32) -> Strace {
+        let file = lab.folder().join("strace");
+        let child = Command::new("strace")
+            .args(["-q", "-o"])
+            .arg(&file)
+            .args(["-p", &thread.to_string()])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("strace is installed by scripts/setup");
+        let tracer = child.id().to_string();
+        wait_until("strace watches the worker", 10, || {
+            let status = std::fs::read_to_string(format!("/proc/{thread}/status")).expect("it runs");
+            status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|pid| pid.trim() == tracer))
+        });
+        Strace { child, file }
+    }
+
+    /// Ends; returns the calls that it saw, one a line.
+    fn end(mut self) -> Vec<String> {
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).expect("it is our child");
+        self.child.wait().expect("it ends");
+        let text = std::fs::read_to_string(&self.file).expect("it wrote its file");
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+/// The calls that the worker of a router makes while 600 packets pass it.
+fn calls_while_forwarding(keys: &'static str) -> Vec<String> {
+    let plan = Lab::plan().core_keys("idle = \"spin\"");
+    let mut lab = plan.port_keys("lan", keys).port_keys("wan", keys).up();
+    let cpu = std::thread::available_parallelism().map_or(1, usize::from) - 1;
+    let thread = lab.flumen().worker_thread(cpu);
+    // Neighbours are known, and a kernel thread that sends for us is awake: it sleeps after a second without work.
+    lab.client("ping -n -q -c 20 -i 0.01 -W 2 10.0.2.2").says("20 received");
+    let flow = lab.background(super::harness::Role::Client, "ping -n -q -i 0.01 10.0.2.2");
+    let before = forwarded(&mut lab);
+    wait_until("packets flow", 10, || forwarded(&mut lab) > before + 100);
+    let strace = Strace::on(&mut lab, thread);
+    let before = forwarded(&mut lab);
+    wait_until("packets flow under strace", 60, || forwarded(&mut lab) > before + 600);
+    let calls = strace.end();
+    drop(flow);
+    calls
+}
+
+fn forwarded(lab: &mut Lab) -> u64 {
+    lab.flumen().tally("counters", "ipv4-forwarded")
+}
+
+pub fn a_worker_that_kicks_by_sqpoll_makes_no_system_call_while_it_forwards() {
+    // That strace sees what there is to see: a kick is a sendto without data.
+    let calls = calls_while_forwarding("kick = \"syscall\"");
+    let kicks = calls.iter().filter(|call| call.starts_with("sendto(")).count();
+    assert!(kicks > 100, "{kicks} kicks in {} calls: {:?}", calls.len(), calls.iter().take(20).collect::<Vec<_>>());
+    let others: Vec<_> = calls.iter().filter(|call| !call.starts_with("sendto(")).collect();
+    assert!(others.is_empty(), "only kicks: {:?}", &others[..others.len().min(20)]);
+
+    let calls = calls_while_forwarding("kick = \"sqpoll\"");
+    assert!(calls.is_empty(), "{} calls: {:?}", calls.len(), calls.iter().take(20).collect::<Vec<_>>());
+}
