@@ -58,8 +58,10 @@ pub struct Datagram {
     pub len: usize,
     /// Who sent it.
     pub from: SocketAddr,
-    /// The address of ours that it was sent to, or a group's.
+    /// The address that it was sent to.
     pub to: IpAddr,
+    /// Others heard it too: it was sent to a group, or by broadcast.
+    pub to_group: bool,
 }
 
 /// The sockets of this worker's host.
@@ -74,11 +76,7 @@ pub trait Sockets {
     fn tcp_send(&mut self, socket: Handle, bytes: &[u8]) -> Result<usize, Error>;
     /// Shows the longest contiguous piece of what can be read; as much as `take` says is read then, perhaps
     /// nothing. The end of what the peer sends is an empty piece, which is shown as often as it is asked for.
-    fn tcp_recv_with(
-        &mut self,
-        socket: Handle,
-        take: impl FnOnce(&[u8]) -> usize,
-    ) -> Result<usize, Error>;
+    fn tcp_recv_with(&mut self, socket: Handle, take: impl FnOnce(&[u8]) -> usize) -> Result<usize, Error>;
     /// Closes directions.
     fn tcp_shutdown(&mut self, socket: Handle, how: Shutdown) -> Result<(), Error>;
     /// Gives the connection up: what was written is still sent. The handle is void.

@@ -22,7 +22,13 @@ impl Talk for Chargen {
         0
     }
 
-    fn on_news<S: Sockets>(&mut self, shared: &mut Shared, sockets: &mut S, socket: Handle, at: &mut u64) -> After {
+    fn on_news<S: Sockets>(
+        &mut self,
+        shared: &mut Shared,
+        sockets: &mut S,
+        socket: Handle,
+        at: &mut u64,
+    ) -> After {
         // A peer that says no more goes on reading.
         if discard::swallow(sockets, socket) == After::Abort {
             return After::Abort;

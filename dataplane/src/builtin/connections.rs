@@ -177,7 +177,8 @@ mod tests {
         assert!(connections.active(0, socket(1), Instant::from_millis(500)).is_some());
         assert_eq!(connections.next_deadline(), Instant::from_millis(850));
         assert!(connections.expire(Instant::from_millis(849)).is_none());
-        let expired = connections.expire(Instant::from_millis(850)).map(|(_, socket, state)| (socket, *state));
+        let expired =
+            connections.expire(Instant::from_millis(850)).map(|(_, socket, state)| (socket, *state));
         assert_eq!(expired, Some((Some(socket(2)), 2)));
         assert!(connections.expire(Instant::from_millis(850)).is_none());
         assert_eq!(connections.next_deadline(), Instant::from_millis(1300));

@@ -15,7 +15,13 @@ impl Talk for Daytime {
 
     fn begin(&mut self) {}
 
-    fn on_news<S: Sockets>(&mut self, shared: &mut Shared, sockets: &mut S, socket: Handle, (): &mut ()) -> After {
+    fn on_news<S: Sockets>(
+        &mut self,
+        shared: &mut Shared,
+        sockets: &mut S,
+        socket: Handle,
+        (): &mut (),
+    ) -> After {
         let line = shared.daytime(sockets.now());
         // A new connection has room for a line: its buffer is empty.
         match sockets.tcp_send(socket, line.as_bytes()) {

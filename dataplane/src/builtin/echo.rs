@@ -18,7 +18,13 @@ impl Talk for Echo {
 
     fn begin(&mut self) {}
 
-    fn on_news<S: Sockets>(&mut self, shared: &mut Shared, sockets: &mut S, socket: Handle, (): &mut ()) -> After {
+    fn on_news<S: Sockets>(
+        &mut self,
+        shared: &mut Shared,
+        sockets: &mut S,
+        socket: Handle,
+        (): &mut (),
+    ) -> After {
         loop {
             let scratch = &mut shared.scratch;
             let mut shown = 0;

@@ -114,11 +114,6 @@ impl Host {
         listener.pending.add(&mut self.events, SocketId::Listener(handle), Ready::READABLE);
     }
 
-    /// The connection that a service accepted at this place of the table.
-    pub fn at(&self, place: usize) -> Option<Handle> {
-        self.connections.at(place)
-    }
-
     /// The client sends more.
     pub fn send(&mut self, handle: Handle, text: &str, done: bool) {
         let one = self.connections.get_mut(handle).unwrap();
@@ -235,7 +230,7 @@ impl Sockets for Host {
         let one = self.udp.get_mut(socket).ok_or(Error::NotConnected)?;
         let (from, to, bytes) = one.inbox.pop_front().ok_or(Error::WouldBlock)?;
         out[..bytes.len()].copy_from_slice(&bytes);
-        Ok(Datagram { len: bytes.len(), from, to })
+        Ok(Datagram { len: bytes.len(), from, to, to_group: to.is_multicast() })
     }
 
     fn udp_send(

@@ -195,7 +195,7 @@ impl Services {
 
     /// When [`Services::on_timer`] has something to do.
     pub fn next_deadline(&self) -> Instant {
-        let deadline = |service| with_server!(service, server => server.next_deadline());
+        let deadline = |service: &Service| with_server!(service, server => server.next_deadline());
         self.services.iter().map(deadline).min().unwrap_or(Instant::NEVER)
     }
 

@@ -1,12 +1,12 @@
 //! What the services over UDP have in common: one datagram comes, one goes back.
 //!
 //! Two such services that are pointed at each other, by one forged datagram, would talk for ever (CVE-1999-0103). So
-//! what comes from the port number of a service that answers whatever it hears is not answered. An answer comes
-//! from the address that was asked.
+//! what comes from the port number of a service that answers whatever it hears is not answered. Nor is what was sent to
+//! a group or by broadcast: every node that answered would be one more packet for whoever is named as its sender. An
+//! answer comes from the address that was asked.
 
 use super::Shared;
 use super::api::Sockets;
-use core::net::IpAddr;
 use flumen_stack::Instant;
 use flumen_stack::socket::Handle;
 
@@ -24,20 +24,12 @@ pub fn answer_each<S: Sockets>(
 ) {
     let now = sockets.now();
     while let Ok(datagram) = sockets.udp_recv(socket, &mut shared.scratch) {
-        if ANSWERS_EVERYTHING.contains(&datagram.from.port()) {
+        if datagram.to_group || ANSWERS_EVERYTHING.contains(&datagram.from.port()) {
             continue;
         }
         let len = write(shared, now, datagram.len.min(shared.scratch.len()));
-        let from = Some(datagram.to).filter(|address| !is_group(*address));
         let answer = &shared.scratch[..len.min(shared.scratch.len())];
         // Datagrams get lost: this one here, when it cannot be sent.
-        let _ = sockets.udp_send(socket, answer, datagram.from, from);
-    }
-}
-
-fn is_group(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => address.is_multicast() || address.is_broadcast(),
-        IpAddr::V6(address) => address.is_multicast(),
+        let _ = sockets.udp_send(socket, answer, datagram.from, Some(datagram.to));
     }
 }

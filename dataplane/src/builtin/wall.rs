@@ -62,8 +62,7 @@ impl Date {
         // Count from 1 March of the year 0, so that a leap day is the last of its year; 400 years repeat.
         let shifted = days + 719_468;
         let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-        let year_of_era =
-            (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let month_from_march = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
@@ -93,7 +92,7 @@ impl Date {
         out
     }
 
-    /// As RFC 867 shows it: `Tuesday, February 22, 1982 17:37:43-UTC` and the end of the line.
+    /// As RFC 867 shows it: `Monday, February 22, 1982 17:37:43-UTC` and the end of the line.
     pub fn daytime(&self) -> arrayvec::ArrayString<64> {
         let mut line = arrayvec::ArrayString::new();
         // The longest is 46 bytes.
@@ -101,7 +100,13 @@ impl Date {
             &mut line,
             format_args!(
                 "{}, {} {}, {} {:02}:{:02}:{:02}-UTC\r\n",
-                WEEKDAYS[self.weekday], MONTHS[self.month], self.day, self.year, self.hour, self.minute, self.second
+                WEEKDAYS[self.weekday],
+                MONTHS[self.month],
+                self.day,
+                self.year,
+                self.hour,
+                self.minute,
+                self.second
             ),
         );
         line
@@ -134,7 +139,7 @@ mod tests {
         assert_eq!(http(951_782_400), "Tue, 29 Feb 2000 00:00:00 GMT");
         assert_eq!(http(4_107_542_400), "Mon, 01 Mar 2100 00:00:00 GMT", "2100 is no leap year");
         assert_eq!(http(1_798_761_599), "Thu, 31 Dec 2026 23:59:59 GMT");
-        assert_eq!(&*Date::of(383_247_463).daytime(), "Tuesday, February 23, 1982 17:37:43-UTC\r\n");
+        assert_eq!(&*Date::of(383_247_463).daytime(), "Monday, February 22, 1982 17:37:43-UTC\r\n");
     }
 
     #[test]

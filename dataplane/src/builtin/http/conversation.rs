@@ -406,8 +406,8 @@ mod tests {
         );
         let mut rig = Rig::new();
         rig.hear(&text, 3);
-        for count in ["\n\r\n\r\n", "00000000000000000005\n", "00000000000000000003\n", "00000000000000000000\n"] {
-            assert!(rig.said.replace('\r', "\r").contains(count.trim_start()), "{count}");
+        for count in ["00000000000000000005\n", "00000000000000000003\n", "00000000000000000000\n"] {
+            assert!(rig.said.contains(count), "{count}");
         }
         assert_eq!(rig.replies(), ["200 OK||21", "200 OK||21", "200 OK||21", "200 OK||8"]);
     }
@@ -431,7 +431,10 @@ mod tests {
             ("GET / HTTP/3.0\r\nHost: x\r\n\r\n", "505 HTTP Version Not Supported|close|31"),
             ("PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n", "405 Method Not Allowed|close|23"),
             ("PUT /up HTTP/1.1\r\nHost: x\r\nExpect: x\r\n\r\n", "417 Expectation Failed|close|23"),
-            ("PUT /up HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nx", "400 Bad Request|close|16"),
+            (
+                "PUT /up HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nx",
+                "400 Bad Request|close|16",
+            ),
         ] {
             let (replies, wants) = told(request);
             assert_eq!((replies, wants), (vec![reply.to_owned()], Wants::LastInput), "{request}");
@@ -505,7 +508,8 @@ mod tests {
         assert_eq!(rig.talk.take(&rig.site, &mut rig.heads, 0, get), get.len());
     }
 
-    /// Texts that have something to do with HTTP.
+    /// Texts that have something to do with HTTP. They end with an empty line: a head that is wrong is refused at
+    /// once when it is seen whole, and at its end when it comes in pieces.
     fn text() -> impl Strategy<Value = String> {
         let part = proptest::sample::select(vec![
             "GET /8 HTTP/1.1\r\nHost: x\r\n",
@@ -522,7 +526,7 @@ mod tests {
             "abc",
             "\n",
         ]);
-        proptest::collection::vec(part, 0..12).prop_map(|parts| parts.concat())
+        proptest::collection::vec(part, 0..12).prop_map(|parts| parts.concat() + "\r\n\r\n")
     }
 
     proptest! {

@@ -170,7 +170,8 @@ mod tests {
             fs::write(folder.path().join(name), text).unwrap();
         }
         let files = load(folder.path()).unwrap();
-        let files: Vec<_> = files.iter().map(|file| (file.path.as_str(), &file.bytes[..], file.kind)).collect();
+        let files: Vec<_> =
+            files.iter().map(|file| (file.path.as_str(), &file.bytes[..], file.kind)).collect();
         assert_eq!(
             files,
             [

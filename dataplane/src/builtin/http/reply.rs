@@ -110,7 +110,10 @@ impl Reply {
             let date = Date::of(0).http();
             let date = core::str::from_utf8(&date).unwrap_or_default();
             let start = format!("HTTP/1.1 {status}\r\nDate: ");
-            let head = format!("{start}{date}\r\nServer: flumen\r\n{fields}Content-Length: {len}\r\n{}\r\n", fate.field());
+            let head = format!(
+                "{start}{date}\r\nServer: flumen\r\n{fields}Content-Length: {len}\r\n{}\r\n",
+                fate.field()
+            );
             Version::new(head.into_bytes(), Some(start.len()), &body)
         });
         Reply { versions, body, len }
@@ -217,7 +220,8 @@ mod tests {
 
     #[test]
     fn a_reply_is_the_same_whole_and_in_pieces_whoever_else_is_sent_it() {
-        let mut reply = Reply::new("200 OK", "Content-Type: text/plain\r\n", Body::Bytes(b"Hello".to_vec().into()));
+        let mut reply =
+            Reply::new("200 OK", "Content-Type: text/plain\r\n", Body::Bytes(b"Hello".to_vec().into()));
         let wanted = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nServer: flumen\r\n\
                       Content-Type: text/plain\r\nContent-Length: 5\r\n\r\nHello";
         for step in [usize::MAX, 1, 7] {
@@ -229,7 +233,10 @@ mod tests {
     #[test]
     fn heads_say_what_becomes_of_the_connection() {
         let mut reply = Reply::new("200 OK", "", Body::Pattern(1));
-        for (fate, says) in [(Fate::KeepAlive, "\r\nConnection: keep-alive\r\n\r\n "), (Fate::Closes, "\r\nConnection: close\r\n\r\n ")] {
+        for (fate, says) in [
+            (Fate::KeepAlive, "\r\nConnection: keep-alive\r\n\r\n "),
+            (Fate::Closes, "\r\nConnection: close\r\n\r\n "),
+        ] {
             assert!(send(&mut reply, progress(fate, false), 5).ends_with(says));
         }
         assert!(!send(&mut reply, progress(Fate::Persists, false), 5).contains("Connection"));
@@ -237,6 +244,7 @@ mod tests {
 
     #[test]
     fn bodies_at_the_edge_of_being_joined_are_whole() {
+        let pattern = Pattern::default();
         for len in [0, 1, JOINED - 1, JOINED, JOINED + 1, 100_000] {
             let bytes: Vec<u8> = (0..len).map(|i| b'a' + (i % 26) as u8).collect();
             let mut of_bytes = Reply::new("200 OK", "", Body::Bytes(bytes.clone().into()));
@@ -246,7 +254,7 @@ mod tests {
             let sent = send(&mut of_pattern, progress(Fate::Persists, false), 1000);
             let body = sent.split_once("\r\n\r\n").unwrap().1;
             assert!(sent.contains(&format!("Content-Length: {len}\r\n")) && body.len() == len);
-            assert!(body.bytes().enumerate().all(|(at, byte)| byte == Pattern::default().from(at as u64)[0]));
+            assert!(body.bytes().enumerate().all(|(at, byte)| byte == pattern.from(at as u64)[0]));
         }
     }
 

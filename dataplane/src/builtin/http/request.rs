@@ -342,11 +342,13 @@ mod tests {
         let of_target = |len: usize| format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(len - 1));
         assert_eq!(whole(&of_target(MAX_TARGET)).path.len(), MAX_TARGET);
         assert_eq!(refused(&of_target(MAX_TARGET + 1)), Refusal::TargetTooLong);
-        let of_fields = |count: usize| format!("GET / HTTP/1.1\r\n{}Host: x\r\n\r\n", "A: b\r\n".repeat(count - 1));
+        let of_fields =
+            |count: usize| format!("GET / HTTP/1.1\r\n{}Host: x\r\n\r\n", "A: b\r\n".repeat(count - 1));
         whole(&of_fields(MAX_FIELDS));
         assert_eq!(refused(&of_fields(MAX_FIELDS + 1)), Refusal::HeadTooLong);
         let empty = "GET / HTTP/1.1\r\nHost: x\r\nA: \r\n\r\n".len();
-        let of_head = |len: usize| format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "b".repeat(len - empty));
+        let of_head =
+            |len: usize| format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "b".repeat(len - empty));
         whole(&of_head(MAX_HEAD));
         assert_eq!(refused(&of_head(MAX_HEAD + 1)), Refusal::HeadTooLong);
         let partial = |len: usize| parse(of_head(MAX_HEAD + 9)[..len].as_bytes()) == Parsed::Partial;

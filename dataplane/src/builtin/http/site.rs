@@ -274,8 +274,14 @@ mod tests {
 
     fn ask(method: Method, path: &str) -> Answer {
         let path = path.as_bytes();
-        let request =
-            Request { method, path, is_1_1: true, persists: true, framing: Framing::None, expects_continue: false };
+        let request = Request {
+            method,
+            path,
+            is_1_1: true,
+            persists: true,
+            framing: Framing::None,
+            expects_continue: false,
+        };
         site().answer(&request)
     }
 
@@ -292,7 +298,9 @@ mod tests {
         for good in ["/", "/1k", "/%31%6B", "/a%20b.html", "/docs/", "/docs/index.html", "/myindex.html"] {
             assert!(found(good), "{good}");
         }
-        for bad in ["/1", "/1kk", "/docs", "/my", "/docs/../1k", "//1k", "/docs/%2e%2e/1k", "/../../etc/passwd", ""] {
+        for bad in
+            ["/1", "/1kk", "/docs", "/my", "/docs/../1k", "//1k", "/docs/%2e%2e/1k", "/../../etc/passwd", ""]
+        {
             assert_eq!(ask(Method::Get, bad), Answer::Reply(Fixed::NotFound.into()), "{bad}");
         }
         for wrong in ["/%", "/%3", "/%zz"] {
