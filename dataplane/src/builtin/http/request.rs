@@ -351,7 +351,7 @@ mod tests {
             |len: usize| format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "b".repeat(len - empty));
         whole(&of_head(MAX_HEAD));
         assert_eq!(refused(&of_head(MAX_HEAD + 1)), Refusal::HeadTooLong);
-        let partial = |len: usize| parse(of_head(MAX_HEAD + 9)[..len].as_bytes()) == Parsed::Partial;
+        let partial = |len: usize| parse(&of_head(MAX_HEAD + 9).as_bytes()[..len]) == Parsed::Partial;
         assert!(partial(MAX_HEAD - 1) && !partial(MAX_HEAD));
         assert_eq!(refused(&"G".repeat(MAX_HEAD)), Refusal::TargetTooLong);
     }
