@@ -87,6 +87,9 @@ pub fn stack<F: flumen_stack::Frame>(routes: RouteReader, route_cache: usize) ->
         route_cache,
         icmp: IcmpLimits::default(),
         echo: (1000, 1000),
+        sockets: flumen_stack::SocketLimits::default(),
+        tcp: flumen_stack::tcp::sockets::TcpConfig::default(),
+        frame_room: 1664,
         seed: [1, 2, 3, 4],
     };
     let mut stack = Stack::new(config, routes)?;

@@ -6,7 +6,8 @@
 //! ```text
 //!   received + originated + no-frame + came back  =  handed to ports + dropped (consumed included) + fragmented + held
 //!
-//!   originated: ICMP errors, resets, ARP, neighbour discovery, fragments. An echo reply is the request, turned round.
+//!   originated: ICMP errors, resets, ARP, neighbour discovery, IGMP, MLD, fragments, what sockets send, and what
+//!               is looped back. An echo reply is the request, turned round.
 //!   no-frame:   packets that would have been originated; they are among the dropped, too.
 //!   came back:  packets handed to a port that did not leave by it after all ([`PortCounters::tx_drops`]).
 //!   held:       packets that wait for neighbours.
@@ -99,6 +100,30 @@ counters! {
     PartialChecksumsSeen => "partial-checksums-seen",
     /// Path MTU reports believed.
     PathMtuLearned => "path-mtu-learned",
+    /// IPv6 packets of ours that left as fragments.
+    Ipv6Fragmented => "ipv6-fragmented",
+    /// IPv6 fragments that we made.
+    Ipv6FragmentsCreated => "ipv6-fragments-created",
+    /// UDP datagrams that sockets took in (udpInDatagrams); one for each socket.
+    UdpIn => "udp-in",
+    /// UDP datagrams that sockets sent (udpOutDatagrams).
+    UdpOut => "udp-out",
+    /// Copies of packets that raw and ping sockets took in.
+    RawIn => "raw-in",
+    /// Packets that raw and ping sockets sent.
+    RawOut => "raw-out",
+    /// ICMP errors that reached the socket that caused them.
+    IcmpErrorsToSockets => "icmp-errors-to-sockets",
+    /// Packets of ours that were delivered to ourselves: to our own addresses, or copies of what went to groups.
+    LoopedBack => "looped-back",
+    /// IGMP messages that arrived.
+    IgmpIn => "igmp-in",
+    /// IGMP messages sent.
+    IgmpOut => "igmp-out",
+    /// MLD messages that arrived.
+    MldIn => "mld-in",
+    /// MLD messages sent.
+    MldOut => "mld-out",
 }
 
 /// What is counted for each port.
@@ -189,7 +214,7 @@ impl Counters {
 
     /// Packets that began here: see the books at the top.
     pub fn originated(&self) -> u64 {
-        const ORIGINATED: [Counter; 8] = [
+        const ORIGINATED: [Counter; 14] = [
             Counter::IcmpErrorsOut,
             Counter::Icmpv6ErrorsOut,
             Counter::TcpResetsOut,
@@ -198,6 +223,12 @@ impl Counters {
             Counter::NdSolicitationsOut,
             Counter::NdAdvertisementsOut,
             Counter::Ipv4FragmentsCreated,
+            Counter::Ipv6FragmentsCreated,
+            Counter::UdpOut,
+            Counter::RawOut,
+            Counter::LoopedBack,
+            Counter::IgmpOut,
+            Counter::MldOut,
         ];
         ORIGINATED.iter().map(|counter| self.get(*counter)).sum()
     }

@@ -119,6 +119,14 @@ impl<F: Frame> Egress<F> {
         }
     }
 
+    /// Frames that the queue of a port still takes.
+    #[inline]
+    pub fn room(&self, port: PortId) -> usize {
+        self.queues
+            .get(port.index())
+            .map_or(0, |queue| queue.capacity - queue.frames.len().min(queue.capacity))
+    }
+
     /// The queue of a port.
     #[inline]
     pub fn queue(&mut self, port: PortId) -> Option<&mut TxQueue<F>> {

@@ -7,8 +7,10 @@
 //! ## The walk of a packet
 //! ```text
 //!   port ─> ethernet ─┬─> offload ─> ipv4::input ─> route ─┬─> forward ─> output ─> neighbour ─> egress ─> port
-//!                     │              ipv6::input           ├─> local ─┬─> icmp ──────┐
-//!                     │                                    │          └─> closed ────┴─> output …
+//!                     │              ipv6::input           ├─> local ─┬─> raw: copies to sockets
+//!                     │                                    │          ├─> udp ──> sockets ──> their owners
+//!                     │                                    │          ├─> icmp, igmp, mld ─┐
+//!                     │                                    │          └─> closed ──────────┴─> output …
 //!                     └─> arp, nd ─> neighbour             └─> refused: a reason, and perhaps an ICMP error
 //! ```
 //! Every end is a value: a frame in [`egress`], or a [`DropReason`] with its counter. `ARCHITECTURE.md`
@@ -27,24 +29,30 @@ pub mod counters;
 pub mod egress;
 pub mod ethernet;
 pub mod frame;
+pub mod groups;
 pub mod hash;
 pub mod icmp;
+pub mod igmp;
 pub mod interface;
 pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
 pub mod limits;
 pub mod mac;
+pub mod mld;
 pub mod neighbour;
 pub mod offload;
 pub mod port;
+pub mod raw;
 pub mod route;
 pub mod sim;
 pub mod socket;
 pub mod stack;
 pub mod tcp;
 pub mod time;
+pub mod timer;
 pub mod turn;
+pub mod udp;
 pub mod verdict;
 pub mod wire;
 
@@ -55,7 +63,7 @@ pub use frame::{Frame, FramePool};
 pub use interface::{Interface, Interfaces};
 pub use mac::MacAddr;
 pub use port::PortId;
-pub use stack::{Stack, StackConfig};
+pub use stack::{SocketLimits, Stack, StackConfig};
 pub use time::Instant;
 pub use turn::{NoProbe, Probe, Stage, Turn};
 pub use verdict::DropReason;

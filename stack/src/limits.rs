@@ -92,3 +92,95 @@ pub const MIN_PATH_MTU_IPV4: u16 = 552;
 
 /// Destinations whose path MTU is remembered by one worker; each is 40 bytes. A router originates little.
 pub const PATH_MTUS: usize = 1024;
+
+/// Bytes from the first readable one to the end of the last placed one in a socket's buffer. TCP cannot use
+/// more than its largest window, 1 GiB; Linux's default limit (tcp_rmem) is 6 MiB, and 64 MiB fill 10 Gbit/s
+/// over 50 ms.
+pub const MAX_RING: usize = 64 << 20;
+/// What a datagram socket may hold of received data in bytes, overhead included, unless set: Linux's
+/// net.core.rmem_default.
+pub const RECEIVE_LIMIT: usize = 212_992;
+
+/// The least that SO_RCVBUF can be set to, doubled as Linux doubles it (SOCK_MIN_RCVBUF): one small datagram
+/// and its overhead always fit.
+pub const MIN_RECEIVE_LIMIT: usize = 2304;
+
+/// The most that SO_RCVBUF can be set to, doubled (twice Linux's net.core.rmem_max).
+pub const MAX_RECEIVE_LIMIT: usize = 425_984;
+
+/// Bytes of reports in a socket's error queue. A report quotes at most 548 bytes or so; a program that never looks
+/// keeps the newest hundred from being heard, nothing else.
+pub const ERROR_QUEUE_LIMIT: usize = 65_536;
+
+/// UDP sockets of one worker, unless configured; each is about 700 bytes when it holds no data.
+pub const UDP_SOCKETS: usize = 4096;
+
+/// Raw and ping sockets of one worker, unless configured. Every packet for this node is compared with those of its
+/// protocol, so few.
+pub const RAW_SOCKETS: usize = 256;
+
+/// Blocks of the pool that sockets' data lies in, unless configured. Memory is touched when a block is first used.
+pub const SOCKET_BLOCKS: usize = 16_384;
+
+/// Packets of our own that wait to be delivered to ourselves (loopback of groups, or of our own addresses): what
+/// one send can make at most, 64 segments of UDP_SEGMENT or the fragments of 64 KiB, and as much again.
+pub const LOOPBACK: usize = 128;
+
+/// Datagrams that one UDP_SEGMENT send is cut into: UDP_MAX_SEGMENTS of Linux before it was doubled.
+pub const UDP_SEGMENTS: usize = 64;
+
+/// Groups that one socket may be in on all ports together (Linux's igmp_max_memberships).
+pub const MAX_MEMBERSHIPS: usize = 20;
+
+/// Sources in one socket's filter for one group (Linux: igmp_max_msf 10, mld_max_msf 64).
+pub const MAX_SOURCES: usize = 64;
+
+/// Groups that one worker's ports listen to, all families together.
+pub const MAX_GROUPS: usize = 1024;
+
+/// Sources that a query may ask about and that are remembered until the answer: as many as a query in a 1500-byte
+/// frame can name would be 366; beyond this the whole group is answered for, which RFC 3376 section 5.2 allows.
+pub const MAX_QUERIED_SOURCES: usize = 64;
+
+/// Ranges that one connection received out of order and remembers apart from each other. Each acknowledgement
+/// tells of three or four; a sender with so many holes in one window has other troubles. Data that would make
+/// one more is dropped, which RFC 9293 allows, and walking them all stays under a microsecond.
+pub const MAX_INTERVALS: usize = 64;
+
+/// Bytes of a key of the MD5 signature option: as Linux's TCP_MD5SIG_MAXKEYLEN.
+pub const MAX_MD5_KEY: usize = 80;
+
+/// Bytes of a master key of TCP-AO: as Linux's TCP_AO_MAXKEYLEN.
+pub const MAX_AO_KEY: usize = 80;
+
+/// AO keys of one peer at a time: the one in use, the next one, and some that are being distributed. A segment names
+/// its key by an id, so that this bounds the search for it.
+pub const MAX_AO_KEYS: usize = 16;
+
+/// Signature keys of one listener. They are searched in order of prefix length for each SYN; a router has some
+/// hundred sessions at most, and 256 compares of 16 bytes are still cheap next to a signature.
+pub const MAX_SIGNATURE_KEYS: usize = 256;
+
+/// Connections that wait in a listener's accept queue: the most that a backlog may ask for, as Linux's somaxconn.
+pub const MAX_BACKLOG: usize = 4096;
+
+/// Runs of a TCP connection's flight that one ACK's SACK blocks may walk over; what is left of the blocks waits
+/// for the next ACK, which repeats them. An honest ACK finds its place within a few steps of the last one's; a
+/// hostile one costs 256 cache misses (some ten microseconds) at most, however large the flight is.
+pub const MAX_SACK_WALK: u32 = 256;
+
+/// Steps in the queue of lost runs to find a run's place in the order of the stream. Runs are found lost almost
+/// in that order; one that is out of order by more than this is sent again a little earlier or later.
+pub const MAX_LOST_QUEUE_WALK: u32 = 64;
+
+/// Smallest TCP congestion window after a reduction, in segments (RFC 5681 section 3.1 equation 4).
+pub const MIN_SSTHRESH: u32 = 2;
+
+/// Buckets in which an entry of a connection table may stand. With half of all slots used the mean is 1.05 and the
+/// furthest of 131,072 entries stood 9 away; that 32 buckets get twice their mean, and a run so long comes about, is
+/// rarer than one in 10^9 (Poisson). An entry that would need more than 64 is refused: who reaches that knows the key.
+pub const MAX_DEMUX_PROBE: usize = 64;
+
+/// Sockets that share one address and port to receive in turn (SO_REUSEPORT): several for each of 64 workers.
+/// Linux allows 65,535.
+pub const MAX_SHARERS: usize = 1024;

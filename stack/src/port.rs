@@ -6,6 +6,9 @@
 pub struct PortId(u16);
 
 impl PortId {
+    /// The first port, which every data plane has.
+    pub const FIRST: PortId = PortId(0);
+
     /// The port at `index`; `None` when that is beyond [`crate::limits::MAX_PORTS`].
     pub const fn new(index: usize) -> Option<PortId> {
         if index < crate::limits::MAX_PORTS { Some(PortId(index as u16)) } else { None }

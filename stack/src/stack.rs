@@ -11,20 +11,24 @@ use crate::burst::Burst;
 use crate::counters::Counters;
 use crate::ethernet::{self, LinkCast, Sorted};
 use crate::frame::{Frame, FramePool};
+use crate::groups::Groups;
 use crate::icmp::limit::{EchoLimiter, IcmpLimiter, IcmpLimits};
 use crate::interface::{ChecksumPolicy, Interfaces};
 use crate::ip::adjacency::Adjacencies;
+use crate::ip::originate::Looped;
 use crate::ip::path::Path;
-use crate::limits::{BURST, NEIGHBOUR_FACTS, PATH_MTUS};
+use crate::limits::{BURST, LOOPBACK, NEIGHBOUR_FACTS, PATH_MTUS, RAW_SOCKETS, SOCKET_BLOCKS, UDP_SOCKETS};
 use crate::neighbour::{ConfigError, Fact, NeighbourConfig, NeighbourTable};
 use crate::offload;
 use crate::port::PortId;
 use crate::route::ecmp::HashKey;
 use crate::route::{Flow4, Flow6, PathMtus, RouteCache, RouteReader};
+use crate::socket::{BlockPool, EventQueue};
+use crate::tcp::sockets::{TcpConfig, TcpSockets};
 use crate::time::Instant;
 use crate::turn::{Probe, Stage, Turn};
 use crate::verdict::DropReason;
-use crate::{ipv4, ipv6};
+use crate::{ipv4, ipv6, raw, tcp, udp};
 use std::collections::VecDeque;
 
 /// What a stack is made with.
@@ -40,8 +44,31 @@ pub struct StackConfig {
     pub icmp: IcmpLimits,
     /// Echo replies: per second, and at once after a quiet time; for both families together.
     pub echo: (u32, u32),
+    /// Bounds of sockets.
+    pub sockets: SocketLimits,
+    /// TCP's bounds and defaults.
+    pub tcp: TcpConfig,
+    /// Bytes that one frame of the pool holds: no packet of ours is longer, whatever the MTU.
+    pub frame_room: u16,
     /// Random and secret: keys of hashes and the start of the number sequences.
     pub seed: [u64; 4],
+}
+
+/// Bounds of the sockets of one worker. Tables are reserved at start; memory is touched when used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketLimits {
+    /// UDP sockets.
+    pub udp: usize,
+    /// Raw and ping sockets.
+    pub raw: usize,
+    /// Blocks for received data and data to be sent.
+    pub blocks: usize,
+}
+
+impl Default for SocketLimits {
+    fn default() -> Self {
+        SocketLimits { udp: UDP_SOCKETS, raw: RAW_SOCKETS, blocks: SOCKET_BLOCKS }
+    }
 }
 
 /// The stack of one worker.
@@ -52,6 +79,21 @@ pub struct Stack<F: Frame> {
     pub counters: Counters,
     /// The neighbours on the links.
     pub neighbours: NeighbourTable<F>,
+    /// UDP sockets.
+    pub udp: udp::Sockets,
+    /// Raw and ping sockets.
+    pub raw: raw::Sockets,
+    /// Which groups sockets are in.
+    pub groups: Groups,
+    /// The memory that sockets' data lies in.
+    pub blocks: BlockPool,
+    /// Sockets with news for their owners.
+    pub events: EventQueue,
+    /// TCP connections and listeners.
+    pub tcp: TcpSockets,
+    pub(crate) frame_room: u16,
+    pub(crate) looped: VecDeque<Looped<F>>,
+    pub(crate) generation: u64,
     pub(crate) icmp_limit_v4: IcmpLimiter,
     pub(crate) icmp_limit_v6: IcmpLimiter,
     pub(crate) echo_limit: EchoLimiter,
@@ -79,7 +121,8 @@ impl<F: Frame> core::fmt::Debug for Stack<F> {
 impl<F: Frame> Stack<F> {
     /// A stack that routes by `routes`. It fails when the neighbour table's bounds or times make no sense.
     pub fn new(config: StackConfig, routes: RouteReader) -> Result<Self, ConfigError> {
-        let StackConfig { interfaces, neighbours, route_cache, icmp, echo, seed } = config;
+        let StackConfig { interfaces, neighbours, route_cache, icmp, echo, sockets, tcp, frame_room, seed } =
+            config;
         let [a, b, c, d] = seed;
         // A key for each purpose, with every bit of the seed in every bit of the key.
         let key =
@@ -89,8 +132,18 @@ impl<F: Frame> Stack<F> {
             table.set_port_mac(interface.id, interface.mac);
         }
         let cached = route_cache > 0;
+        let ports = interfaces.len();
         Ok(Stack {
             interfaces,
+            udp: udp::Sockets::new(sockets.udp, key(7)),
+            raw: raw::Sockets::new(sockets.raw),
+            groups: Groups::new(ports, split_mix(d ^ 8)),
+            blocks: BlockPool::new(sockets.blocks),
+            events: EventQueue::new(sockets.udp + sockets.raw + tcp.connections + tcp.listeners),
+            tcp: TcpSockets::new(tcp, Instant::ZERO, key),
+            frame_room,
+            generation: 0,
+            looped: VecDeque::with_capacity(LOOPBACK),
             counters: Counters::default(),
             neighbours: table,
             icmp_limit_v4: IcmpLimiter::new(icmp, key(1)),
@@ -169,14 +222,38 @@ impl<F: Frame> Stack<F> {
     {
         self.begin_burst();
         self.neighbours.expire(turn.now, BURST);
+        self.say_groups(turn);
+        tcp::sockets::timers(self, turn);
         self.settle_neighbours(turn);
         turn.probe.mark(Stage::Timers);
     }
 
-    /// When [`Stack::timers`] has something to do next.
+    /// Sends what sockets have ready: to be called at the end of each turn, after the owners heard their news.
+    pub fn output<P, M>(&mut self, turn: &mut Turn<'_, P, M>)
+    where
+        P: FramePool<Frame = F>,
+        M: Probe,
+    {
+        if self.tcp.has_output() {
+            self.begin_burst();
+            tcp::sockets::output(self, turn);
+            self.settle_neighbours(turn);
+        }
+        if !self.looped.is_empty() {
+            self.begin_burst();
+            self.deliver_looped(turn);
+            self.settle_neighbours(turn);
+        }
+        turn.probe.mark(Stage::Output);
+    }
+
+    /// When [`Stack::timers`] or [`Stack::output`] has something to do next.
     #[inline]
     pub fn next_deadline(&self) -> Instant {
-        self.neighbours.next_deadline()
+        if self.tcp.has_output() || !self.looped.is_empty() {
+            return Instant::ZERO;
+        }
+        self.neighbours.next_deadline().min(self.groups.deadline()).min(self.tcp.next_deadline())
     }
 
     /// The worker is about to sleep: the forwarding table need not wait for it.
@@ -247,6 +324,7 @@ impl<F: Frame> Stack<F> {
     fn begin_burst(&mut self) {
         self.routes.begin_burst();
         let generation = self.routes.generation() + self.cache_epoch + u64::from(self.neighbours.epoch());
+        self.generation = generation;
         self.adjacencies.begin_burst(generation);
         if let Some(cache) = &mut self.cache4 {
             cache.begin_burst(generation);
@@ -273,6 +351,11 @@ impl<F: Frame> Stack<F> {
     /// be fragmented; it is not predictable across peers).
     pub(crate) fn next_ipv4_id(&mut self) -> u16 {
         self.next_random() as u16
+    }
+
+    /// A random number: identifications of fragments (RFC 7739), port numbers.
+    pub(crate) fn next_random_u32(&mut self) -> u32 {
+        (self.next_random() >> 32) as u32
     }
 
     /// The next number of the worker's own sequence (SplitMix64 over a secret start).

@@ -20,6 +20,8 @@ pub enum Stage {
     Forward,
     /// Timers.
     Timers,
+    /// Services and what sockets send.
+    Output,
     /// Handing frames to the ports, the kick, and completions.
     Transmit,
     /// Handoff between workers.
@@ -37,6 +39,7 @@ impl Stage {
         Stage::Route,
         Stage::Forward,
         Stage::Timers,
+        Stage::Output,
         Stage::Transmit,
         Stage::Handoff,
         Stage::Housekeeping,
@@ -51,6 +54,7 @@ impl Stage {
             Stage::Route => "route",
             Stage::Forward => "forward",
             Stage::Timers => "timers",
+            Stage::Output => "output",
             Stage::Transmit => "transmit",
             Stage::Handoff => "handoff",
             Stage::Housekeeping => "housekeeping",

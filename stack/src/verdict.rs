@@ -146,13 +146,43 @@ drop_reasons! {
     IcmpEchoIgnored => "icmp-echo-ignored",
     /// More echo requests arrived than the configured rate of replies.
     IcmpEchoLimited => "icmp-echo-limited",
+    /// The IGMP or MLD message is truncated, damaged, or does not come from the link.
+    IgmpMalformed => "igmp-malformed",
     /// The transport header is truncated or malformed.
     TransportMalformed => "transport-malformed",
     /// The UDP or TCP checksum is wrong.
     TransportBadChecksum => "transport-bad-checksum",
 
+    // TCP
+    /// A segment outside of the window (RFC 9293 section 3.10.7.4, first check).
+    TcpOutOfWindow => "tcp-out-of-window",
+    /// A timestamp older than one that came before (RFC 7323 section 5.3).
+    TcpOldTimestamp => "tcp-old-timestamp",
+    /// A reset or SYN that was challenged instead of believed (RFC 5961).
+    TcpChallenged => "tcp-challenged",
+    /// It acknowledges what was never sent, or what was long ago (RFC 5961 section 5).
+    TcpBadAck => "tcp-bad-ack",
+    /// Neither SYN, ACK nor RST where one is needed.
+    TcpNoFlags => "tcp-no-flags",
+    /// No memory for its data, or for the connection that it would begin.
+    TcpNoMemory => "tcp-no-memory",
+    /// For a connection that is over.
+    TcpClosed => "tcp-closed",
+    /// A listener did not take it: its queues are full, or it makes no sense there.
+    TcpListenRefused => "tcp-listen-refused",
+    /// Signed wrongly, or not signed as agreed (RFC 2385, RFC 5925).
+    TcpBadSignature => "tcp-bad-signature",
+
+    // Sockets
+    /// The socket holds as much received data as it may.
+    SocketQueueFull => "socket-queue-full",
+    /// The pool that received data lies in is empty.
+    SocketNoMemory => "socket-no-memory",
+    /// Too many of our own packets wait to be delivered to ourselves.
+    LoopbackFull => "loopback-full",
+
     // Consumed: an end that is not a fault, so that every received packet has exactly one end on record
-    /// An ARP, neighbour discovery or ICMP packet that was for us and was acted upon.
+    /// A packet that was for us and was acted upon: ARP, neighbour discovery, ICMP, or taken in by a socket.
     Consumed => "consumed",
 }
 

@@ -71,6 +71,9 @@ impl Router {
             route_cache,
             icmp: IcmpLimits::default(),
             echo: (1000, 100),
+            sockets: flumen_stack::SocketLimits::default(),
+            tcp: flumen_stack::tcp::sockets::TcpConfig::default(),
+            frame_room: 1664,
             seed: [1, 2, 3, 4],
         };
         let stack = Stack::new(config, rib.reader().unwrap()).unwrap();

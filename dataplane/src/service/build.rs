@@ -53,9 +53,15 @@ pub fn stack_settings(config: &Config, seed: &[u64; 6], number: usize) -> StackC
             ..IcmpLimits::default()
         },
         echo: (config.icmp.echo_rate, config.icmp.echo_burst),
+        sockets: flumen_stack::SocketLimits::default(),
+        tcp: flumen_stack::tcp::sockets::TcpConfig::default(),
+        frame_room: 0, // known with the plan: see Seat::build
         seed: [seed[0], seed[1], seed[2] ^ number as u64, seed[3] ^ number as u64],
     }
 }
+
+/// Bytes of a chunk in front of a packet that we originate: the kernel's 256 and the pool's own headroom.
+const HEADROOM: u16 = 384;
 
 /// What a worker starts with; everything in it may cross to the worker's thread.
 #[derive(Debug)]
@@ -157,8 +163,11 @@ impl Seat {
             queues.push(queue);
         }
         let too_many = || StartError::Unsupported("there are more ports than the stack knows".to_owned());
-        let mut stack =
-            StackConfig { interfaces: Interfaces::new(interfaces).ok_or_else(too_many)?, ..self.stack };
+        let mut stack = StackConfig {
+            interfaces: Interfaces::new(interfaces).ok_or_else(too_many)?,
+            frame_room: (self.plan.chunk as u16).saturating_sub(HEADROOM),
+            ..self.stack
+        };
         stack.neighbours.max_entries = stack.neighbours.max_entries.max(self.neighbours.len() + 1);
         let mut stack = Stack::new(stack, self.routes)
             .map_err(|error| StartError::Unsupported(format!("[limits]: {error}")))?;

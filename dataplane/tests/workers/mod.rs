@@ -89,6 +89,9 @@ pub fn stack(rib: &Rib, neighbours: NeighbourConfig) -> Stack<flumen::mempool::P
         route_cache: 256,
         icmp: IcmpLimits::default(),
         echo: (10_000, 1000),
+        sockets: flumen_stack::SocketLimits::default(),
+        tcp: flumen_stack::tcp::sockets::TcpConfig::default(),
+        frame_room: 1664,
         seed: [1, 2, 3, 4],
     };
     Stack::new(config, rib.reader().unwrap()).unwrap()

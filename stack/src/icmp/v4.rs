@@ -11,6 +11,7 @@ use crate::frame::{Frame, FramePool};
 use crate::ipv4::input::Arrival;
 use crate::ipv4::{HEADER_LEN, output};
 use crate::port::PortId;
+use crate::raw;
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
@@ -202,17 +203,38 @@ pub fn input<P, M>(
         kind::UNREACHABLE if code == FRAGMENTATION_NEEDED => {
             let mtu = u16::from_be_bytes([mtu_high, mtu_low]);
             let quoted = &arrival.frame[header_len + ICMP_HEADER_LEN..];
+            let heard = tell_socket(stack, turn.now, &arrival, header_len);
             let reason = learn_path_mtu(stack, turn.now, quoted, mtu);
+            let reason = if heard { DropReason::Consumed } else { reason };
             stack.drop_received(arrival.port, reason);
         }
         kind::UNREACHABLE
         | kind::SOURCE_QUENCH
         | kind::REDIRECT
         | kind::TIME_EXCEEDED
-        | kind::PARAMETER_PROBLEM
-        | kind::ECHO_REPLY => stack.drop_received(arrival.port, DropReason::IcmpDiscarded),
+        | kind::PARAMETER_PROBLEM => {
+            let heard = tell_socket(stack, turn.now, &arrival, header_len);
+            let reason = if heard { DropReason::Consumed } else { DropReason::IcmpDiscarded };
+            stack.drop_received(arrival.port, reason);
+        }
+        kind::ECHO_REPLY => {
+            let envelope = raw::envelope4(&arrival, turn.now);
+            let reason = raw::ping_reply(stack, &arrival.frame, header_len, envelope);
+            stack.drop_received(arrival.port, reason);
+        }
         _ => stack.drop_received(arrival.port, DropReason::IcmpDiscarded),
     }
+}
+
+/// Tells the socket that caused an error (row I3).
+fn tell_socket<F: Frame>(
+    stack: &mut Stack<F>,
+    now: crate::Instant,
+    arrival: &Arrival<F>,
+    header_len: usize,
+) -> bool {
+    let message = arrival.frame.get(header_len..).unwrap_or_default();
+    crate::socket::errors::icmp4(stack, now, arrival.port, IpAddr::V4(arrival.source), message)
 }
 
 /// The one's complement sum of everything behind `skip` bytes of the first segment.

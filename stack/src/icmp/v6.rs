@@ -15,6 +15,7 @@ use crate::limits::MIN_MTU_IPV6;
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
+use crate::{mld, raw};
 use core::net::{IpAddr, Ipv6Addr};
 
 /// Bytes of an ICMPv6 header.
@@ -227,10 +228,25 @@ pub fn input<P, M>(
         kind::ECHO_REQUEST => reply_to_echo(stack, turn, arrival, offset),
         kind::ROUTER_SOLICITATION..=kind::REDIRECT => nd::input(stack, turn, &arrival, offset),
         kind::PACKET_TOO_BIG if code == 0 => {
-            let reason =
-                learn_path_mtu(stack, turn.now, port, arrival.frame.get(offset..).unwrap_or_default());
+            let message = arrival.frame.get(offset..).unwrap_or_default();
+            let offender = IpAddr::V6(arrival.source);
+            let heard = crate::socket::errors::icmp6(stack, turn.now, port, offender, message);
+            let reason = learn_path_mtu(stack, turn.now, port, message);
+            stack.drop_received(port, if heard { DropReason::Consumed } else { reason });
+        }
+        kind::UNREACHABLE | kind::TIME_EXCEEDED | kind::PARAMETER_PROBLEM => {
+            let message = arrival.frame.get(offset..).unwrap_or_default();
+            let offender = IpAddr::V6(arrival.source);
+            let heard = crate::socket::errors::icmp6(stack, turn.now, port, offender, message);
+            let reason = if heard { DropReason::Consumed } else { DropReason::IcmpDiscarded };
             stack.drop_received(port, reason);
         }
+        kind::ECHO_REPLY => {
+            let envelope = raw::envelope6(&arrival, turn.now);
+            let reason = raw::ping_reply(stack, &arrival.frame, offset, envelope);
+            stack.drop_received(port, reason);
+        }
+        mld::QUERY | mld::REPORT_V1 | mld::DONE | mld::REPORT_V2 => mld::input(stack, turn, &arrival, offset),
         _ => stack.drop_received(port, DropReason::IcmpDiscarded),
     }
 }

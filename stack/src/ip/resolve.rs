@@ -192,12 +192,20 @@ impl<F: Frame> Stack<F> {
             return Path::Broadcast;
         }
         if key.destination.is_multicast() {
-            return Path::Refuse(Refusal::NotJoined);
+            return self.path_of_group(key);
         }
         match source {
             Some(refusal) => Path::Refuse(refusal),
             None => self.path_in_transit(now, next_hop, IpAddr::V4(key.destination), key.port),
         }
+    }
+
+    /// A group that sockets joined on the port is ours to hear; joins and leaves void the caches.
+    #[cold]
+    fn path_of_group(&self, key: &Flow4) -> Path {
+        let heard = PortId::new(usize::from(key.port))
+            .is_some_and(|port| self.hears_group(port, IpAddr::V4(key.destination), IpAddr::V4(key.source)));
+        if heard { Path::Broadcast } else { Path::Refuse(Refusal::NotJoined) }
     }
 
     /// The path of an IPv6 packet in transit, whose source is refused or not. A link-local or unspecified

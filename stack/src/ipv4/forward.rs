@@ -14,6 +14,7 @@ use crate::ip::path::Hop;
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
+use crate::wire::ipv4::{Header, option};
 
 /// The flag "don't fragment" in byte 6 of the header.
 const DONT_FRAGMENT: u8 = 0x40;
@@ -65,6 +66,12 @@ pub fn forward<P, M>(
     let Some(header) = arrival.frame.first_chunk_mut::<{ super::HEADER_LEN }>() else {
         return stack.drop_received(arrival.port, DropReason::Ipv4Truncated);
     };
+    if header[0] != 0x45 && stack.raw.wants_alerts() && goes_to_alerted(stack, turn.now, &arrival) {
+        return stack.drop_received(arrival.port, DropReason::Consumed);
+    }
+    let Some(header) = arrival.frame.first_chunk_mut::<{ super::HEADER_LEN }>() else {
+        return stack.drop_received(arrival.port, DropReason::Ipv4Truncated);
+    };
     match decide(header, len, hop.mtu) {
         Decision::Pass => {
             lower_ttl(header);
@@ -81,6 +88,16 @@ pub fn forward<P, M>(
             v4::send_error(stack, turn, &arrival.frame, (arrival.port, arrival.cast), error);
         }
     }
+}
+
+/// Gives a packet with the router alert option to the sockets that registered (row R4). True: they took it.
+#[cold]
+fn goes_to_alerted<F: Frame>(stack: &mut Stack<F>, now: crate::Instant, arrival: &Arrival<F>) -> bool {
+    let Ok((header, _)) = Header::parse(&arrival.frame) else { return false };
+    let alert = header.options(&arrival.frame).flatten().any(|found| found.kind == option::ROUTER_ALERT);
+    // A fragment would have to be whole first.
+    let (protocol, len) = (header.protocol().0, header.header_len());
+    alert && !header.is_fragment() && crate::raw::on_router_alert4(stack, now, arrival, protocol, len)
 }
 
 /// Lowers the TTL, which is above 1, and brings the checksum along.

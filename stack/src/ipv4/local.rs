@@ -1,6 +1,7 @@
 //! IPv4 local delivery (rows P5, P6): packets for this node, handed to the protocol that they name.
 //!
-//! Sends to: `icmp::v4`, `closed` for UDP and TCP that nobody listens to, or the end with a reason.
+//! Raw sockets have their copies first. Sends to: `udp`, `icmp::v4`, `igmp`, `closed` for TCP that nobody listens
+//! to, or the end with a reason.
 
 use super::HEADER_LEN;
 use super::input::Arrival;
@@ -8,6 +9,8 @@ use crate::counters::Counter;
 use crate::ethernet::LinkCast;
 use crate::frame::FramePool;
 use crate::icmp::v4::{self, Error};
+use crate::igmp::IGMP;
+use crate::raw;
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
@@ -35,10 +38,13 @@ where
         return stack.drop_received(arrival.port, DropReason::FragmentDropped);
     }
     stack.counters.count(Counter::Ipv4Delivered);
+    let copied = !stack.raw.is_empty() && raw::copies4(stack, turn.now, &arrival, protocol, header_len);
     match protocol {
         ICMP => v4::input(stack, turn, arrival, header_len),
-        UDP => crate::closed::udp4(stack, turn, arrival, header_len),
-        TCP => crate::closed::tcp4(stack, turn, arrival, header_len),
+        UDP => crate::udp::input4(stack, turn, arrival, header_len),
+        TCP => crate::tcp::sockets::deliver4(stack, turn, arrival, header_len),
+        IGMP => crate::igmp::input(stack, turn, &arrival, header_len),
+        _ if copied => stack.drop_received(arrival.port, DropReason::Consumed),
         _ => {
             stack.drop_received(arrival.port, DropReason::ProtocolUnreachable);
             if arrival.cast == LinkCast::Unicast {

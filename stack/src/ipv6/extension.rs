@@ -39,6 +39,15 @@ pub fn upper_layer(packet: &[u8]) -> Option<(u8, usize)> {
     (!later_fragment).then_some((chain.upper.0, chain.upper_offset))
 }
 
+/// The value of the router alert option of a packet (RFC 2711), if it has one.
+pub(crate) fn router_alert(packet: &[u8]) -> Option<u16> {
+    let (header, _) = Header::parse(packet).ok()?;
+    let extent = Chain::walk(header, packet).ok()?.hop_by_hop?;
+    let mut options = Options::new(packet, extent).flatten();
+    let found = options.find(|found| found.kind == option::ROUTER_ALERT)?;
+    Some(u16::from_be_bytes(*found.data.first_chunk::<2>()?))
+}
+
 /// Looks at the hop-by-hop options of a packet in transit. False: it ended here, counted and answered.
 pub fn examine_hop_by_hop<P, M>(
     stack: &mut Stack<P::Frame>,
@@ -137,7 +146,7 @@ fn judge_options(packet: &[u8], extent: Extent, group: bool) -> Result<(), Refus
         let found = found
             .map_err(|bad| (DropReason::Ipv6BadExtension, Some(Error::erroneous_field(bad.offset as u32))))?;
         if found.kind == option::ROUTER_ALERT {
-            continue; // known, and nobody here registered for it
+            continue; // known; who registered for it is asked when the packet is forwarded
         }
         let report = Some(Error::unknown_option(found.offset as u32));
         match found.unknown_action() {

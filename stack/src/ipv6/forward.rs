@@ -68,6 +68,12 @@ pub fn forward<P, M>(
     if header[6] == 0 && !super::extension::examine_hop_by_hop(stack, turn, &arrival) {
         return;
     }
+    if stack.raw.wants_alerts()
+        && let Some(value) = super::extension::router_alert(&arrival.frame)
+        && crate::raw::on_router_alert6(stack, turn.now, &arrival, value)
+    {
+        return stack.drop_received(arrival.port, DropReason::Consumed);
+    }
     let Some(header) = arrival.frame.first_chunk_mut::<HEADER_LEN>() else {
         return stack.drop_received(arrival.port, DropReason::Ipv6Truncated);
     };

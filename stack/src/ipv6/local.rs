@@ -7,9 +7,11 @@ use crate::counters::Counter;
 use crate::ethernet::LinkCast;
 use crate::frame::FramePool;
 use crate::icmp::v6::{self, Error, ICMPV6};
+use crate::raw;
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
+use core::net::IpAddr;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -23,8 +25,7 @@ where
     P: FramePool,
     M: Probe,
 {
-    let joined =
-        stack.interfaces.get(arrival.port).is_some_and(|port| port.listens_to_ipv6(arrival.destination));
+    let joined = stack.hears_group(arrival.port, IpAddr::V6(arrival.destination), IpAddr::V6(arrival.source));
     if joined {
         deliver(stack, turn, Arrival { cast: LinkCast::Group, ..arrival });
     } else {
@@ -40,11 +41,14 @@ where
 {
     let Some(upper) = extension::examine_chain(stack, turn, &arrival) else { return };
     stack.counters.count(Counter::Ipv6Delivered);
+    let copied =
+        !stack.raw.is_empty() && raw::copies6(stack, turn.now, &arrival, upper.protocol, upper.offset);
     match upper.protocol {
         ICMPV6 => v6::input(stack, turn, arrival, upper.offset),
-        UDP => crate::closed::udp6(stack, turn, arrival, upper.offset),
-        TCP => crate::closed::tcp6(stack, turn, arrival, upper.offset),
+        UDP => crate::udp::input6(stack, turn, arrival, upper.offset),
+        TCP => crate::tcp::sockets::deliver6(stack, turn, arrival, upper.offset),
         NO_NEXT_HEADER => stack.drop_received(arrival.port, DropReason::Consumed),
+        _ if copied => stack.drop_received(arrival.port, DropReason::Consumed),
         _ => {
             stack.drop_received(arrival.port, DropReason::ProtocolUnreachable);
             let error = Error::unknown_next_header(upper.named_at as u32);

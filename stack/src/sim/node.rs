@@ -10,7 +10,9 @@ use crate::interface::{Interface, Interfaces};
 use crate::neighbour::{ConfigError, NeighbourConfig};
 use crate::port::PortId;
 use crate::route::{Rib, RibConfig, Route, RouteError, RouteReader, Source, Target};
+use crate::socket::api::Sockets;
 use crate::stack::{Stack, StackConfig};
+use crate::tcp::sockets::TcpConfig;
 use crate::time::Instant;
 use crate::turn::{NoProbe, Turn};
 use crate::{ipv4, ipv6};
@@ -101,6 +103,18 @@ impl Node {
             route_cache: 64,
             icmp: crate::icmp::limit::IcmpLimits::default(),
             echo: (1000, 100),
+            sockets: crate::stack::SocketLimits::default(),
+            tcp: TcpConfig {
+                connections: 64,
+                listeners: 8,
+                requests: 64,
+                time_waits: 64,
+                runs: 4096,
+                ranges: 1024,
+                metrics: 64,
+                ..TcpConfig::default()
+            },
+            frame_room: (CHUNK - 256) as u16,
             seed: [seed, seed ^ 1, seed ^ 2, seed ^ 3],
         };
         let stack = Stack::new(config, routes)?;
@@ -118,6 +132,16 @@ impl Node {
         let mut burst = Burst::new();
         burst.push(frame);
         self.turn(now, |stack, turn| stack.input(turn, port, &mut burst));
+    }
+
+    /// The end of a turn: sends what sockets have ready.
+    pub fn output(&mut self, now: Instant) {
+        self.turn(now, |stack, turn| stack.output(turn));
+    }
+
+    /// Its sockets, now.
+    pub fn sockets(&mut self, now: Instant) -> Sockets<'_, HeapFrame> {
+        Sockets::new(&mut self.stack, now)
     }
 
     /// Does what is due.

@@ -109,6 +109,16 @@ impl<T> Slab<T> {
         Ok(Handle { index, generation: 0 })
     }
 
+    /// As [`Slab::insert`], for what knows its own handle. `None` when the table is full.
+    pub fn insert_with(&mut self, make: impl FnOnce(Handle) -> T) -> Option<Handle> {
+        if self.is_full() {
+            return None;
+        }
+        let index = if self.free == NONE { self.places.len() as u32 } else { self.free };
+        let generation = self.places.get(index as usize).map_or(0, |place| place.generation);
+        self.insert(make(Handle { index, generation })).ok()
+    }
+
     /// Takes something out.
     pub fn remove(&mut self, handle: Handle) -> Option<T> {
         let place = self.places.get_mut(handle.index())?;

@@ -162,6 +162,14 @@ pub struct Options<'a> {
     bytes: &'a [u8],
 }
 
+impl<'a> Options<'a> {
+    /// Walks bare option bytes, as they stand between the fixed header and the data.
+    #[inline]
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Options { bytes }
+    }
+}
+
 impl<'a> Iterator for Options<'a> {
     type Item = Result<TcpOption<'a>, BadOption>;
 

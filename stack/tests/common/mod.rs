@@ -150,6 +150,9 @@ impl Router {
             route_cache: sizes.route_cache,
             icmp: IcmpLimits { per_second: 1000, burst: 50, ..IcmpLimits::default() },
             echo: sizes.echo,
+            sockets: flumen_stack::SocketLimits::default(),
+            tcp: flumen_stack::tcp::sockets::TcpConfig::default(),
+            frame_room: 1664,
             seed: [1, 2, 3, 4],
         };
         Router {

@@ -1,0 +1,102 @@
+//! What a connection tells about itself: every field of Linux's `tcp_info` (TCP_INFO), by its name there.
+
+use super::connection::{Connection, Context};
+use super::recovery::SenderInfo;
+use core::time::Duration;
+
+/// `tcpi_options`: timestamps.
+pub const OPTION_TIMESTAMPS: u8 = 1;
+/// `tcpi_options`: SACK.
+pub const OPTION_SACK: u8 = 2;
+/// `tcpi_options`: window scale.
+pub const OPTION_WINDOW_SCALE: u8 = 4;
+/// `tcpi_options`: ECN was agreed.
+pub const OPTION_ECN: u8 = 8;
+/// `tcpi_options`: the data of our SYN were acknowledged by the SYN-ACK.
+pub const OPTION_SYN_DATA: u8 = 32;
+
+/// A picture of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpInfo {
+    /// `tcpi_state`, by Linux's number.
+    pub state: u8,
+    /// `tcpi_probes`: zero-window or keepalive probes without an answer.
+    pub probes: u8,
+    /// `tcpi_options`.
+    pub options: u8,
+    /// `tcpi_snd_wscale`: shift of the windows that the peer sends.
+    pub snd_wscale: u8,
+    /// `tcpi_rcv_wscale`: shift of ours.
+    pub rcv_wscale: u8,
+    /// `tcpi_ato`: delay of acknowledgments.
+    pub ato: Duration,
+    /// `tcpi_snd_mss`: data of one segment of ours.
+    pub snd_mss: u32,
+    /// `tcpi_rcv_mss`: data of one segment of the peer's, estimated.
+    pub rcv_mss: u32,
+    /// `tcpi_advmss`.
+    pub advmss: u32,
+    /// `tcpi_pmtu`, less the IP header: the path's largest segment with its TCP header.
+    pub path_mss: u32,
+    /// `tcpi_last_data_recv`: since data last came.
+    pub last_data_recv: Duration,
+    /// `tcpi_last_ack_recv`: since anything acceptable last came.
+    pub last_ack_recv: Duration,
+    /// `tcpi_rcv_rtt` in microseconds.
+    pub rcv_rtt: u32,
+    /// `tcpi_rcv_space`.
+    pub rcv_space: u32,
+    /// `tcpi_rcv_ssthresh`.
+    pub rcv_ssthresh: u32,
+    /// `tcpi_rcv_wnd`: what is offered now.
+    pub rcv_wnd: u32,
+    /// `tcpi_snd_wnd`.
+    pub snd_wnd: u32,
+    /// `tcpi_notsent_bytes`.
+    pub notsent_bytes: u32,
+    /// The sender's part: `tcpi_ca_state`, `retransmits`, `backoff`, `rto`, `rtt` and what follows.
+    pub sender: SenderInfo,
+}
+
+impl Connection {
+    /// A picture of this connection now.
+    pub fn info(&self, cx: &Context<'_>) -> TcpInfo {
+        let mut options = 0;
+        if self.stamps.on {
+            options |= OPTION_TIMESTAMPS;
+        }
+        if self.sack {
+            options |= OPTION_SACK;
+        }
+        if self.rx.scale > 0 {
+            options |= OPTION_WINDOW_SCALE;
+        }
+        if self.ecn.on {
+            options |= OPTION_ECN;
+        }
+        if self.rare.as_ref().is_some_and(|rare| rare.syn_data_acked) {
+            options |= OPTION_SYN_DATA;
+        }
+        TcpInfo {
+            state: self.state.number(),
+            probes: self.tx.probes,
+            options,
+            snd_wscale: self.tx.scale,
+            rcv_wscale: self.rx.scale,
+            ato: self.acks.delay(),
+            snd_mss: u32::from(self.tx.mss),
+            rcv_mss: u32::from(self.rx.mss),
+            advmss: u32::from(self.rx.advertised_mss),
+            path_mss: u32::from(self.tx.path_mss),
+            last_data_recv: cx.now.since(self.acks.last_data()),
+            last_ack_recv: cx.now.since(self.heard),
+            rcv_rtt: self.rx.rtt_micros(),
+            rcv_space: self.rx.space(),
+            rcv_ssthresh: self.rx.threshold,
+            rcv_wnd: self.rx.offered(),
+            snd_wnd: self.tx.wnd,
+            notsent_bytes: self.unsent() as u32,
+            sender: self.sender.info(cx.now),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Pacing: segments leave at a rate instead of in bursts.
+//!
+//! The rate follows window and round trip (as Linux: 200 % of it in slow start, 120 % otherwise), or is what BBR
+//! says; it holds output back only when BBR rules or the owner set a bound (SO_MAX_PACING_RATE). A millisecond's
+//! worth, two segments at least, may leave at a time, so that one timer event serves many segments at high rates.
+
+use core::time::Duration;
+
+use super::settings::SenderSettings;
+use super::{CaState, Sender};
+use crate::Instant;
+
+/// Segments that leave together at least and at most (64 KiB at the usual segment size, as Linux's bursts).
+const MIN_BURST: u64 = 2;
+const MAX_BURST: u64 = 44;
+
+/// What BBR begins with (2/ln 2), until its first ACK says more.
+const BBR_FIRST_PERCENT: u16 = 289;
+
+#[derive(Debug)]
+pub(super) struct Pacing {
+    /// When what was sent has left at the rate.
+    until: Instant,
+    /// Bytes a second; 0 before it is known.
+    pub(super) rate: u64,
+    pub(super) max: u64,
+    slow_start_percent: u16,
+    percent: u16,
+}
+
+impl Pacing {
+    pub(super) fn new(settings: &SenderSettings) -> Pacing {
+        Pacing {
+            until: Instant::ZERO,
+            rate: 0,
+            max: u64::MAX,
+            slow_start_percent: settings.pacing_slow_start_percent.max(1),
+            percent: settings.pacing_percent.max(1),
+        }
+    }
+
+    /// The rate that holds output back; `u64::MAX` is none.
+    fn effective(&self) -> u64 {
+        match self.rate {
+            0 => self.max, // before the first round trip only the owner's bound counts
+            rate => rate.min(self.max),
+        }
+        .max(1)
+    }
+
+    fn nanos(&self, bytes: u64) -> u64 {
+        let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.effective());
+        u64::try_from(nanos).unwrap_or(u64::MAX)
+    }
+}
+
+impl Sender {
+    /// Bound of the pacing rate in bytes a second (SO_MAX_PACING_RATE); `u64::MAX` takes it away.
+    pub fn set_max_pacing_rate(&mut self, bytes_per_second: u64) {
+        self.pacing.max = bytes_per_second.max(1);
+        self.update_pacing_rate();
+    }
+
+    /// True when the rate holds output back.
+    #[inline]
+    pub(super) fn is_paced(&self) -> bool {
+        self.congestion.rules_itself() || self.pacing.max != u64::MAX
+    }
+
+    /// When pacing lets the next burst go; `Instant::ZERO` when it holds nothing back.
+    #[inline]
+    pub fn pacing_deadline(&self) -> Instant {
+        if self.is_paced() { self.pacing.until } else { Instant::ZERO }
+    }
+
+    /// How many segments the rate lets go now.
+    #[inline]
+    pub(super) fn paced_segments(&self, now: Instant) -> u32 {
+        if !self.is_paced() || self.pacing.effective() == u64::MAX {
+            return u32::MAX;
+        }
+        let mss = u64::from(self.mss);
+        let burst = (self.pacing.effective() / 1000 / mss).clamp(MIN_BURST, MAX_BURST);
+        let allowed = self.pacing.nanos(burst * mss);
+        let used = self.pacing.until.nanos().saturating_sub(now.nanos());
+        if used >= allowed {
+            return u32::from(used == 0); // a rate beyond a burst a nanosecond
+        }
+        let left = u128::from(allowed - used) * u128::from(burst);
+        u32::try_from(left.div_ceil(u128::from(allowed))).unwrap_or(1)
+    }
+
+    /// A timeout: what it sends again does not wait for the rate.
+    pub(super) fn forget_pace(&mut self, now: Instant) {
+        self.pacing.until = self.pacing.until.min(now);
+    }
+
+    /// A segment of `len` bytes leaves.
+    #[inline]
+    pub(super) fn pace(&mut self, now: Instant, len: u32) {
+        if self.is_paced() {
+            let time = Duration::from_nanos(self.pacing.nanos(u64::from(len)));
+            self.pacing.until = self.pacing.until.max(now) + time;
+        }
+    }
+
+    /// The rate after an ACK, unless the algorithm says it itself. When nothing is paced it is not needed, and
+    /// its division is spared: [`Sender::info`] asks for it.
+    #[inline]
+    pub(super) fn update_pacing_rate(&mut self) {
+        if self.is_paced() && !(self.congestion.rules_itself() && self.pacing.rate != 0) {
+            self.pacing.rate = self.rate_of_window();
+        }
+    }
+
+    /// Bytes a second that window and round trip make; 0 before the first round trip.
+    pub(super) fn rate_of_window(&self) -> u64 {
+        let window = self.window.cwnd.max(self.flight.outstanding);
+        // Half of the threshold, not all of it: the last doubling of slow start would burst too much.
+        let percent = match self.window.cwnd < self.window.ssthresh / 2 {
+            _ if self.congestion.rules_itself() => BBR_FIRST_PERCENT,
+            true => self.pacing.slow_start_percent,
+            false => self.pacing.percent,
+        };
+        let bytes = u64::from(window) * u64::from(self.mss) * u64::from(percent);
+        bytes.saturating_mul(10_000).checked_div(u64::from(self.rtt.srtt())).unwrap_or(0)
+    }
+
+    /// True in fast recovery or while the window is being reduced (RFC 6937 then says what may be sent).
+    #[inline]
+    pub(super) fn is_reducing(&self) -> bool {
+        matches!(self.episode.state, CaState::Cwr | CaState::Recovery)
+    }
+}

@@ -1,0 +1,339 @@
+//! What owners call: the in-process socket calls of TCP (rows S1, S5, S7, T1, T14).
+//!
+//! No call sends: what became ready leaves at the end of the turn, so that an answer, the acknowledgment of the
+//! question and a close share segments.
+
+use super::names::Seat;
+use super::{Entry, TcpSockets, Way};
+use crate::frame::Frame;
+use crate::ip::select::Wish;
+use crate::port::PortId;
+use crate::socket::api::Sockets;
+use crate::socket::error::Error;
+use crate::socket::{Handle, Owner, Ready, SocketId};
+use crate::stack::Stack;
+use crate::tcp::connection::{ConnectArgs, Connection, Context};
+use crate::tcp::error::SocketError;
+use crate::tcp::segment::{Disposition, Output};
+use crate::tcp::state::State;
+use crate::tcp::time_wait::Reused;
+use crate::tcp::tuple::Tuple;
+use crate::tcp::user::{Shutdown, SocketOption};
+use crate::time::Instant;
+use core::net::{IpAddr, SocketAddr};
+
+/// How an active open begins.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectOptions {
+    /// Our address and port; an unspecified address or port 0 is chosen. `None`: both are chosen.
+    pub from: Option<SocketAddr>,
+    /// By this port: needed for link-local destinations.
+    pub port: Option<PortId>,
+    /// Set before the SYN leaves.
+    pub options: Vec<SocketOption>,
+}
+
+/// A connection or listener in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpRow {
+    /// Its handle.
+    pub socket: SocketId,
+    /// Our end.
+    pub local: SocketAddr,
+    /// The peer; `None` for a listener.
+    pub remote: Option<SocketAddr>,
+    /// The state, as RFC 9293 names it, in lower case.
+    pub state: &'static str,
+    /// Bytes that wait to be read; for a listener connections that wait to be accepted.
+    pub receive_queue: u32,
+    /// Bytes that are not acknowledged; for a listener the most that may wait.
+    pub send_queue: u32,
+    /// Its owner.
+    pub owner: Owner,
+}
+
+impl<F: Frame> Sockets<'_, F> {
+    /// Opens a connection. News say how it went: CONNECTED and WRITABLE, or ERROR and CLOSED.
+    ///
+    /// # Errors
+    /// No route, no free port, a table that is full.
+    pub fn tcp_connect(
+        &mut self,
+        owner: Owner,
+        to: SocketAddr,
+        options: &ConnectOptions,
+    ) -> Result<Handle, Error> {
+        let now = self.now;
+        let stack = &mut *self.stack;
+        let from = options.from.filter(|from| !from.ip().is_unspecified());
+        let wish = Wish {
+            destination: to.ip(),
+            source: from.map(|from| from.ip()),
+            port: options.port,
+            broadcast: false,
+            path_mtu: true,
+        };
+        if to.port() == 0 || to.ip().is_multicast() {
+            return Err(Error::NetworkUnreachable);
+        }
+        let choice = stack.select(now, &wish)?;
+        let hop = super::output::hop_of(choice.exit)?;
+        let room = stack.frame_room;
+        let ipv4 = to.is_ipv4();
+        let mtu = hop.map_or(room, |hop| hop.mtu.min(room));
+        let way = Way { hop, generation: stack.generation, until: now + super::PATH_LASTS };
+        let fixed_port = options.from.map_or(0, |from| from.port());
+        let (tuple, reused) = stack.tcp.choose_names(choice.source, fixed_port, to, choice.port, now)?;
+        let ip_id = stack.next_ipv4_id();
+        let Stack { tcp, blocks, events, .. } = stack;
+        let iss = reused.map_or_else(|| tcp.isn.isn(&tuple, now), |reused| reused.iss);
+        let ts_offset = reused.map_or_else(|| tcp.isn.timestamp_offset(&tuple), |reused| reused.ts_offset);
+        let args = ConnectArgs {
+            iss,
+            ts_offset,
+            path_mss: super::output::path_mss(mtu, ipv4),
+            default_mss: if ipv4 { 536 } else { 1220 },
+            metrics: tcp.metrics.get(to.ip(), now),
+            fast_open: None,
+        };
+        let (_, mut cx) = tcp.split(now, blocks);
+        let mut connection = Connection::connect(&mut cx, &args);
+        for option in &options.options {
+            if let Err(error) = connection.set_option(&mut cx, *option) {
+                let _ = connection.abort(&mut cx);
+                return Err(error.into());
+            }
+        }
+        let entry = Entry::new(connection, tuple, way, choice.port, owner, ip_id);
+        let handle = tcp.add(entry)?;
+        tcp.mark_ready(handle);
+        tcp.settle(now, events, handle);
+        Ok(handle)
+    }
+
+    /// Queues bytes for the peer; says how many found room.
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`] without any room: WRITABLE will be news. [`Error::BrokenPipe`] when this direction is
+    /// closed; the error that ended the connection, once.
+    pub fn tcp_send(&mut self, socket: Handle, bytes: &[u8]) -> Result<usize, Error> {
+        self.tcp_send_more(socket, bytes, false)
+    }
+
+    /// As [`Sockets::tcp_send`]; `more`: more comes soon, so that a segment that is not full may wait (MSG_MORE).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn tcp_send_more(&mut self, socket: Handle, bytes: &[u8], more: bool) -> Result<usize, Error> {
+        self.tcp_call(socket, |connection, cx| connection.send(cx, bytes, more))
+    }
+
+    /// Reads; 0: the peer sends no more.
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`] when nothing waits: READABLE will be news. The error that ended the connection, once.
+    pub fn tcp_recv(&mut self, socket: Handle, out: &mut [u8]) -> Result<usize, Error> {
+        self.tcp_call(socket, |connection, cx| connection.recv(cx, out))
+    }
+
+    /// Lets `take` look at the longest piece of what waits that lies in one place, without a copy; it says how many
+    /// bytes it took. 0 bytes are shown only when the peer sends no more.
+    ///
+    /// # Errors
+    /// As [`Sockets::tcp_recv`].
+    pub fn tcp_recv_with(
+        &mut self,
+        socket: Handle,
+        take: impl FnOnce(&[u8]) -> usize,
+    ) -> Result<usize, Error> {
+        self.tcp_call(socket, |connection, cx| {
+            let shown = connection.read_slice(cx);
+            if shown.is_empty() {
+                return connection.recv(cx, &mut [0]).map(|_| 0);
+            }
+            let taken = take(shown).min(shown.len());
+            connection.consume(cx, taken);
+            Ok(taken)
+        })
+    }
+
+    /// Closes a direction (shutdown).
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`].
+    pub fn tcp_shutdown(&mut self, socket: Handle, how: Shutdown) -> Result<(), Error> {
+        self.tcp_decide(socket, |connection, cx| connection.shutdown(cx, how))
+    }
+
+    /// Lets go of a connection: what was written is still sent, then the FIN; data that come are refused. The handle
+    /// finds nothing for its owner any more; one that is gone already is no error.
+    pub fn tcp_close(&mut self, socket: Handle) {
+        let _gone_already = self.tcp_decide(socket, |connection, cx| Ok(connection.close(cx)));
+    }
+
+    /// Ends a connection with a reset.
+    pub fn tcp_abort(&mut self, socket: Handle) {
+        let _gone_already = self.tcp_decide(socket, |connection, cx| {
+            let disposition = connection.abort(cx);
+            let _closed = connection.close(cx);
+            Ok(disposition)
+        });
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn tcp_peer(&self, socket: Handle) -> Result<SocketAddr, Error> {
+        let entry = self.stack.tcp.entries.get(socket).ok_or(Error::BadHandle)?;
+        Ok(SocketAddr::new(entry.tuple.remote_ip(), entry.tuple.remote_port))
+    }
+
+    /// Our address.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn tcp_local(&self, socket: Handle) -> Result<SocketAddr, Error> {
+        let entry = self.stack.tcp.entries.get(socket).ok_or(Error::BadHandle)?;
+        Ok(SocketAddr::new(entry.tuple.local_ip(), entry.tuple.local_port))
+    }
+
+    /// Bytes that [`Sockets::tcp_send`] would take now.
+    pub fn tcp_room(&self, socket: Handle) -> usize {
+        self.stack.tcp.entries.get(socket).map_or(0, |entry| entry.connection.writable())
+    }
+
+    /// What can be done now.
+    pub fn tcp_ready(&self, socket: Handle) -> Ready {
+        self.stack.tcp.entries.get(socket).map_or(Ready::CLOSED, |entry| entry.connection.readiness())
+    }
+
+    /// The state; `None` when there is no such connection.
+    pub fn tcp_state(&self, socket: Handle) -> Option<State> {
+        self.stack.tcp.entries.get(socket).map(|entry| entry.connection.state())
+    }
+
+    /// Sets an option.
+    ///
+    /// # Errors
+    /// Those of Linux's setsockopt.
+    pub fn tcp_set_option(&mut self, socket: Handle, option: SocketOption) -> Result<(), Error> {
+        self.tcp_call(socket, |connection, cx| connection.set_option(cx, option))
+    }
+
+    /// The error that ended the connection, once (SO_ERROR).
+    pub fn tcp_take_error(&mut self, socket: Handle) -> Option<Error> {
+        let entry = self.stack.tcp.entries.get_mut(socket)?;
+        entry.connection.take_error().map(Error::from)
+    }
+
+    /// One call on a connection that decides about its end.
+    fn tcp_decide(
+        &mut self,
+        socket: Handle,
+        call: impl FnOnce(&mut Connection, &mut Context<'_>) -> Result<Disposition, SocketError>,
+    ) -> Result<(), Error> {
+        let Stack { tcp, blocks, .. } = &mut *self.stack;
+        let (entries, mut cx) = tcp.split(self.now, blocks);
+        let entry = entries.get_mut(socket).ok_or(Error::BadHandle)?;
+        let disposition = call(&mut entry.connection, &mut cx)?;
+        self.stack.tcp_decided(self.now, socket, disposition);
+        Ok(())
+    }
+
+    /// One call on a connection, and what follows from it.
+    #[inline]
+    fn tcp_call<T>(
+        &mut self,
+        socket: Handle,
+        call: impl FnOnce(&mut Connection, &mut Context<'_>) -> Result<T, SocketError>,
+    ) -> Result<T, Error> {
+        let Stack { tcp, blocks, events, .. } = &mut *self.stack;
+        let (entries, mut cx) = tcp.split(self.now, blocks);
+        let entry = entries.get_mut(socket).ok_or(Error::BadHandle)?;
+        let result = call(&mut entry.connection, &mut cx);
+        tcp.called(self.now, events, socket);
+        result.map_err(Error::from)
+    }
+}
+
+impl<F: Frame> Stack<F> {
+    /// Does what was decided outside of a segment's arrival: a reset waits for the end of the turn.
+    pub(super) fn tcp_decided(&mut self, now: Instant, socket: Handle, disposition: Disposition) {
+        match disposition {
+            Disposition::Keep(Output::None) => {}
+            Disposition::Keep(_) | Disposition::Refused(..) => self.tcp.mark_ready(socket),
+            Disposition::Closed(reset) => {
+                if let Some(entry) = self.tcp.entries.get_mut(socket) {
+                    entry.farewell = reset;
+                }
+                self.tcp.mark_ready(socket);
+            }
+            Disposition::TimeWait(content) => {
+                if let Some(tuple) = self.tcp.entries.get(socket).map(|entry| entry.tuple) {
+                    self.tcp.unbind(socket);
+                    self.tcp.wait(&tuple, &content, now);
+                }
+            }
+        }
+        let Stack { tcp, events, .. } = self;
+        tcp.called(now, events, socket);
+    }
+}
+
+impl TcpSockets {
+    /// Names for an active open: a local port that was named, or one that is free and that packets come back to this
+    /// worker by. Names of a TIME-WAIT record may be taken over when its timestamps make that safe (RFC 6191).
+    fn choose_names(
+        &mut self,
+        local: IpAddr,
+        local_port: u16,
+        to: SocketAddr,
+        port: PortId,
+        now: Instant,
+    ) -> Result<(Tuple, Option<Reused>), Error> {
+        let tuple = |number| Tuple::new((local, number), (to.ip(), to.port())).scoped(port);
+        let TcpSockets { names, ports, bound, time_waits, .. } = self;
+        let number = match local_port {
+            0 => {
+                let free = |number| bound.is_free_to_connect(number) && names.get(&tuple(number)).is_none();
+                ports.choose(local, to.ip(), to.port(), free)
+            }
+            named => Some(named),
+        };
+        let tuple = tuple(number.ok_or(Error::AddressNotAvailable)?);
+        match names.get(&tuple) {
+            None => Ok((tuple, None)),
+            Some(Seat::TimeWait(place)) => {
+                let reused = time_waits.reuse_for_connect(place, now).ok_or(Error::AddressInUse)?;
+                time_waits.remove(place);
+                names.free(&tuple);
+                Ok((tuple, Some(reused)))
+            }
+            Some(_) => Err(Error::AddressInUse),
+        }
+    }
+}
+
+impl From<SocketError> for Error {
+    fn from(error: SocketError) -> Error {
+        match error {
+            SocketError::WouldBlock => Error::WouldBlock,
+            SocketError::InProgress => Error::InProgress,
+            SocketError::NotConnected => Error::NotConnected,
+            SocketError::BrokenPipe => Error::BrokenPipe,
+            SocketError::Invalid => Error::InvalidArgument,
+            SocketError::NoSuchOption => Error::NoSuchOption,
+            SocketError::NoBuffers => Error::NoBuffers,
+            SocketError::Refused => Error::ConnectionRefused,
+            SocketError::Reset => Error::ConnectionReset,
+            SocketError::Aborted => Error::Aborted,
+            SocketError::TimedOut => Error::TimedOut,
+            SocketError::HostUnreachable => Error::HostUnreachable,
+            SocketError::NetworkUnreachable => Error::NetworkUnreachable,
+            SocketError::ProtocolUnreachable => Error::ProtocolUnreachable,
+            SocketError::MessageSize => Error::MessageTooLong,
+            SocketError::Forbidden => Error::AccessDenied,
+        }
+    }
+}

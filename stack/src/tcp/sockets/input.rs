@@ -1,0 +1,383 @@
+//! A TCP segment arrives (rows T4, T12, T13): whose is it, and what comes of it.
+
+use super::build::Fields;
+use super::names::Seat;
+use super::output::{flush, send_bare};
+use super::passive;
+use crate::checksum::{self, Sum};
+use crate::counters::Counter;
+use crate::ethernet::LinkCast;
+use crate::frame::{Frame, FramePool};
+use crate::interface::ChecksumPolicy;
+use crate::ipv4::input::Arrival as Arrival4;
+use crate::ipv6::input::Arrival as Arrival6;
+use crate::port::PortId;
+use crate::socket::Handle;
+use crate::socket::errors::Quoted;
+use crate::stack::Stack;
+use crate::tcp::Seq;
+use crate::tcp::input::Unreachable;
+use crate::tcp::options::Emitted;
+use crate::tcp::segment::{Check, Disposition, Output, Refusal, Reset, Segment};
+use crate::tcp::time_wait::{TimeWaitAck, TimeWaitVerdict};
+use crate::tcp::tuple::Tuple;
+use crate::time::Instant;
+use crate::turn::{Probe, Turn};
+use crate::verdict::DropReason;
+use crate::wire::tcp::{HEADER_LEN, Header, flag};
+use arrayvec::ArrayVec;
+use core::net::IpAddr;
+
+/// Chunks of a chained frame that a segment may lie in; a packet of 64 KiB in chunks of 2 KiB has 33.
+const MAX_PIECES: usize = 40;
+
+/// The congestion mark in the type of service (RFC 3168 section 5: CE).
+const CONGESTION_EXPERIENCED: u8 = 3;
+
+/// What is known of a segment before its TCP header is looked at.
+struct Arrived<F> {
+    frame: F,
+    /// Where the TCP header begins.
+    offset: usize,
+    local: IpAddr,
+    remote: IpAddr,
+    port: PortId,
+    tos: u8,
+    /// Of the pseudo-header.
+    pseudo: Sum,
+}
+
+/// A TCP segment over IPv4 for this node.
+pub(crate) fn deliver4<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: Arrival4<P::Frame>,
+    header_len: usize,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    if arrival.cast == LinkCast::Group {
+        return crate::closed::tcp4(stack, turn, arrival, header_len);
+    }
+    let Arrival4 { frame, source, destination, port, .. } = arrival;
+    let len = frame.packet_len() - header_len;
+    let pseudo = checksum::pseudo_ipv4(source, destination, super::build::TCP, len as u16);
+    let tos = frame.get(1).copied().unwrap_or(0);
+    let (local, remote) = (IpAddr::V4(destination), IpAddr::V4(source));
+    deliver(stack, turn, Arrived { frame, offset: header_len, local, remote, port, tos, pseudo });
+}
+
+/// A TCP segment over IPv6 for this node; `offset` is that of the TCP header.
+pub(crate) fn deliver6<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: Arrival6<P::Frame>,
+    offset: usize,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    if arrival.cast == LinkCast::Group || arrival.source.is_unspecified() {
+        return crate::closed::tcp6(stack, turn, arrival, offset);
+    }
+    let Arrival6 { frame, source, destination, port, .. } = arrival;
+    let len = frame.packet_len() - offset;
+    let pseudo = checksum::pseudo_ipv6(&source, &destination, super::build::TCP, len as u32);
+    let tos = frame.first_chunk::<2>().map_or(0, |[high, low]| high << 4 | low >> 4);
+    let (local, remote) = (IpAddr::V6(destination), IpAddr::V6(source));
+    deliver(stack, turn, Arrived { frame, offset, local, remote, port, tos, pseudo });
+}
+
+#[inline]
+fn deliver<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, arrived: Arrived<P::Frame>)
+where
+    P: FramePool,
+    M: Probe,
+{
+    let Arrived { ref frame, offset, local, remote, port, tos, pseudo } = arrived;
+    let Some(bytes) = frame.get(offset..) else {
+        return stack.drop_received(port, DropReason::TransportMalformed);
+    };
+    let header = match Header::receive(bytes) {
+        Ok(header) => header,
+        Err(error) => return stack.drop_received(port, error.into()),
+    };
+    let header_len = header.header_len();
+    let tuple =
+        Tuple::new((local, header.destination_port.get()), (remote, header.source_port.get())).scoped(port);
+    let trusted = stack.interfaces.get(port).is_some_and(|one| one.checksum == ChecksumPolicy::Trust);
+    let check = if trusted {
+        Check::Verified
+    } else {
+        Check::Pending(pseudo.plus(checksum::sum(&bytes[..header_len])))
+    };
+    let mut more: ArrayVec<&[u8], MAX_PIECES> = ArrayVec::new();
+    if frame.is_chain() {
+        let mut index = 1;
+        while let Some(piece) = frame.segment(index) {
+            if more.try_push(piece).is_err() {
+                return stack.drop_received(port, DropReason::TransportMalformed);
+            }
+            index += 1;
+        }
+    }
+    let mut segment = Segment {
+        seq: Seq(header.sequence.get()),
+        ack: Seq(header.acknowledgment.get()),
+        flags: header.flags(),
+        window: header.window.get(),
+        urgent: header.urgent_pointer.get(),
+        options: &bytes[HEADER_LEN..header_len],
+        data: &bytes[header_len..],
+        more: &more,
+        check,
+        congested: tos & CONGESTION_EXPERIENCED == CONGESTION_EXPERIENCED,
+    };
+    match stack.tcp.names.get(&tuple) {
+        Some(Seat::Connection(place)) => {
+            if let Some(handle) = stack.tcp.entries.at(place as usize) {
+                return on_connection(stack, turn, handle, port, &segment);
+            }
+        }
+        seat => {
+            // Whatever is decided from here on needs a segment that is whole.
+            if !segment.is_intact() {
+                return stack.drop_received(port, DropReason::TransportBadChecksum);
+            }
+            segment.check = Check::Verified;
+            match seat {
+                Some(Seat::Request(place)) => {
+                    return passive::on_request(stack, turn, place, &tuple, port, tos, &segment);
+                }
+                Some(Seat::TimeWait(place)) => {
+                    if on_time_wait(stack, turn, place, &tuple, port, tos, &segment) {
+                        return;
+                    }
+                }
+                _ => {
+                    if passive::on_listener(stack, turn, &tuple, port, tos, &segment, None) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+    nobody(stack, turn, &tuple, port, &segment);
+}
+
+/// A segment for a connection of ours.
+#[inline]
+fn on_connection<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    handle: Handle,
+    port: PortId,
+    segment: &Segment<'_>,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let Stack { tcp, blocks, .. } = &mut *stack;
+    let (entries, mut cx) = tcp.split(turn.now, blocks);
+    let Some(entry) = entries.get_mut(handle) else { return };
+    let disposition = entry.connection.on_segment(&mut cx, segment);
+    act(stack, turn, handle, port, disposition);
+}
+
+/// Does what a connection decided.
+pub(super) fn act<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    handle: Handle,
+    port: PortId,
+    disposition: Disposition,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let output = match disposition {
+        Disposition::Keep(output) => output,
+        Disposition::Refused(refusal, output, reset) => {
+            stack.drop_received(port, reason_of(refusal));
+            if let Some(reset) = reset {
+                reset_peer(stack, turn, handle, port, reset);
+            }
+            output
+        }
+        Disposition::Closed(reset) => {
+            if let Some(reset) = reset {
+                reset_peer(stack, turn, handle, port, reset);
+            }
+            Output::None
+        }
+        Disposition::TimeWait(content) => {
+            let Some(entry) = stack.tcp.entries.get(handle) else { return };
+            let (tuple, port) = (entry.tuple, entry.port);
+            stack.tcp.unbind(handle);
+            if let Some(place) = stack.tcp.wait(&tuple, &content, turn.now)
+                && let Some(ack) = stack.tcp.time_waits.final_ack(place, turn.now)
+            {
+                send_ack(stack, turn, &tuple, port, &ack);
+            }
+            Output::None
+        }
+    };
+    match output {
+        Output::None => {}
+        Output::Later => stack.tcp.mark_ready(handle),
+        Output::Now => {
+            if !flush(stack, turn, handle) {
+                stack.tcp.mark_ready(handle);
+            }
+        }
+    }
+    stack.settle_tcp(turn.now, handle);
+}
+
+/// A segment for a TIME-WAIT record. False: nobody takes it.
+#[cold]
+fn on_time_wait<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    place: u32,
+    tuple: &Tuple,
+    port: PortId,
+    tos: u8,
+    segment: &Segment<'_>,
+) -> bool
+where
+    P: FramePool,
+    M: Probe,
+{
+    match stack.tcp.time_waits.on_segment(place, segment, turn.now) {
+        TimeWaitVerdict::Drop => stack.drop_received(port, DropReason::TcpOutOfWindow),
+        TimeWaitVerdict::Ended => {
+            stack.tcp.names.free(tuple);
+            stack.drop_received(port, DropReason::TcpClosed);
+        }
+        TimeWaitVerdict::Ack(ack) => {
+            stack.drop_received(port, DropReason::TcpOutOfWindow);
+            send_ack(stack, turn, tuple, port, &ack);
+        }
+        TimeWaitVerdict::New(reused) => {
+            if stack.listener_for(tuple, port).is_none() {
+                return false;
+            }
+            stack.tcp.time_waits.remove(place);
+            stack.tcp.names.free(tuple);
+            return passive::on_listener(stack, turn, tuple, port, tos, segment, Some(reused));
+        }
+    }
+    true
+}
+
+/// A segment that belongs to nobody here: a reset, unless it is one itself (RFC 9293 section 3.10.7.1).
+#[cold]
+fn nobody<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    tuple: &Tuple,
+    port: PortId,
+    segment: &Segment<'_>,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    stack.drop_received(port, DropReason::PortUnreachable);
+    if let Some(reset) = Reset::answer_to(segment) {
+        send_reset(stack, turn, tuple, port, reset);
+    }
+}
+
+/// A reset from the names of a connection.
+fn reset_peer<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    handle: Handle,
+    port: PortId,
+    reset: Reset,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let Some(tuple) = stack.tcp.entries.get(handle).map(|entry| entry.tuple) else { return };
+    send_reset(stack, turn, &tuple, port, reset);
+}
+
+/// Sends a reset.
+pub(super) fn send_reset<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    tuple: &Tuple,
+    port: PortId,
+    reset: Reset,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let flags = if reset.ack.is_some() { flag::RST | flag::ACK } else { flag::RST };
+    let fields =
+        Fields { seq: reset.seq, ack: reset.ack, flags, window: 0, urgent: 0, options: &Emitted::NONE };
+    stack.counters.count(Counter::TcpResetsOut);
+    send_bare(stack, turn, tuple, port, 0, &fields);
+}
+
+/// Sends an acknowledgment from a TIME-WAIT record.
+fn send_ack<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    tuple: &Tuple,
+    port: PortId,
+    ack: &TimeWaitAck,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let TimeWaitAck { seq, ack, window, ref options, tos } = *ack;
+    let fields = Fields { seq, ack: Some(ack), flags: flag::ACK, window, urgent: 0, options };
+    send_bare(stack, turn, tuple, port, tos, &fields);
+}
+
+/// The counter of a refused segment.
+const fn reason_of(refusal: Refusal) -> DropReason {
+    match refusal {
+        Refusal::Checksum => DropReason::TransportBadChecksum,
+        Refusal::OutOfWindow => DropReason::TcpOutOfWindow,
+        Refusal::OldTimestamp => DropReason::TcpOldTimestamp,
+        Refusal::Challenged => DropReason::TcpChallenged,
+        Refusal::BadAck => DropReason::TcpBadAck,
+        Refusal::NoFlags => DropReason::TcpNoFlags,
+        Refusal::NoMemory => DropReason::TcpNoMemory,
+        Refusal::Closed => DropReason::TcpClosed,
+    }
+}
+
+/// An ICMP error quotes a segment that we sent. True when a connection of ours sent it and the number that it quotes
+/// is outstanding, so that whoever made the error saw the segment (RFC 5927 section 4.1).
+pub(crate) fn on_icmp<F: Frame>(
+    stack: &mut Stack<F>,
+    now: Instant,
+    quoted: &Quoted<'_>,
+    what: Unreachable,
+) -> bool {
+    let Some(&[s0, s1, d0, d1, q0, q1, q2, q3]) = quoted.upper.first_chunk::<8>() else { return false };
+    let local = (quoted.source, u16::from_be_bytes([s0, s1]));
+    let remote = (quoted.destination, u16::from_be_bytes([d0, d1]));
+    let tuple = Tuple::new(local, remote).scoped(quoted.port);
+    let Some(Seat::Connection(place)) = stack.tcp.names.get(&tuple) else { return false };
+    let Some(handle) = stack.tcp.entries.at(place as usize) else { return false };
+    let seq = Seq(u32::from_be_bytes([q0, q1, q2, q3]));
+    let Stack { tcp, blocks, .. } = &mut *stack;
+    let (entries, mut cx) = tcp.split(now, blocks);
+    let Some(entry) = entries.get_mut(handle) else { return false };
+    if !entry.connection.is_outstanding(seq) {
+        return false;
+    }
+    if matches!(what, Unreachable::TooBig(_)) {
+        entry.way.until = Instant::ZERO; // the path's MTU is about to be learnt
+    }
+    let disposition = entry.connection.on_icmp(&mut cx, seq, what);
+    stack.tcp_decided(now, handle, disposition);
+    true
+}

@@ -1,0 +1,417 @@
+//! The TCP sockets of one worker: which connection a segment belongs to, and what happens around the machine in
+//! [`super::connection`] (rows T3, T4, T10, T12).
+//!
+//! ```text
+//!   packet ─> input ─> demux ─┬─ connection ──> on_segment ──> settle ─┬─ news for the owner
+//!                             ├─ request, listener ──> passive         ├─ deadline to the wheel
+//!                             ├─ TIME-WAIT record                      └─ ready: something to send
+//!                             └─ nobody ──> reset
+//!   turn ends ─> output: each ready connection ──> poll_transmit ──> build ──> ip::output
+//!   wheel ────> timers ──> on_timer ──> settle
+//! ```
+//!
+//! Invariants
+//! 1. A connection stands in the demultiplexer from its SYN until it is CLOSED, and its place in the table until
+//!    its owner let go of it as well.
+//! 2. A connection stands in `ready` at most once, so the queue never outgrows the table.
+//! 3. The wheel's deadline of a connection is never later than the connection's own.
+//! 4. What a connection holds of the shared pools it gives back before its place is free.
+
+mod build;
+mod calls;
+mod input;
+mod names;
+mod output;
+mod passive;
+mod timers;
+
+pub use calls::{ConnectOptions, TcpRow};
+pub(crate) use input::{deliver4, deliver6, on_icmp};
+pub(crate) use output::output;
+pub use passive::ListenOptions;
+pub(crate) use timers::timers;
+
+use super::challenge::ChallengeLimiter;
+use super::connection::{Connection, Context};
+use super::cookie::SynCookies;
+use super::fast_open::FastOpenKeys;
+use super::intervals::IntervalPool;
+use super::isn::IsnGenerator;
+use super::listen::Passive;
+use super::metrics::MetricsCache;
+use super::negotiated::TimeWaitContent;
+use super::ports::{EphemeralPorts, PortRange};
+use super::recovery::RunPool;
+use super::secret::Secret;
+use super::segment::Reset;
+use super::settings::TcpSettings;
+use super::state::State;
+use super::stats::TcpStats;
+use super::time_wait::{TimeWaitSettings, TimeWaits};
+use super::tuple::Tuple;
+use crate::frame::Frame;
+use crate::ip::path::Hop;
+use crate::port::PortId;
+use crate::socket::blocks::BlockPool;
+use crate::socket::bound::{Bound, Rules};
+use crate::socket::error::Error;
+use crate::socket::listeners::Listeners;
+use crate::socket::{EventQueue, Handle, Owner, Pending, Slab, SocketId};
+use crate::stack::Stack;
+use crate::time::Instant;
+use crate::timer::TimerWheel;
+use core::net::SocketAddr;
+use names::{Names, Seat};
+use passive::Listening;
+use std::collections::VecDeque;
+
+/// Hops are looked up again after this time even when no route changed, so that what was learnt of the path's MTU
+/// can age.
+const PATH_LASTS: core::time::Duration = core::time::Duration::from_secs(10);
+
+/// How a connection's packets leave.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Way {
+    /// The neighbour; `None` when the peer is this node itself.
+    pub(super) hop: Option<Hop>,
+    /// The generation of routes and neighbours that this is an answer of.
+    pub(super) generation: u64,
+    /// To be asked again then.
+    pub(super) until: Instant,
+}
+
+/// A connection with what surrounds it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) connection: Connection,
+    pub(super) tuple: Tuple,
+    pub(super) way: Way,
+    pub(super) pending: Pending,
+    /// The port that its packets come in by: the link of link-local addresses.
+    pub(super) port: PortId,
+    /// Stands in `ready`.
+    pub(super) is_ready: bool,
+    /// Stands in the demultiplexer.
+    pub(super) is_bound: bool,
+    /// Its owner has it: false for a child that waits to be accepted.
+    pub(super) is_accepted: bool,
+    /// The listener that counts it among its fast opens.
+    pub(super) fast_open_of: Option<Handle>,
+    /// The identification of the next IPv4 packet.
+    pub(super) ip_id: u16,
+    /// TTL or hop limit.
+    pub(super) ttl: u8,
+    /// A reset that is sent at the end of the turn: the last word.
+    pub(super) farewell: Option<Reset>,
+}
+
+/// Bounds and secrets of the TCP sockets of one worker.
+#[derive(Debug, Clone)]
+pub struct TcpConfig {
+    /// Connections, whatever their state but TIME-WAIT.
+    pub connections: usize,
+    /// Listening sockets.
+    pub listeners: usize,
+    /// Half-open connections of all listeners together.
+    pub requests: usize,
+    /// TIME-WAIT records.
+    pub time_waits: usize,
+    /// Ranges of sent data that are remembered, over all connections.
+    pub runs: usize,
+    /// Ranges received out of order, over all connections.
+    pub ranges: usize,
+    /// Destinations that are remembered.
+    pub metrics: usize,
+    /// First and last port of active opens.
+    pub ephemeral: PortRange,
+    /// TIME-WAIT behaviour.
+    pub time_wait: TimeWaitSettings,
+    /// The defaults of connections.
+    pub settings: TcpSettings,
+}
+
+impl Default for TcpConfig {
+    /// Sizes for a small host: some MiB.
+    fn default() -> Self {
+        TcpConfig {
+            connections: 4096,
+            listeners: 64,
+            requests: 1024,
+            time_waits: 4096,
+            runs: 16_384,
+            ranges: 16_384,
+            metrics: 1024,
+            ephemeral: PortRange::default(),
+            time_wait: TimeWaitSettings::default(),
+            settings: TcpSettings::default(),
+        }
+    }
+}
+
+/// The TCP sockets of one worker.
+#[derive(Debug)]
+pub struct TcpSockets {
+    /// The defaults of connections.
+    pub settings: TcpSettings,
+    /// Counters of the protocol.
+    pub stats: TcpStats,
+    entries: Slab<Entry>,
+    listeners: Slab<Listening>,
+    hearing: Listeners,
+    bound: Bound,
+    passive: Passive,
+    request_wheel: TimerWheel,
+    /// The port that each request came in by.
+    request_ports: Vec<PortId>,
+    ranges: IntervalPool,
+    names: Names,
+    ports: EphemeralPorts,
+    wheel: TimerWheel,
+    runs: RunPool,
+    time_waits: TimeWaits,
+    /// When the next TIME-WAIT record may end.
+    waits_until: Instant,
+    ready: VecDeque<Handle>,
+    isn: IsnGenerator,
+    challenge: ChallengeLimiter,
+    metrics: MetricsCache,
+}
+
+impl TcpSockets {
+    /// What a call on one connection needs, beside the table that it stands in.
+    #[inline]
+    pub(super) fn split<'a>(
+        &'a mut self,
+        now: Instant,
+        blocks: &'a mut BlockPool,
+    ) -> (&'a mut Slab<Entry>, Context<'a>) {
+        let TcpSockets { settings, stats, entries, runs, ranges, challenge, .. } = self;
+        (entries, Context { now, blocks, runs, ranges, settings, stats, challenge })
+    }
+
+    /// The connection has something to send at the end of the turn.
+    #[inline]
+    pub(super) fn mark_ready(&mut self, handle: Handle) {
+        if let Some(entry) = self.entries.get_mut(handle)
+            && !entry.is_ready
+        {
+            entry.is_ready = true;
+            self.ready.push_back(handle);
+        }
+    }
+
+    /// After a call of the owner: what it wrote, or made room for, may want to be sent.
+    #[inline]
+    fn called(&mut self, now: Instant, events: &mut EventQueue, handle: Handle) {
+        if self.entries.get(handle).is_some_and(|entry| entry.connection.wants_output()) {
+            self.mark_ready(handle);
+        }
+        self.settle(now, events, handle);
+    }
+
+    /// Segments with the names of a connection reach it no more.
+    pub(super) fn unbind(&mut self, handle: Handle) {
+        let Some(entry) = self.entries.get_mut(handle) else { return };
+        if core::mem::take(&mut entry.is_bound) {
+            self.names.free(&entry.tuple);
+        }
+    }
+}
+
+impl TcpSockets {
+    /// Sockets within these bounds. `key` makes keys from a secret, one for each purpose.
+    pub(crate) fn new(config: TcpConfig, now: Instant, mut key: impl FnMut(u64) -> [u64; 2]) -> TcpSockets {
+        let TcpConfig {
+            connections,
+            listeners,
+            requests,
+            time_waits,
+            runs,
+            ranges,
+            metrics,
+            ephemeral,
+            time_wait,
+            settings,
+        } = config;
+        let secret = Secret::new(key(100));
+        let isn = IsnGenerator::new(secret);
+        let cookies = SynCookies::new(Secret::new(key(101)));
+        let fast_open = FastOpenKeys::new(Secret::new(key(102)), None);
+        let challenge = ChallengeLimiter::new(Secret::new(key(103)), None);
+        TcpSockets {
+            entries: Slab::new(connections),
+            listeners: Slab::new(listeners),
+            hearing: Listeners::new(listeners, key(107)),
+            bound: Bound::new(Rules::Tcp, listeners * 4),
+            passive: Passive::new(requests, isn, cookies, fast_open),
+            request_wheel: TimerWheel::new(requests, now),
+            request_ports: Vec::with_capacity(requests),
+            ranges: IntervalPool::new(ranges),
+            isn,
+            challenge,
+            names: Names::new(connections + requests + time_waits, key(104)),
+            wheel: TimerWheel::new(connections, now),
+            runs: RunPool::new(runs),
+            time_waits: TimeWaits::new(time_waits, time_wait),
+            waits_until: Instant::NEVER,
+            ready: VecDeque::with_capacity(connections),
+            metrics: MetricsCache::new(metrics, key(105), true),
+            ports: EphemeralPorts::new(ephemeral, key(106)),
+            settings,
+            stats: TcpStats::default(),
+        }
+    }
+
+    /// Puts a connection in, under its names.
+    pub(super) fn add(&mut self, entry: Entry) -> Result<Handle, Error> {
+        let tuple = entry.tuple;
+        let handle = self.entries.insert(entry).map_err(|_entry| Error::TooManySockets)?;
+        let seat = Seat::Connection(handle.index() as u32);
+        if self.names.get(&tuple).is_none() && self.names.take(&tuple, seat)
+            || self.names.hand_over(&tuple, seat)
+        {
+            if let Some(entry) = self.entries.get_mut(handle) {
+                entry.is_bound = true;
+            }
+            return Ok(handle);
+        }
+        self.entries.remove(handle);
+        Err(Error::AddressInUse)
+    }
+
+    /// A TIME-WAIT record stands for the names of a connection from now on. `None`: there was no room for it.
+    pub(super) fn wait(&mut self, tuple: &Tuple, content: &TimeWaitContent, now: Instant) -> Option<u32> {
+        let (place, evicted) = self.time_waits.insert(*tuple, content, now);
+        if let Some(evicted) = evicted {
+            self.names.free(&evicted.tuple);
+        }
+        if self.names.take(tuple, Seat::TimeWait(place)) {
+            self.waits_until = self.waits_until.min(self.time_waits.next_deadline(now));
+            return Some(place);
+        }
+        self.time_waits.remove(place);
+        None
+    }
+
+    /// After anything happened to a connection: its owner hears the news, the wheel its deadline; when it is over
+    /// and its owner let go, its place is free.
+    #[inline]
+    pub(super) fn settle(&mut self, now: Instant, events: &mut EventQueue, handle: Handle) {
+        let Some(entry) = self.entries.get_mut(handle) else { return };
+        if entry.is_accepted {
+            let news = entry.connection.take_news();
+            entry.pending.add(events, SocketId::Tcp(handle), news);
+        }
+        if let Some(listener) = entry.fast_open_of
+            && !matches!(entry.connection.state(), State::SynReceived(_))
+        {
+            entry.fast_open_of = None;
+            let reset = entry.connection.state() == State::Closed;
+            if let Some(listening) = self.listeners.get_mut(listener) {
+                listening.listener.fast_open_ended(reset, now);
+            }
+        }
+        let Some(entry) = self.entries.get_mut(handle) else { return };
+        if entry.connection.state() != State::Closed {
+            self.wheel.schedule(handle.index() as u32, entry.connection.next_deadline());
+            return;
+        }
+        self.bury(now, handle);
+    }
+
+    /// A connection that is CLOSED leaves the tables, as far as nobody needs it any more.
+    #[cold]
+    fn bury(&mut self, now: Instant, handle: Handle) {
+        self.unbind(handle);
+        self.wheel.cancel(handle.index() as u32);
+        let Some(entry) = self.entries.get(handle) else { return };
+        if !entry.connection.is_released() || entry.farewell.is_some() || entry.is_ready {
+            return;
+        }
+        let Some(entry) = self.entries.remove(handle) else { return };
+        if let Some(seen) = entry.connection.seen(now) {
+            self.metrics.learn(entry.tuple.remote_ip(), &seen, now);
+        }
+    }
+
+    /// Connections, whatever their state but TIME-WAIT.
+    pub fn connections(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// TIME-WAIT records.
+    pub fn time_waits(&self) -> usize {
+        self.time_waits.len()
+    }
+
+    /// Every listener.
+    pub fn listener_rows(&self) -> impl Iterator<Item = TcpRow> {
+        self.listeners.iter().map(|(handle, listening)| TcpRow {
+            socket: SocketId::Listener(handle),
+            local: listening.local,
+            remote: None,
+            state: "listen",
+            receive_queue: listening.listener.waiting() as u32,
+            send_queue: listening.listener.settings().backlog as u32,
+            owner: listening.pending.owner,
+        })
+    }
+
+    /// Every connection, from the place `from` on: those of at most `max` places, and the place where
+    /// the next ones begin, or `None` behind the last.
+    pub fn rows(&self, from: usize, max: usize, mut each: impl FnMut(TcpRow)) -> Option<usize> {
+        let end = (from + max).min(self.entries.places());
+        for place in from..end {
+            let Some(entry) = self.entries.at(place).and_then(|handle| self.entries.get(handle)) else {
+                continue;
+            };
+            let Some(handle) = self.entries.at(place) else { continue };
+            let Tuple { local_port, remote_port, .. } = entry.tuple;
+            each(TcpRow {
+                socket: SocketId::Tcp(handle),
+                local: SocketAddr::new(entry.tuple.local_ip(), local_port),
+                remote: Some(SocketAddr::new(entry.tuple.remote_ip(), remote_port)),
+                state: entry.connection.state().name(),
+                receive_queue: entry.connection.readable() as u32,
+                send_queue: entry.connection.unacknowledged() as u32,
+                owner: entry.pending.owner,
+            });
+        }
+        (end < self.entries.places()).then_some(end)
+    }
+}
+
+impl Entry {
+    pub(super) fn new(
+        connection: Connection,
+        tuple: Tuple,
+        way: Way,
+        port: PortId,
+        owner: Owner,
+        ip_id: u16,
+    ) -> Entry {
+        Entry {
+            connection,
+            tuple,
+            way,
+            pending: Pending::new(owner),
+            port,
+            is_ready: false,
+            is_bound: false,
+            is_accepted: true,
+            fast_open_of: None,
+            ip_id,
+            ttl: crate::icmp::v4::DEFAULT_TTL,
+            farewell: None,
+        }
+    }
+}
+
+impl<F: Frame> Stack<F> {
+    /// See [`TcpSockets::settle`].
+    #[inline]
+    pub(super) fn settle_tcp(&mut self, now: Instant, handle: Handle) {
+        let Stack { tcp, events, .. } = self;
+        tcp.settle(now, events, handle);
+    }
+}

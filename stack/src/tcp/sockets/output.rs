@@ -1,0 +1,243 @@
+//! What leaves (rows T2, T3): the connections that have something to send, at the end of the turn.
+
+use super::build::{self, Data, Envelope, Fields, tos_of};
+use super::input::send_reset;
+use super::{PATH_LASTS, Way};
+use crate::counters::Counter;
+use crate::ethernet::{LinkCast, ethertype};
+use crate::frame::{Frame, FramePool};
+use crate::ip::originate::Exit;
+use crate::ip::output::transmit;
+use crate::ip::path::Hop;
+use crate::ip::select::Wish;
+use crate::port::PortId;
+use crate::socket::Handle;
+use crate::socket::error::Error;
+use crate::stack::Stack;
+use crate::tcp::segment::Outgoing;
+use crate::tcp::tuple::Tuple;
+use crate::time::Instant;
+use crate::turn::{Probe, Turn};
+use crate::verdict::DropReason;
+
+/// Segments that one connection may send in a turn before the others had theirs.
+const SEGMENTS_A_TURN: u32 = 64;
+
+/// Frames that are left for arriving packets when the pool runs low.
+const RESERVE: usize = 64;
+
+/// Sends what is ready, within what frames and transmit queues have room for. What does not fit stays ready.
+pub(crate) fn output<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>)
+where
+    P: FramePool,
+    M: Probe,
+{
+    for _ in 0..stack.tcp.ready.len() {
+        let Some(handle) = stack.tcp.ready.pop_front() else { return };
+        let Some(entry) = stack.tcp.entries.get_mut(handle) else { continue };
+        entry.is_ready = false;
+        if let Some(reset) = entry.farewell.take() {
+            let (tuple, port) = (entry.tuple, entry.port);
+            send_reset(stack, turn, &tuple, port, reset);
+        }
+        if !flush(stack, turn, handle) {
+            stack.tcp.mark_ready(handle);
+        }
+        stack.settle_tcp(turn.now, handle);
+    }
+}
+
+/// Lets one connection send. False: it has more, which did not fit.
+pub(super) fn flush<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, handle: Handle) -> bool
+where
+    P: FramePool,
+    M: Probe,
+{
+    let Some(way) = stack.tcp_way(turn.now, handle) else { return true };
+    let mut left = SEGMENTS_A_TURN;
+    loop {
+        let room = match way.hop {
+            Some(hop) => turn.egress.room(hop.port),
+            None => crate::limits::LOOPBACK.saturating_sub(stack.looped.len()),
+        };
+        let budget = (left as usize).min(room).min(turn.pool.available().saturating_sub(RESERVE)) as u32;
+        if budget == 0 {
+            return false;
+        }
+        let Some(out) = stack.tcp_poll(turn.now, handle, budget) else { return true };
+        left = left.saturating_sub(out.count());
+        for one in out.segments() {
+            send_segment(stack, turn, handle, way, &one);
+        }
+    }
+}
+
+/// Builds one segment of a connection and sends it.
+#[inline]
+fn send_segment<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    handle: Handle,
+    way: Way,
+    one: &Outgoing,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let Some(entry) = stack.tcp.entries.get_mut(handle) else { return };
+    let tx_checksum =
+        way.hop.is_some_and(|hop| stack.interfaces.get(hop.port).is_some_and(|port| port.tx_checksum));
+    entry.ip_id = entry.ip_id.wrapping_add(1);
+    let envelope = Envelope {
+        tos: tos_of(entry.connection.tos(), one.ect),
+        ttl: entry.ttl,
+        id: entry.ip_id,
+        dont_fragment: one.dont_fragment,
+        tx_checksum,
+    };
+    let data = Data {
+        ring: &entry.connection.tx.ring,
+        blocks: &stack.blocks,
+        offset: one.offset as usize,
+        len: one.len as usize,
+    };
+    let frame = build::segment(turn.pool, &entry.tuple, envelope, &Fields::of(one), Some(data));
+    let (ipv4, port) = (entry.tuple.is_ipv4(), entry.port);
+    match frame {
+        Some(frame) => send_packet(stack, turn, frame, way.hop, port, ipv4),
+        None => stack.counters.drop(DropReason::NoFrame),
+    }
+}
+
+/// Sends a complete packet by a hop, or to ourselves.
+pub(super) fn send_packet<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    frame: P::Frame,
+    hop: Option<Hop>,
+    port: PortId,
+    ipv4: bool,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    stack.counters.count(if ipv4 { Counter::Ipv4Originated } else { Counter::Ipv6Originated });
+    match hop {
+        // A path that narrowed since the segment was cut: IPv4 fragments, or IPv6's sender hears of it and repeats.
+        Some(hop) if frame.packet_len() > usize::from(hop.mtu) && ipv4 => {
+            crate::ipv4::fragment::transmit(stack, turn, frame, hop);
+        }
+        Some(hop) => {
+            let ethertype = if ipv4 { ethertype::IPV4 } else { ethertype::IPV6 };
+            transmit(stack, turn, frame, hop, ethertype);
+        }
+        None => stack.loop_back(port, LinkCast::Unicast, frame),
+    }
+}
+
+/// Sends a segment without data that belongs to no connection: what requests and TIME-WAIT records answer, and
+/// resets. It goes where the peer's packets come from.
+pub(super) fn send_bare<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    tuple: &Tuple,
+    port: PortId,
+    tos: u8,
+    fields: &Fields<'_>,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let Ok(way) = stack.way_to(turn.now, tuple, port) else {
+        return stack.counters.drop(DropReason::NoRoute);
+    };
+    let tx_checksum =
+        way.hop.is_some_and(|hop| stack.interfaces.get(hop.port).is_some_and(|port| port.tx_checksum));
+    let ipv4 = tuple.is_ipv4();
+    let envelope = Envelope {
+        tos,
+        ttl: crate::icmp::v4::DEFAULT_TTL,
+        id: if ipv4 { stack.next_ipv4_id() } else { 0 },
+        dont_fragment: true,
+        tx_checksum,
+    };
+    match build::segment(turn.pool, tuple, envelope, fields, None) {
+        Some(frame) => send_packet(stack, turn, frame, way.hop, port, ipv4),
+        None => stack.counters.drop(DropReason::NoFrame),
+    }
+}
+
+impl<F: Frame> Stack<F> {
+    /// How a connection's packets leave; asked for again when routes changed. `None`: there is no connection, or no
+    /// way; it tries again when its timer says so.
+    #[inline]
+    fn tcp_way(&mut self, now: Instant, handle: Handle) -> Option<Way> {
+        let generation = self.generation;
+        let entry = self.tcp.entries.get(handle)?;
+        if entry.way.generation == generation && now < entry.way.until {
+            return Some(entry.way);
+        }
+        let (tuple, port) = (entry.tuple, entry.port);
+        let way = self.way_to(now, &tuple, port);
+        self.tcp_rerouted(now, handle, way)
+    }
+
+    /// The way to the peer of a connection, from its local address.
+    pub(super) fn way_to(&mut self, now: Instant, tuple: &Tuple, port: PortId) -> Result<Way, Error> {
+        let destination = tuple.remote_ip();
+        let source = tuple.local_ip();
+        let scoped = matches!(destination, core::net::IpAddr::V6(to) if to.is_unicast_link_local());
+        let wish = Wish {
+            destination,
+            source: Some(source),
+            port: scoped.then_some(port),
+            broadcast: false,
+            path_mtu: true,
+        };
+        let choice = self.select(now, &wish)?;
+        Ok(Way { hop: hop_of(choice.exit)?, generation: self.generation, until: now + PATH_LASTS })
+    }
+
+    #[cold]
+    fn tcp_rerouted(&mut self, now: Instant, handle: Handle, way: Result<Way, Error>) -> Option<Way> {
+        let room = self.frame_room;
+        let Stack { tcp, blocks, .. } = self;
+        let (entries, mut cx) = tcp.split(now, blocks);
+        let entry = entries.get_mut(handle)?;
+        match way {
+            Ok(way) => {
+                entry.way = way;
+                let mtu = way.hop.map_or(room, |hop| hop.mtu.min(room));
+                // Whatever it wants sent is sent next: this is asked for before sending.
+                let _ = entry.connection.on_mtu(&mut cx, path_mss(mtu, entry.tuple.is_ipv4()));
+                Some(way)
+            }
+            Err(_) => {
+                // As Linux: what cannot be routed counts as sent and lost; the retransmission asks again.
+                entry.way.generation = u64::MAX;
+                while entry.connection.poll_transmit(&mut cx, SEGMENTS_A_TURN).is_some() {}
+                None
+            }
+        }
+    }
+
+    fn tcp_poll(&mut self, now: Instant, handle: Handle, budget: u32) -> Option<Outgoing> {
+        let Stack { tcp, blocks, .. } = self;
+        let (entries, mut cx) = tcp.split(now, blocks);
+        entries.get_mut(handle)?.connection.poll_transmit(&mut cx, budget)
+    }
+}
+
+/// The neighbour that a choice leads to; `None`: ourselves. A connection has one peer, so never many.
+pub(super) const fn hop_of(exit: Option<Exit>) -> Result<Option<Hop>, Error> {
+    match exit {
+        None => Ok(None),
+        Some(Exit::Neighbour(hop)) => Ok(Some(hop)),
+        Some(_) => Err(Error::NetworkUnreachable),
+    }
+}
+
+/// The largest segment without options that fits an MTU.
+pub(super) const fn path_mss(mtu: u16, ipv4: bool) -> u16 {
+    mtu.saturating_sub(if ipv4 { 40 } else { 60 })
+}

@@ -1,0 +1,454 @@
+//! The glue of passive opens (rows T10, S1): listeners and requests decide ([`crate::tcp::listen`]), here it is done.
+//!
+//! ```text
+//!   SYN ──> listener ──> request, SYN-ACK          request, ACK ──> child ──> accept queue ──> owner: READABLE
+//! ```
+//!
+//! A child belongs to its listener until it is accepted: its own news wait until then.
+
+use super::build::Fields;
+use super::input::{act, send_reset};
+use super::names::Seat;
+use super::output::{path_mss, send_bare};
+use super::{Entry, TcpSockets};
+use crate::frame::{Frame, FramePool};
+use crate::limits::BURST;
+use crate::port::PortId;
+use crate::socket::api::Sockets;
+use crate::socket::bound::{Address, Bind, BindError, BindId};
+use crate::socket::error::Error;
+use crate::socket::listeners::{Arrival as Heard, Place};
+use crate::socket::{Handle, Owner, Pending, Ready, SocketId};
+use crate::stack::Stack;
+use crate::tcp::connection::Connection;
+use crate::tcp::listen::{Arrival, ListenSettings, Listener, SynAck, TimerVerdict, Verdict};
+use crate::tcp::negotiated::Accepted;
+use crate::tcp::segment::{Check, Segment};
+use crate::tcp::signature::RequestSignature;
+use crate::tcp::time_wait::Reused;
+use crate::tcp::tuple::Tuple;
+use crate::tcp::user::SocketOption;
+use crate::time::Instant;
+use crate::turn::{Probe, Turn};
+use crate::verdict::DropReason;
+use crate::wire::tcp::flag;
+use core::net::SocketAddr;
+
+/// How a listener is opened.
+#[derive(Debug, Clone, Default)]
+pub struct ListenOptions {
+    /// What the listener does with SYNs.
+    pub settings: ListenSettings,
+    /// SO_REUSEPORT: other listeners of the same user may share the port; the flow decides whose a connection is.
+    pub reuse_port: bool,
+    /// IPV6_V6ONLY: `::` does not take IPv4.
+    pub v6_only: bool,
+    /// Only what comes in by this port (SO_BINDTODEVICE).
+    pub device: Option<PortId>,
+    /// Whose it is, for `reuse_port`.
+    pub user: u32,
+    /// What every connection begins with.
+    pub options: Vec<SocketOption>,
+}
+
+/// A listener with what surrounds it.
+#[derive(Debug)]
+pub(super) struct Listening {
+    pub(super) listener: Listener,
+    pub(super) pending: Pending,
+    pub(super) local: SocketAddr,
+    place: Place,
+    bind: Option<BindId>,
+    options: Vec<SocketOption>,
+}
+
+/// What came, for the functions below.
+#[derive(Clone, Copy)]
+struct Came<'a> {
+    tuple: &'a Tuple,
+    port: PortId,
+    tos: u8,
+    segment: &'a Segment<'a>,
+}
+
+/// A whole segment for names that nobody has: true when a listener took it.
+pub(super) fn on_listener<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    tuple: &Tuple,
+    port: PortId,
+    tos: u8,
+    segment: &Segment<'_>,
+    reused: Option<Reused>,
+) -> bool
+where
+    P: FramePool,
+    M: Probe,
+{
+    let Some(handle) = stack.listener_for(tuple, port) else { return false };
+    let came = Came { tuple, port, tos, segment };
+    let Some(arrival) = arrival_of(stack, turn.now, &came, reused) else {
+        stack.drop_received(port, DropReason::NoRoute);
+        return true;
+    };
+    let TcpSockets { listeners, passive, .. } = &mut stack.tcp;
+    let Some(listening) = listeners.get_mut(handle) else { return false };
+    let verdict = listening.listener.on_segment(passive, &arrival, turn.now);
+    carry_out(stack, turn, handle, &came, verdict);
+    true
+}
+
+/// A whole segment for a request.
+pub(super) fn on_request<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    place: u32,
+    tuple: &Tuple,
+    port: PortId,
+    tos: u8,
+    segment: &Segment<'_>,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let came = Came { tuple, port, tos, segment };
+    let listener = stack.tcp.passive.request(place).map(|request| request.listener());
+    let Some(handle) = listener.filter(|handle| stack.tcp.listeners.get(*handle).is_some()) else {
+        // Its listener closed: nobody waits for this connection any more.
+        stack.tcp.forget_request(place, tuple);
+        stack.drop_received(port, DropReason::TcpClosed);
+        if let Some(reset) = crate::tcp::segment::Reset::answer_to(segment) {
+            send_reset(stack, turn, tuple, port, reset);
+        }
+        return;
+    };
+    let Some(arrival) = arrival_of(stack, turn.now, &came, None) else {
+        return stack.drop_received(port, DropReason::NoRoute);
+    };
+    let TcpSockets { listeners, passive, .. } = &mut stack.tcp;
+    let Some(listening) = listeners.get_mut(handle) else { return };
+    let verdict = listening.listener.on_request(passive, place, &arrival, turn.now);
+    carry_out(stack, turn, handle, &came, verdict);
+}
+
+/// What the listener is told of a segment. `None`: there is no way back.
+fn arrival_of<'a, F: Frame>(
+    stack: &mut Stack<F>,
+    now: Instant,
+    came: &Came<'a>,
+    reused: Option<Reused>,
+) -> Option<Arrival<'a>> {
+    let way = stack.way_to(now, came.tuple, came.port).ok()?;
+    let room = stack.frame_room;
+    let mtu = way.hop.map_or(room, |hop| hop.mtu.min(room));
+    Some(Arrival {
+        tuple: *came.tuple,
+        segment: came.segment,
+        path_mss: path_mss(mtu, came.tuple.is_ipv4()),
+        ect: came.tos & 3 != 0,
+        tos: 0,
+        signature: RequestSignature::None,
+        reused,
+    })
+}
+
+fn carry_out<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    listener: Handle,
+    came: &Came<'_>,
+    verdict: Verdict,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    match verdict {
+        Verdict::Drop(_) => stack.drop_received(came.port, DropReason::TcpListenRefused),
+        Verdict::Reset(reset) => {
+            stack.drop_received(came.port, DropReason::TcpListenRefused);
+            send_reset(stack, turn, came.tuple, came.port, reset);
+        }
+        Verdict::Reply { reply, deadline } => {
+            if let Some((place, deadline)) = deadline {
+                stack.tcp.request_wheel.schedule(place, deadline);
+            }
+            send_syn_ack(stack, turn, came.port, &reply);
+        }
+        Verdict::Request { reply, place, deadline } => {
+            if !stack.tcp.names.take(came.tuple, Seat::Request(place)) {
+                stack.tcp.passive.forget(place);
+                return stack.drop_received(came.port, DropReason::TcpListenRefused);
+            }
+            stack.tcp.request_wheel.schedule(place, deadline);
+            stack.tcp.set_request_port(place, came.port);
+            send_syn_ack(stack, turn, came.port, &reply);
+        }
+        Verdict::Child { accepted, request, .. } => {
+            let child = make_child(stack, turn.now, listener, came, &accepted);
+            let TcpSockets { listeners, passive, request_wheel, .. } = &mut stack.tcp;
+            let Some(listening) = listeners.get_mut(listener) else { return };
+            let Some(child) = child else {
+                listening.listener.refused(passive, request);
+                return stack.drop_received(came.port, DropReason::TcpNoMemory);
+            };
+            listening.listener.established(passive, request, child);
+            if let Some(place) = request {
+                request_wheel.cancel(place);
+            }
+            listening.pending.add(&mut stack.events, SocketId::Listener(listener), Ready::READABLE);
+            feed(stack, turn, child, came.port, came.segment);
+        }
+        Verdict::FastOpen { accepted, mut reply, .. } => {
+            let Some(child) = make_child(stack, turn.now, listener, came, &accepted) else {
+                return stack.drop_received(came.port, DropReason::TcpNoMemory);
+            };
+            let Some(listening) = stack.tcp.listeners.get_mut(listener) else { return };
+            listening.listener.fast_opened(child);
+            listening.pending.add(&mut stack.events, SocketId::Listener(listener), Ready::READABLE);
+            if let Some(entry) = stack.tcp.entries.get_mut(child) {
+                entry.fast_open_of = Some(listener);
+            }
+            let data = Segment {
+                seq: accepted.irs + 1,
+                ack: accepted.iss,
+                flags: flag::ACK | came.segment.flags & (flag::PSH | flag::FIN),
+                check: Check::Verified,
+                ..came.segment.clone()
+            };
+            feed(stack, turn, child, came.port, &data);
+            if let Some(entry) = stack.tcp.entries.get(child) {
+                reply.ack = entry.connection.receive_next();
+            }
+            send_syn_ack(stack, turn, came.port, &reply);
+        }
+        Verdict::Gone { place, reset } => {
+            stack.tcp.names.free(came.tuple);
+            stack.tcp.request_wheel.cancel(place);
+            stack.drop_received(came.port, DropReason::TcpListenRefused);
+            if let Some(reset) = reset {
+                send_reset(stack, turn, came.tuple, came.port, reset);
+            }
+        }
+    }
+}
+
+/// The connection of a handshake that is complete; `None` when there is no room.
+fn make_child<F: Frame>(
+    stack: &mut Stack<F>,
+    now: Instant,
+    listener: Handle,
+    came: &Came<'_>,
+    accepted: &Accepted,
+) -> Option<Handle> {
+    let way = stack.way_to(now, came.tuple, came.port).ok()?;
+    let ip_id = stack.next_ipv4_id();
+    let Stack { tcp, blocks, .. } = stack;
+    if tcp.entries.is_full() {
+        return None;
+    }
+    let metrics = tcp.metrics.get(came.tuple.remote_ip(), now);
+    let TcpSockets { settings, stats, listeners, runs, ranges, challenge, .. } = &mut *tcp;
+    let mut cx = crate::tcp::connection::Context { now, blocks, runs, ranges, settings, stats, challenge };
+    let mut connection = Connection::accepted(&mut cx, accepted, metrics.as_ref());
+    for option in listeners.get(listener).map_or(&[][..], |listening| &listening.options) {
+        // Options that the listener took are good for its connections too.
+        let _ = connection.set_option(&mut cx, *option);
+    }
+    let entry = Entry::new(connection, *came.tuple, way, came.port, Owner::default(), ip_id);
+    let handle = tcp.add(Entry { is_accepted: false, ..entry }).ok()?;
+    Some(handle)
+}
+
+/// Gives the segment that made a connection to it.
+fn feed<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    handle: Handle,
+    port: PortId,
+    segment: &Segment<'_>,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let Stack { tcp, blocks, .. } = &mut *stack;
+    let (entries, mut cx) = tcp.split(turn.now, blocks);
+    let Some(entry) = entries.get_mut(handle) else { return };
+    let disposition = entry.connection.on_segment(&mut cx, segment);
+    act(stack, turn, handle, port, disposition);
+}
+
+fn send_syn_ack<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, port: PortId, reply: &SynAck)
+where
+    P: FramePool,
+    M: Probe,
+{
+    let SynAck { ref tuple, seq, ack, flags, window, ref options, tos, .. } = *reply;
+    let fields = Fields { seq, ack: Some(ack), flags, window, urgent: 0, options };
+    send_bare(stack, turn, tuple, port, tos, &fields);
+}
+
+/// SYN-ACKs that are due again, a burst of them at most.
+pub(super) fn timers<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>)
+where
+    P: FramePool,
+    M: Probe,
+{
+    let mut budget = BURST;
+    while let Some(place) = stack.tcp.request_wheel.pop(turn.now, &mut budget) {
+        let Some(request) = stack.tcp.passive.request(place) else { continue };
+        let (tuple, handle) = (*request.tuple(), request.listener());
+        let port = stack.tcp.request_port(place);
+        let TcpSockets { listeners, passive, .. } = &mut stack.tcp;
+        let Some(listening) = listeners.get_mut(handle) else {
+            stack.tcp.forget_request(place, &tuple);
+            continue;
+        };
+        match listening.listener.on_timer(passive, place, turn.now) {
+            TimerVerdict::Resend(reply, deadline) => {
+                stack.tcp.request_wheel.schedule(place, deadline);
+                send_syn_ack(stack, turn, port, &reply);
+            }
+            TimerVerdict::Wait(deadline) => stack.tcp.request_wheel.schedule(place, deadline),
+            TimerVerdict::Gone => stack.tcp.names.free(&tuple),
+        }
+    }
+}
+
+impl TcpSockets {
+    /// A request whose listener is gone ends without a word.
+    fn forget_request(&mut self, place: u32, tuple: &Tuple) {
+        self.passive.forget(place);
+        self.names.free(tuple);
+        self.request_wheel.cancel(place);
+    }
+
+    fn set_request_port(&mut self, place: u32, port: PortId) {
+        let place = place as usize;
+        if self.request_ports.len() <= place {
+            self.request_ports.resize(place + 1, PortId::FIRST); // within the capacity that was reserved
+        }
+        self.request_ports[place] = port;
+    }
+
+    fn request_port(&self, place: u32) -> PortId {
+        self.request_ports.get(place as usize).copied().unwrap_or(PortId::FIRST)
+    }
+}
+
+impl<F: Frame> Stack<F> {
+    /// The listener that takes connections to the local names of `tuple`.
+    pub(super) fn listener_for(&self, tuple: &Tuple, port: PortId) -> Option<Handle> {
+        let [a, b, c, d, ports] = tuple.words();
+        let flow = crate::hash::hash4([a ^ b.rotate_left(32), c, d, ports], self.flow_key) as u32;
+        let heard = Heard { destination: tuple.local_ip(), port: tuple.local_port, device: port, flow };
+        let place = self.tcp.hearing.lookup(&heard)?;
+        self.tcp.listeners.at(place as usize)
+    }
+}
+
+impl<F: Frame> Sockets<'_, F> {
+    /// Listens at an address (or any) and port.
+    ///
+    /// # Errors
+    /// [`Error::AddressInUse`], [`Error::AddressNotAvailable`] when the address is not ours, a table that is full.
+    pub fn tcp_listen(
+        &mut self,
+        owner: Owner,
+        at: SocketAddr,
+        options: &ListenOptions,
+    ) -> Result<Handle, Error> {
+        let ip = at.ip();
+        if !ip.is_unspecified() && self.stack.interfaces.iter().all(|interface| !interface.owns(ip)) {
+            return Err(Error::AddressNotAvailable);
+        }
+        if at.port() == 0 {
+            return Err(Error::InvalidArgument);
+        }
+        let tcp = &mut self.stack.tcp;
+        let address = Address::new(ip, options.v6_only);
+        let bind = Bind {
+            address,
+            port: at.port(),
+            device: options.device,
+            // A server that starts again may take its port while old connections wait (as every server on Linux asks).
+            reuse_address: true,
+            reuse_port: options.reuse_port,
+            user: options.user,
+            automatic: false,
+        };
+        if tcp.listeners.is_full() {
+            return Err(Error::TooManySockets);
+        }
+        let bound = tcp.bound.bind(&bind).map_err(bind_error)?;
+        let bound = match tcp.bound.listen(bound) {
+            Ok(bound) => bound,
+            Err((bound, error)) => {
+                tcp.bound.release(bound);
+                return Err(bind_error(error));
+            }
+        };
+        let place =
+            Place { address, port: at.port(), device: options.device, reuse_port: options.reuse_port };
+        let listener = tcp.listeners.insert_with(|handle| Listening {
+            listener: Listener::new(handle, options.settings),
+            pending: Pending::new(owner),
+            local: at,
+            place,
+            bind: None,
+            options: options.options.clone(),
+        });
+        let Some(handle) = listener else {
+            tcp.bound.release(bound);
+            return Err(Error::TooManySockets);
+        };
+        if tcp.hearing.insert(place, handle.index() as u32).is_err() {
+            tcp.listeners.remove(handle);
+            tcp.bound.release(bound);
+            return Err(Error::TooManySockets);
+        }
+        if let Some(listening) = tcp.listeners.get_mut(handle) {
+            listening.bind = Some(bound);
+        }
+        Ok(handle)
+    }
+
+    /// Takes the connection that has waited longest; its news go to `owner` from now on.
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`] when none waits; [`Error::BadHandle`].
+    pub fn tcp_accept(&mut self, listener: Handle, owner: Owner) -> Result<(Handle, SocketAddr), Error> {
+        let Stack { tcp, events, .. } = &mut *self.stack;
+        let listening = tcp.listeners.get_mut(listener).ok_or(Error::BadHandle)?;
+        loop {
+            let handle = listening.listener.accept().ok_or(Error::WouldBlock)?;
+            let Some(entry) = tcp.entries.get_mut(handle) else { continue };
+            entry.is_accepted = true;
+            entry.pending = Pending::new(owner);
+            // What happened while it waited.
+            let _old = entry.connection.take_news();
+            entry.pending.add(events, SocketId::Tcp(handle), entry.connection.readiness());
+            let peer = SocketAddr::new(entry.tuple.remote_ip(), entry.tuple.remote_port);
+            tcp.settle(self.now, events, handle);
+            return Ok((handle, peer));
+        }
+    }
+
+    /// Stops listening: connections that wait to be accepted are reset.
+    pub fn tcp_unlisten(&mut self, listener: Handle) {
+        let Some(listening) = self.stack.tcp.listeners.remove(listener) else { return };
+        self.stack.tcp.hearing.remove(listening.place, listener.index() as u32);
+        if let Some(bind) = listening.bind {
+            self.stack.tcp.bound.release(bind);
+        }
+        for waiting in listening.listener.close() {
+            self.tcp_abort(waiting);
+        }
+    }
+}
+
+const fn bind_error(error: BindError) -> Error {
+    match error {
+        BindError::InUse => Error::AddressInUse,
+        BindError::Full => Error::NoBuffers,
+    }
+}

@@ -1,0 +1,338 @@
+//! UDP input (rows U3 to U6): a datagram for this node finds its socket, or its sockets.
+//!
+//! The payload is copied once, from the frame to the socket's queue, and summed on the way; it is committed to
+//! the queue only when the checksum is right.
+
+use super::{Flow, Joining, Socket, UDP};
+use crate::checksum::{self, Sum};
+use crate::counters::Counter;
+use crate::ethernet::LinkCast;
+use crate::frame::{Frame, FramePool};
+use crate::icmp::v4::sum_of;
+use crate::interface::ChecksumPolicy;
+use crate::ipv4::input::Arrival as Arrival4;
+use crate::ipv6::input::Arrival as Arrival6;
+use crate::socket::blocks::BlockPool;
+use crate::socket::endpoint::{Envelope, is_group};
+use crate::socket::messages::Full;
+use crate::socket::{Handle, Ready, SocketId};
+use crate::stack::Stack;
+use crate::turn::{Probe, Turn};
+use crate::verdict::DropReason;
+use crate::wire::udp::{HEADER_LEN, Header};
+use core::net::IpAddr;
+
+/// The most that datagrams are joined to (UDP_GRO): one that IPv4 could have carried.
+const MAX_JOINED: usize = 65_507;
+
+/// A UDP datagram over IPv4; its header begins at `offset`.
+pub(crate) fn input4<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: Arrival4<P::Frame>,
+    offset: usize,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let (ttl, tos) = (arrival.frame.get(8).copied(), arrival.frame.get(1).copied());
+    let envelope = Envelope {
+        source: IpAddr::V4(arrival.source),
+        source_port: 0,
+        destination: IpAddr::V4(arrival.destination),
+        port: arrival.port,
+        cast: arrival.cast,
+        ttl: ttl.unwrap_or(0),
+        tos: tos.unwrap_or(0),
+        now: turn.now,
+    };
+    let pseudo = |len| checksum::pseudo_ipv4(arrival.source, arrival.destination, UDP, len);
+    if !deliver(stack, &arrival.frame, offset, envelope, pseudo) {
+        crate::closed::udp4(stack, turn, arrival, offset);
+    }
+}
+
+/// A UDP datagram over IPv6; its header begins at `offset`.
+pub(crate) fn input6<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: Arrival6<P::Frame>,
+    offset: usize,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let (first, second) = (arrival.frame.first().copied(), arrival.frame.get(1).copied());
+    let envelope = Envelope {
+        source: IpAddr::V6(arrival.source),
+        source_port: 0,
+        destination: IpAddr::V6(arrival.destination),
+        port: arrival.port,
+        cast: arrival.cast,
+        ttl: arrival.frame.get(7).copied().unwrap_or(0),
+        tos: first.unwrap_or(0) << 4 | second.unwrap_or(0) >> 4,
+        now: turn.now,
+    };
+    let pseudo = |len| checksum::pseudo_ipv6(&arrival.source, &arrival.destination, UDP, u32::from(len));
+    if !deliver(stack, &arrival.frame, offset, envelope, pseudo) {
+        crate::closed::udp6(stack, turn, arrival, offset);
+    }
+}
+
+/// A datagram whose header was read.
+struct Datagram<'a, F> {
+    frame: &'a F,
+    /// Where its header begins.
+    offset: usize,
+    /// Bytes of header and payload.
+    len: usize,
+    envelope: Envelope,
+    /// The sum that payload and its own header must complete; `None` when nothing is checked.
+    sum: Option<Sum>,
+    /// Over IPv6 without a checksum.
+    without_checksum: bool,
+}
+
+impl<F: Frame> Datagram<'_, F> {
+    fn payload_len(&self) -> usize {
+        self.len - HEADER_LEN
+    }
+
+    /// The payload, segment by segment of the frame.
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        let (mut index, mut skip, mut left) = (0, self.offset + HEADER_LEN, self.payload_len());
+        core::iter::from_fn(move || {
+            let segment = self.frame.segment(index).filter(|_| left > 0)?;
+            let bytes = segment.get(skip..).unwrap_or_default();
+            let bytes = &bytes[..bytes.len().min(left)];
+            skip = skip.saturating_sub(segment.len());
+            left -= bytes.len();
+            index += 1;
+            Some(bytes)
+        })
+    }
+}
+
+/// Delivers a datagram; false when nobody here wants it, or it is broken: then it is as for a closed port.
+fn deliver<F: Frame>(
+    stack: &mut Stack<F>,
+    frame: &F,
+    offset: usize,
+    envelope: Envelope,
+    pseudo: impl Fn(u16) -> Sum,
+) -> bool {
+    if stack.udp.is_empty() {
+        return false;
+    }
+    let available = frame.packet_len().saturating_sub(offset);
+    let bytes = frame.get(offset..).unwrap_or_default();
+    let Ok(header) = Header::receive(bytes, available) else { return false };
+    let flow = Flow {
+        source: envelope.source,
+        source_port: header.source_port.get(),
+        destination: envelope.destination,
+        destination_port: header.destination_port.get(),
+        port: envelope.port,
+    };
+    let trusted = stack.interfaces.get(envelope.port).is_some_and(|p| p.checksum == ChecksumPolicy::Trust);
+    let len = usize::from(header.length.get());
+    let sum = (header.has_checksum() && !trusted)
+        .then(|| pseudo(len as u16).plus(checksum::sum(&bytes[..HEADER_LEN])));
+    let datagram = Datagram {
+        frame,
+        offset,
+        len,
+        envelope: Envelope { source_port: flow.source_port, ..envelope },
+        sum,
+        without_checksum: !header.has_checksum() && !trusted && envelope.source.is_ipv6(),
+    };
+    if envelope.cast == LinkCast::Group || is_group(envelope.destination) {
+        return deliver_to_group(stack, &flow, &datagram);
+    }
+    let Some(handle) = stack.udp.lookup(&flow) else { return false };
+    let reason = take(stack, handle, &datagram);
+    stack.drop_received(envelope.port, reason);
+    true
+}
+
+/// Gives a datagram to one socket.
+#[inline]
+fn take<F: Frame>(stack: &mut Stack<F>, handle: Handle, datagram: &Datagram<'_, F>) -> DropReason {
+    let Stack { udp, blocks, events, counters, .. } = stack;
+    let Some(socket) = udp.slab.get_mut(handle) else { return DropReason::PortUnreachable };
+    if socket.end.no_reading {
+        return DropReason::Consumed;
+    }
+    if datagram.without_checksum && !socket.no_checksum6_rx {
+        return DropReason::TransportBadChecksum;
+    }
+    let taken = if socket.gro { join(socket, blocks, datagram) } else { copy_in(socket, blocks, datagram) };
+    match taken {
+        Ok(()) => {
+            counters.count(Counter::UdpIn);
+            socket.end.pending.add(events, SocketId::Udp(handle), Ready::READABLE);
+            DropReason::Consumed
+        }
+        Err(reason) => reason,
+    }
+}
+
+const fn reason_of(full: Full) -> DropReason {
+    match full {
+        Full::Limit => DropReason::SocketQueueFull,
+        Full::Pool => DropReason::SocketNoMemory,
+    }
+}
+
+/// Copies a datagram into the queue, summing it on the way (row U6).
+fn copy_in<F: Frame>(
+    socket: &mut Socket,
+    blocks: &mut BlockPool,
+    datagram: &Datagram<'_, F>,
+) -> Result<(), DropReason> {
+    let queue = &mut socket.end.received;
+    queue.admit(datagram.payload_len()).map_err(reason_of)?;
+    let mut placed = queue.begin();
+    let mut sum = datagram.sum.unwrap_or_default();
+    for piece in datagram.pieces() {
+        match queue.place(blocks, &mut placed, piece) {
+            Ok(part) => sum = sum.plus(part),
+            Err(full) => {
+                queue.forget(blocks, 0);
+                queue.count_drop();
+                return Err(reason_of(full));
+            }
+        }
+    }
+    if datagram.sum.is_some() && !sum.is_valid() {
+        queue.forget(blocks, 0);
+        return Err(DropReason::TransportBadChecksum);
+    }
+    let head = datagram.envelope.head(0, queue.drops());
+    queue.commit(blocks, placed, &head).map_err(reason_of)
+}
+
+/// The same for a socket that wants datagrams of one flow joined (UDP_GRO): as long as they have one length,
+/// they become one; a shorter one is the last.
+fn join<F: Frame>(
+    socket: &mut Socket,
+    blocks: &mut BlockPool,
+    datagram: &Datagram<'_, F>,
+) -> Result<(), DropReason> {
+    let len = datagram.payload_len();
+    let fits = socket.joining.as_ref().is_some_and(|joining| {
+        let same = Envelope { now: joining.envelope.now, ..datagram.envelope } == joining.envelope;
+        same && len > 0 && len <= usize::from(joining.segment) && joining.placed.len() + len <= MAX_JOINED
+    });
+    if !fits {
+        settle(socket, blocks);
+    }
+    let queue = &mut socket.end.received;
+    let before = socket.joining.as_ref().map_or(0, |joining| joining.placed.len());
+    queue.admit(before + len).map_err(reason_of)?;
+    let mut joining = socket.joining.take().unwrap_or_else(|| Joining {
+        envelope: datagram.envelope,
+        placed: queue.begin(),
+        segment: len as u16,
+    });
+    let mut sum = datagram.sum.unwrap_or_default();
+    let mut verdict = Ok(());
+    // Its own words begin at an even byte, whatever stands in front of it in the queue.
+    let turned = before % 2 == 1;
+    for piece in datagram.pieces() {
+        match queue.place(blocks, &mut joining.placed, piece) {
+            Ok(part) => sum = sum.plus(if turned { part.swapped() } else { part }),
+            Err(full) => {
+                queue.count_drop();
+                verdict = Err(reason_of(full));
+                break;
+            }
+        }
+    }
+    if verdict.is_ok() && datagram.sum.is_some() && !sum.is_valid() {
+        verdict = Err(DropReason::TransportBadChecksum);
+    }
+    if verdict.is_err() {
+        joining.placed.cut(before);
+        queue.forget(blocks, before);
+        if before > 0 {
+            socket.joining = Some(joining);
+        }
+        return verdict;
+    }
+    let last = len < usize::from(joining.segment) || len == 0;
+    socket.joining = Some(joining);
+    if last {
+        settle(socket, blocks);
+    }
+    Ok(())
+}
+
+/// What was joined is complete: the reader may have it.
+pub(super) fn settle(socket: &mut Socket, blocks: &mut BlockPool) {
+    let Some(Joining { envelope, placed, segment }) = socket.joining.take() else { return };
+    let queue = &mut socket.end.received;
+    // One datagram alone was not joined to anything.
+    let segment = if placed.len() > usize::from(segment) { segment } else { 0 };
+    let head = envelope.head(segment, queue.drops());
+    // The head's room is reserved in front of the payload; when the pool cannot give it, it is counted there.
+    let _in_or_counted = queue.commit(blocks, placed, &head);
+}
+
+/// Gives a copy to every socket that should hear it (row U4): RFC 1122 section 4.1.3.5 leaves it to the host, and
+/// Linux gives broadcasts and groups to all sockets whose names fit and whose source filters let it pass.
+fn deliver_to_group<F: Frame>(stack: &mut Stack<F>, flow: &Flow, datagram: &Datagram<'_, F>) -> bool {
+    // Several will have it: it must be known to be good before the first does.
+    if let Some(sum) = datagram.sum {
+        let payload = sum_of(datagram.frame, datagram.offset + HEADER_LEN, datagram.payload_len());
+        if !sum.plus(payload).is_valid() {
+            stack.drop_received(flow.port, DropReason::TransportBadChecksum);
+            return true;
+        }
+    }
+    let Stack { udp, blocks, events, groups, counters, .. } = stack;
+    let mut reason = None;
+    let hash = udp.hash_port(flow.destination_port);
+    let super::Sockets { slab, ports, .. } = udp;
+    for place in ports.walk(hash) {
+        if let Some(handle) = slab.at(place)
+            && let Some(socket) = slab.get_mut(handle)
+            && hears(&socket.end, flow)
+            && (!flow.destination.is_multicast()
+                || groups.admits(
+                    SocketId::Udp(handle),
+                    flow.port,
+                    flow.destination,
+                    flow.source,
+                    socket.end.options.multicast_all,
+                ))
+            && (!datagram.without_checksum || socket.no_checksum6_rx)
+            && !socket.end.no_reading
+        {
+            settle(socket, blocks);
+            let queue = &mut socket.end.received;
+            let head = datagram.envelope.head(0, queue.drops());
+            match queue.push(blocks, &head, datagram.pieces()) {
+                Ok(()) => {
+                    counters.count(Counter::UdpIn);
+                    socket.end.pending.add(events, SocketId::Udp(handle), Ready::READABLE);
+                    reason = Some(DropReason::Consumed);
+                }
+                Err(full) => reason = reason.or(Some(reason_of(full))),
+            }
+        }
+    }
+    // A group's datagram that nobody wants ends without an error, whoever sent it.
+    let Some(reason) = reason else { return false };
+    stack.drop_received(flow.port, reason);
+    true
+}
+
+/// Whether a socket's names fit a datagram to a group.
+fn hears(end: &crate::socket::endpoint::Endpoint, flow: &Flow) -> bool {
+    end.local_port == flow.destination_port
+        && end.local.is_none_or(|local| local == flow.destination)
+        && end.peer.is_none_or(|peer| peer == (flow.source, flow.source_port))
+        && end.speaks(flow.destination)
+        && end.options.device.is_none_or(|device| device == flow.port)
+}
