@@ -1,55 +1,16 @@
-//! The calls that a service makes: sockets by handles, nothing that waits, nothing that sends before the turn
-//! ends. The stack's sockets have this face; tests put a host made of lists behind it.
+//! The calls that a service makes: sockets by handles, nothing that waits. Behind them are the stack's own calls
+//! ([`flumen_stack::socket::api`], [`super::host`]); tests put a host made of lists there.
 //!
 //! Every call returns at once. What cannot be done now fails with [`Error::WouldBlock`], and the news
 //! (`READABLE`, `WRITABLE`) say when it can. A handle of a socket that is gone fails with
-//! [`Error::NotConnected`] and harms nobody.
+//! [`Error::BadHandle`] and harms nobody.
 
 use core::net::{IpAddr, SocketAddr};
 use flumen_stack::Instant;
+pub use flumen_stack::socket::Error;
 use flumen_stack::socket::{Handle, Owner};
-
-/// Why a call fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// Not now; there will be news when it can be done.
-    #[error("nothing can be done now; try again when there is news")]
-    WouldBlock,
-    /// There is no such socket, or it has no peer (any more).
-    #[error("not connected")]
-    NotConnected,
-    /// The peer reset the connection.
-    #[error("the peer reset the connection")]
-    Reset,
-    /// The address and port number belong to another socket.
-    #[error("the address is in use")]
-    AddressInUse,
-    /// A table or the memory for buffers is full.
-    #[error("no memory for it now")]
-    NoBuffers,
-}
-
-/// What a listener is made with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ListenOptions {
-    /// Connections that may wait to be accepted.
-    pub backlog: u32,
-    /// An IPv6 listener hears IPv6 only.
-    pub v6_only: bool,
-    /// Connections send small segments at once (TCP_NODELAY).
-    pub nodelay: bool,
-}
-
-/// Which directions of a connection to close.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shutdown {
-    /// What the peer still sends is thrown away.
-    Read,
-    /// We send what was written, and then the end.
-    Write,
-    /// Both.
-    Both,
-}
+pub use flumen_stack::tcp::sockets::ListenOptions;
+pub use flumen_stack::tcp::user::Shutdown;
 
 /// A datagram that was copied out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,8 +44,9 @@ pub trait Sockets {
     fn tcp_close(&mut self, socket: Handle);
     /// Gives the connection up at once, with a reset. The handle is void.
     fn tcp_abort(&mut self, socket: Handle);
-    /// A datagram socket at an address and port number; an IPv6 one hears IPv6 only.
-    fn udp_open(&mut self, owner: Owner, at: SocketAddr) -> Result<Handle, Error>;
+    /// A datagram socket at an address and port number, which may hold so many bytes, overhead included, of what it
+    /// received; an IPv6 one hears IPv6 only.
+    fn udp_open(&mut self, owner: Owner, at: SocketAddr, receive_buffer: usize) -> Result<Handle, Error>;
     /// Copies the next datagram out.
     fn udp_recv(&mut self, socket: Handle, out: &mut [u8]) -> Result<Datagram, Error>;
     /// Sends a datagram; `from` is the source address, `None` for the one that the route gives.

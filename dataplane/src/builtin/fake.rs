@@ -93,7 +93,7 @@ impl Host {
 
     /// What the listener at `port` was made with.
     pub fn listens(&self, port: u16) -> Option<ListenOptions> {
-        self.listeners.iter().find(|(_, one)| one.at.port() == port).map(|(_, one)| one.options)
+        self.listeners.iter().find(|(_, one)| one.at.port() == port).map(|(_, one)| one.options.clone())
     }
 
     /// A client connects to `port`, sends `text` at once, and perhaps the end.
@@ -162,12 +162,12 @@ impl Sockets for Host {
             return Err(Error::AddressInUse);
         }
         let pending = Pending::new(owner);
-        let listener = Listener { pending, at, options: *options, waiting: VecDeque::new() };
+        let listener = Listener { pending, at, options: options.clone(), waiting: VecDeque::new() };
         self.listeners.insert(listener).map_err(|_| Error::NoBuffers)
     }
 
     fn tcp_accept(&mut self, listener: Handle, owner: Owner) -> Result<(Handle, SocketAddr), Error> {
-        let listener = self.listeners.get_mut(listener).ok_or(Error::NotConnected)?;
+        let listener = self.listeners.get_mut(listener).ok_or(Error::BadHandle)?;
         let mut connection = listener.waiting.pop_front().ok_or(Error::WouldBlock)?;
         connection.pending = Pending::new(owner);
         let client = connection.client;
@@ -176,9 +176,9 @@ impl Sockets for Host {
 
     fn tcp_send(&mut self, socket: Handle, bytes: &[u8]) -> Result<usize, Error> {
         let room = self.send_buffer;
-        let one = self.connections.get_mut(socket).ok_or(Error::NotConnected)?;
+        let one = self.connections.get_mut(socket).ok_or(Error::BadHandle)?;
         if one.reset {
-            return Err(Error::Reset);
+            return Err(Error::ConnectionReset);
         }
         assert!(!one.service_is_done, "said something after its end");
         match room.saturating_sub(one.outbox.len()).min(bytes.len()) {
@@ -192,9 +192,9 @@ impl Sockets for Host {
 
     fn tcp_recv_with(&mut self, socket: Handle, take: impl FnOnce(&[u8]) -> usize) -> Result<usize, Error> {
         let piece = self.piece;
-        let one = self.connections.get_mut(socket).ok_or(Error::NotConnected)?;
+        let one = self.connections.get_mut(socket).ok_or(Error::BadHandle)?;
         if one.reset {
-            return Err(Error::Reset);
+            return Err(Error::ConnectionReset);
         }
         if one.inbox.is_empty() && !one.client_is_done {
             return Err(Error::WouldBlock);
@@ -208,7 +208,7 @@ impl Sockets for Host {
     }
 
     fn tcp_shutdown(&mut self, socket: Handle, how: Shutdown) -> Result<(), Error> {
-        let one = self.connections.get_mut(socket).ok_or(Error::NotConnected)?;
+        let one = self.connections.get_mut(socket).ok_or(Error::BadHandle)?;
         one.service_is_done |= how != Shutdown::Read;
         Ok(())
     }
@@ -221,13 +221,13 @@ impl Sockets for Host {
         self.end(socket, true);
     }
 
-    fn udp_open(&mut self, owner: Owner, at: SocketAddr) -> Result<Handle, Error> {
+    fn udp_open(&mut self, owner: Owner, at: SocketAddr, _receive_buffer: usize) -> Result<Handle, Error> {
         let udp = Udp { pending: Pending::new(owner), at, inbox: VecDeque::new() };
         self.udp.insert(udp).map_err(|_| Error::NoBuffers)
     }
 
     fn udp_recv(&mut self, socket: Handle, out: &mut [u8]) -> Result<Datagram, Error> {
-        let one = self.udp.get_mut(socket).ok_or(Error::NotConnected)?;
+        let one = self.udp.get_mut(socket).ok_or(Error::BadHandle)?;
         let (from, to, bytes) = one.inbox.pop_front().ok_or(Error::WouldBlock)?;
         out[..bytes.len()].copy_from_slice(&bytes);
         Ok(Datagram { len: bytes.len(), from, to, to_group: to.is_multicast() })
@@ -240,7 +240,7 @@ impl Sockets for Host {
         to: SocketAddr,
         from: Option<IpAddr>,
     ) -> Result<(), Error> {
-        self.udp.get(socket).ok_or(Error::NotConnected)?;
+        self.udp.get(socket).ok_or(Error::BadHandle)?;
         self.datagrams.push((from, to, bytes.to_vec()));
         Ok(())
     }

@@ -22,6 +22,7 @@ pub mod connections;
 pub mod daytime;
 pub mod discard;
 pub mod echo;
+pub mod host;
 pub mod http;
 pub mod pattern;
 pub mod server;
@@ -32,6 +33,7 @@ pub mod wall;
 mod fake;
 
 use crate::config::model::{self, ServiceKind};
+use crate::service::transport;
 use api::{Error, ListenOptions, Sockets};
 use chargen::Chargen;
 use core::net::SocketAddr;
@@ -39,8 +41,10 @@ use core::time::Duration;
 use daytime::Daytime;
 use discard::Discard;
 use echo::Echo;
-use flumen_stack::Instant;
 use flumen_stack::socket::{Handle, Owner, Ready, SocketId};
+use flumen_stack::tcp::user::SocketOption;
+use flumen_stack::{FramePool, Instant, Probe, Stack, Turn};
+use host::Host;
 use http::files::{File, FilesError};
 use http::{Http, site::Site};
 use pattern::Pattern;
@@ -91,20 +95,33 @@ impl Shared {
 pub struct Plan {
     service: model::Service,
     files: Vec<File>,
+    listen: ListenOptions,
+    receive_buffer: usize,
 }
 
 /// Reads what the services need from disk: once, before the workers start.
 ///
 /// # Errors
 /// A directory that cannot be served, and the service that it is for, counted from 0.
-pub fn prepare(services: &[model::Service]) -> Result<Vec<Plan>, (usize, FilesError)> {
+pub fn prepare(
+    services: &[model::Service],
+    tcp: &model::Tcp,
+    udp: &model::Udp,
+) -> Result<Vec<Plan>, (usize, FilesError)> {
     let plan = |(number, service): (usize, &model::Service)| {
         let directory = match &service.kind {
             ServiceKind::Http(http) => http.directory.as_deref(),
             _ => None,
         };
         let files = directory.map_or(Ok(Vec::new()), http::files::load).map_err(|error| (number, error))?;
-        Ok(Plan { service: service.clone(), files })
+        // Small answers go at once: whoever asks waits for them.
+        let listen = ListenOptions {
+            settings: transport::listen_settings(tcp, service.backlog),
+            v6_only: true,
+            options: vec![SocketOption::NoDelay(true)],
+            ..ListenOptions::default()
+        };
+        Ok(Plan { service: service.clone(), files, listen, receive_buffer: udp.receive_buffer })
     };
     services.iter().enumerate().map(plan).collect()
 }
@@ -151,7 +168,33 @@ pub struct Services {
     shared: Shared,
 }
 
+impl Default for Services {
+    /// None.
+    fn default() -> Self {
+        Services { services: Vec::new(), shared: Shared::new(0) }
+    }
+}
+
 impl Services {
+    /// The part of the services in a turn: who has news hears them, and who was idle for too long goes. What they say
+    /// leaves with [`Stack::output`].
+    #[inline]
+    pub fn turn<P: FramePool, M: Probe>(&mut self, stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>) {
+        let idle = turn.now >= self.next_deadline();
+        if stack.events.is_empty() && !idle {
+            return;
+        }
+        let mut host = Host { stack, turn };
+        // News that come up meanwhile are heard in the next turn, so that packets do not wait for ever.
+        for _ in 0..host.stack.events.len() {
+            let Some((owner, socket, news)) = host.stack.next_event() else { break };
+            self.on_event(&mut host, owner, socket, news);
+        }
+        if idle {
+            self.on_timer(&mut host);
+        }
+    }
+
     /// Makes the services and opens their sockets.
     ///
     /// # Errors
@@ -161,7 +204,7 @@ impl Services {
         for (number, plan) in plans.iter().enumerate() {
             let owner = Owner((number as u64) << 32);
             let mut service = make(plan, owner);
-            open(&mut service, &plan.service, owner, sockets)?;
+            open(&mut service, plan, owner, sockets)?;
             services.push(service);
         }
         Ok(Services { services, shared: Shared::new(seed) })
@@ -230,19 +273,18 @@ fn make(plan: &Plan, owner: Owner) -> Service {
 
 fn open<S: Sockets>(
     service: &mut Service,
-    config: &model::Service,
+    plan: &Plan,
     owner: Owner,
     sockets: &mut S,
 ) -> Result<(), StartError> {
-    // Small answers go at once: whoever asks waits for them.
-    let options = ListenOptions { backlog: config.backlog, v6_only: true, nodelay: true };
+    let config = &plan.service;
     for &at in &config.listen {
         let failed = |error| StartError { service: config.kind.name(), at, error };
         if config.tcp {
-            with_server!(service, server => server.listen(sockets, at, &options)).map_err(failed)?;
+            with_server!(service, server => server.listen(sockets, at, &plan.listen)).map_err(failed)?;
         }
         if config.udp {
-            sockets.udp_open(owner, at).map_err(failed)?;
+            sockets.udp_open(owner, at, plan.receive_buffer).map_err(failed)?;
         }
     }
     Ok(())

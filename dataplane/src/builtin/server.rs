@@ -37,7 +37,7 @@ impl From<Error> for After {
     fn from(error: Error) -> After {
         match error {
             Error::WouldBlock => After::Stay,
-            Error::NotConnected | Error::Reset | Error::AddressInUse | Error::NoBuffers => After::Abort,
+            _ => After::Abort,
         }
     }
 }

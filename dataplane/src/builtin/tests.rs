@@ -18,10 +18,15 @@ fn service(kind: ServiceKind, port: u16, connections: usize) -> model::Service {
     model::Service { connections, idle_timeout: IDLE, udp, ..model::Service::new(kind, listen) }
 }
 
+/// What the workers start with.
+fn plans(services: &[model::Service]) -> Vec<Plan> {
+    prepare(services, &model::Tcp::default(), &model::Udp::default()).unwrap()
+}
+
 impl Rig {
     fn new(services: &[model::Service]) -> Rig {
         let mut host = Host::new();
-        let mut services = Services::start(&prepare(services).unwrap(), 7, &mut host).unwrap();
+        let mut services = Services::start(&plans(services), 7, &mut host).unwrap();
         services.set_wall(host.now, Duration::from_secs(784_111_777));
         Rig { host, services }
     }
@@ -284,7 +289,10 @@ fn datagrams_are_answered_from_where_they_were_sent_to() {
 fn a_listener_that_cannot_be_is_named() {
     let mut host = Host::new();
     let twice = [service(ServiceKind::Echo, 9, 1), service(http(), 9, 1)];
-    let error = Services::start(&prepare(&twice).unwrap(), 7, &mut host).unwrap_err();
-    assert_eq!(error.to_string(), "http cannot listen at 192.0.2.1:9: the address is in use");
-    assert_eq!(host.listens(9).map(|options| options.nodelay), Some(true));
+    let error = Services::start(&plans(&twice), 7, &mut host).unwrap_err();
+    assert_eq!(error.to_string(), "http cannot listen at 192.0.2.1:9: EADDRINUSE");
+    assert_eq!(
+        host.listens(9).map(|options| (options.settings.backlog, options.v6_only)),
+        Some((4096, true))
+    );
 }

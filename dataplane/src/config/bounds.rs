@@ -166,8 +166,8 @@ pub const MAX_SERVICES: usize = 64;
 /// Addresses at which one service listens: as many as one port may have of both families.
 pub const MAX_LISTEN: usize = 128;
 
-/// Connections that may wait to be accepted (Linux's somaxconn, which is also its default, is 4096).
-pub const BACKLOG: RangeInclusive<i64> = 1..=65_536;
+/// Connections that may wait to be accepted (Linux's somaxconn is 4096).
+pub const BACKLOG: RangeInclusive<i64> = 1..=flumen_stack::limits::MAX_BACKLOG as i64;
 
 /// How long a client of a service may be silent.
 pub const IDLE_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
