@@ -5,6 +5,11 @@
 use core::hint::black_box;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use flumen::builtin::http::conversation::Conversation;
+use flumen::builtin::http::heads::Heads;
+use flumen::builtin::http::site::Site;
+use flumen::builtin::pattern::Pattern;
+use flumen::config::model::HttpService;
 use flumen::handoff::{Doorbell, Errand, channel};
 use flumen::mempool::WorkerPool;
 use flumen_bench::random::Random;
@@ -17,6 +22,27 @@ use flumen_stack::limits::BURST;
 use flumen_stack::route::ecmp::HashKey;
 use flumen_stack::route::{Flow4, NextHopId, RouteCache};
 use flumen_stack::wire::ipv4;
+
+/// What the web server adds to what TCP costs for a request: reading it, and finding the bytes of the reply.
+fn http(c: &mut Criterion) {
+    let mut site = Site::new(&HttpService::default(), &[]);
+    let (mut heads, pattern) = (Heads::new(1), Pattern::default());
+    let mut talk = Conversation::default();
+    let mut group = c.benchmark_group("http");
+    for (name, request) in [
+        ("wrk", "GET / HTTP/1.1\r\nHost: 10.0.1.1\r\n\r\n"),
+        ("curl", "GET / HTTP/1.1\r\nHost: 10.0.1.1\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n"),
+    ] {
+        group.bench_function(format!("request as {name} sends it"), |b| {
+            b.iter(|| {
+                talk.take(&site, &mut heads, 1, black_box(request.as_bytes()));
+                let count = black_box(talk.next(&mut site, &pattern)).len();
+                talk.sent(&mut site, count);
+            });
+        });
+    }
+    group.finish();
+}
 
 fn checksums(c: &mut Criterion) {
     let mut group = c.benchmark_group("checksum");
@@ -101,5 +127,5 @@ fn handoff(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, checksums, header_check, routes, neighbours, handoff);
+criterion_group!(benches, http, checksums, header_check, routes, neighbours, handoff);
 criterion_main!(benches);

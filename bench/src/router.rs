@@ -139,6 +139,7 @@ pub fn worker_of(routes: RouteReader, packets: &[[u8; FRAME]], route_cache: usiz
         idle: Idle::Spin,
         burst: BURST,
         sharing: Sharing { by_flow: 0, key: [1, 2] },
+        services: flumen::builtin::Services::default(),
         runtime: Runtime::default(),
         probe: StageClock::default(),
     })

@@ -31,7 +31,9 @@ pub mod read;
 pub mod routes;
 pub mod routes_file;
 pub mod schema;
+pub mod services;
 pub mod settings;
+pub mod transport;
 
 pub use host::Host;
 pub use layout::{Layout, Missing, plan};

@@ -14,7 +14,9 @@ pub mod links;
 pub mod ports;
 pub mod provider;
 pub mod routes;
+pub mod transport;
 
+use crate::builtin;
 use crate::config::{Config, Layout};
 use crate::doctor::undo;
 use crate::handoff::{self, Doorbell, Receiver, Sender};
@@ -101,6 +103,17 @@ pub enum StartError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// The directory of a service.
+    #[error("service {kind}: {source}")]
+    Directory {
+        /// What kind of service.
+        kind: &'static str,
+        /// What is wrong.
+        source: crate::builtin::http::files::FilesError,
+    },
+    /// A socket of a service.
+    #[error("service {0}")]
+    Listen(#[from] crate::builtin::StartError),
     /// A worker cannot be pinned.
     #[error("cpu {cpu}: the worker cannot be pinned to it; is it online and allowed (taskset, cgroup)?")]
     Pin {
@@ -304,6 +317,12 @@ fn seats(
     let mut wires = ports::wires(config, layout, &bells);
     let seed = random_words::<6>()?;
     let sharing = Sharing { by_flow: ports::shared_by_flow(config), key: [seed[4], seed[5]] };
+    let services: Arc<[builtin::Plan]> = builtin::prepare(&config.services, &config.tcp, &config.udp)
+        .map_err(|(number, source)| StartError::Directory {
+            kind: config.services.get(number).map_or("", |service| service.kind.name()),
+            source,
+        })?
+        .into();
     let mut seats = Vec::with_capacity(count);
     for number in 0..count {
         let (commands_in, commands_out) = rtrb::RingBuffer::new(COMMANDS);
@@ -321,6 +340,7 @@ fn seats(
             interfaces: interfaces.to_vec(),
             tx_queues: config.ports.iter().map(|port| port.tx_queue).collect(),
             stack: build::stack_settings(config, &seed, number),
+            services: Arc::clone(&services),
             neighbours: config.neighbours.clone(),
             routes: rib.reader()?,
             to_others: core::mem::take(&mut senders[number]),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   turn:  receive ─> stack ─┐
-//!          taken over ───────┴─> timers ─> transmit ─> hand over ─> recycle
+//!          taken over ───────┴─> timers ─> services ─> transmit ─> hand over ─> recycle
 //!          every now and then: housekeeping; with nothing to do: idle
 //! ```
 //!
@@ -11,6 +11,7 @@
 //! that write files and for requests of the control thread, which watches the links. Everything in here belongs to this thread; other threads are met in
 //! bounded rings (handoff, commands) and in numbers that are published ([`crate::metrics`]).
 
+use crate::builtin::{self, Plan, Services};
 use crate::handoff::{Doorbell, Errand, Receiver, Sender};
 use crate::mempool::{PoolFrame, WorkerPool};
 use crate::metrics::{Metrics, Runtime, StageClock};
@@ -135,6 +136,8 @@ pub struct Worker {
     pub burst: usize,
     /// How arriving packets are shared out.
     pub sharing: Sharing,
+    /// What answers clients at our own addresses.
+    pub services: Services,
     /// How it spends its time.
     pub runtime: Runtime,
     /// The stop-watch.
@@ -180,6 +183,7 @@ impl Worker {
                 Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
             self.stack.timers(&mut turn);
         }
+        self.serve(now);
         let sent = self.transmit(now);
         self.hand_over_facts();
         for queue in &mut self.queues {
@@ -193,6 +197,26 @@ impl Worker {
             self.runtime.busy_cycles += af_xdp::cycles::now().wrapping_sub(started);
         }
         busy
+    }
+
+    /// Owners of sockets hear their news, and what they say leaves the stack.
+    #[inline]
+    fn serve(&mut self, now: Instant) {
+        let mut turn = Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
+        self.services.turn(&mut self.stack, &mut turn);
+        self.stack.output(&mut turn);
+    }
+
+    /// Makes the services and opens their sockets: before the first turn. `seed` is for what should look random.
+    ///
+    /// # Errors
+    /// The first socket that cannot be opened.
+    pub fn start_services(&mut self, plans: &[Plan], seed: u64) -> Result<(), builtin::StartError> {
+        let now = self.clock.now();
+        let mut turn = Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
+        let mut host = builtin::host::Host { stack: &mut self.stack, turn: &mut turn };
+        self.services = Services::start(plans, seed, &mut host)?;
+        Ok(())
     }
 
     /// A burst from each queue, through the stack.
@@ -351,6 +375,9 @@ impl Worker {
     /// What is done now and then: commands, numbers, buffered files.
     pub fn housekeeping(&mut self) {
         self.stack.quiesce();
+        if let Ok(unix) = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
+            self.services.set_wall(self.clock.now(), unix);
+        }
         while let Ok(command) = self.commands.pop() {
             match command {
                 Command::PortUp(port, up) => self.set_port_up(port, up),
@@ -400,13 +427,21 @@ impl Worker {
         }
     }
 
+    /// When something is to be done though no packet comes.
+    fn next_deadline(&self) -> Instant {
+        if !self.stack.events.is_empty() {
+            return Instant::ZERO;
+        }
+        self.stack.next_deadline().min(self.services.next_deadline())
+    }
+
     /// Sleeps until a packet arrives, the doorbell rings, or a timer is due; at most `longest`.
     fn sleep(&mut self, longest: Duration) {
         self.bell.going_to_sleep();
         let endless = self.queues.iter().any(PortQueue::is_endless);
         let left_for_us = self.from_others.iter().any(|ring| !ring.is_empty()) || !self.commands.is_empty();
         if !(endless || left_for_us || self.stop.load(Ordering::Acquire)) {
-            let until_timer = self.stack.next_deadline().since(self.clock.now());
+            let until_timer = self.next_deadline().since(self.clock.now());
             let limit = longest.min(until_timer);
             self.stack.going_to_sleep();
             let mut waits = arrayvec::ArrayVec::<PollFd<'_>, MAX_WAIT>::new();

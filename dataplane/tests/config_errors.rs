@@ -515,6 +515,10 @@ fn every_key_is_read_a_value_of_the_wrong_type_is_noticed() {
             "an entry of `ports`" => {
                 format!("{}[[core]]\ncpu = 0\nports = [{{ port = \"p\", {line} }}]", port("pcap"))
             }
+            "[[service]]" if key == "kind" => format!("[[service]]\n{line}"),
+            "[[service]]" => format!("[[service]]\nkind = \"http\"\n{line}"),
+            "a response" => format!("[[service]]\nkind = \"http\"\nresponses = [{{ {line} }}]"),
+            "a buffer" => format!("[tcp]\nsend_buffer = {{ {line} }}"),
             "a next hop" => format!("[[route]]\nto = \"10.0.0.0/8\"\nvia = [{{ {line} }}]"),
             header => format!("{header}\n{line}"),
         })
@@ -574,4 +578,106 @@ fn lists_and_names_have_bounds() {
     let read = |text: String| config::parse("t", text, Path::new(""), &mut |_| Ok(String::new()));
     assert!(read(files(16)).config.is_some());
     assert_eq!(read(files(17)).problems.errors(), 1);
+}
+
+/// The base with a service that has these lines.
+fn service(lines: &str) -> String {
+    plus(&format!("[[service]]\n{lines}"))
+}
+
+#[test]
+fn services_listen_at_addresses_of_ours_and_not_where_another_does() {
+    let echo = |listen: &str| service(&format!("kind = \"echo\"\nlisten = [{listen}]"));
+    right(&echo("\"192.0.2.1:7\", \"[2001:db8::1]:7\", \"0.0.0.0:8\", \"[::]:8\""));
+    wrong(
+        &echo("\"192.0.2.9:7\""),
+        "\"192.0.2.9:7\"",
+        "192.0.2.9 is not an address of ours",
+        "\"0.0.0.0:7\"".trim_matches('"'),
+    );
+    wrong(&echo("\"[2001:db8::9]:7\""), "\"[2001:db8::9]:7\"", "not an address of ours", "[::]:7");
+    wrong(&echo("\"192.0.2.1\""), "\"192.0.2.1\"", "not an address with a port number", "192.0.2.1:80");
+    wrong(&echo("\"192.0.2.1:0\""), "\"192.0.2.1:0\"", "nobody would find", "1 to 65535");
+    wrong(&echo(""), "[]", "listens nowhere", "name an address");
+    wrong(
+        &echo("\"192.0.2.1:7\", \"0.0.0.0:7\""),
+        "\"0.0.0.0:7\"",
+        "somebody listens there already",
+        "another port",
+    );
+    let two = |first: &str, second: &str| {
+        let one = |kind: &str, protocols: &str| {
+            format!(
+                "[[service]]\nkind = \"{kind}\"\nprotocols = [\"{protocols}\"]\nlisten = [\"192.0.2.1:80\"]\n"
+            )
+        };
+        plus(&(one("http", first) + &one("echo", second)))
+    };
+    right(&two("tcp", "udp"));
+    wrong(&two("tcp", "tcp"), "\"192.0.2.1:80\"", "somebody listens there", "another port");
+}
+
+#[test]
+fn services_have_the_keys_of_their_kind() {
+    wrong(&service("listen = [\"0.0.0.0:7\"]"), "[[service]]", "needs `kind`", "kind = \"http\"");
+    wrong(&service("kind = \"echo\""), "[[service]]", "needs `listen`", "listen = ");
+    wrong(&service("kind = \"htp\"\nlisten = [\"0.0.0.0:7\"]"), "\"htp\"", "cannot be", "`http`");
+    let of =
+        |kind: &str, line: &str| service(&format!("kind = \"{kind}\"\nlisten = [\"0.0.0.0:7\"]\n{line}"));
+    wrong(
+        &of("echo", "upload = \"/up\""),
+        "upload",
+        "a service of kind `echo` has no `upload`",
+        "kind = \"http\"",
+    );
+    wrong(&of("http", "protocols = [\"udp\"]"), "\"udp\"", "no `http` over UDP", "[\"tcp\"]");
+    wrong(&of("echo", "protocols = []"), "[]", "without a protocol", "tcp");
+    wrong(&of("http", "upload = \"up\""), "\"up\"", "is not a path", "slash");
+    let twice = "responses = [{ path = \"/a\", bytes = 1 }, { path = \"/a\", bytes = 2 }]";
+    wrong(&of("http", twice), "{ path = \"/a\", bytes = 2 }", "answered twice", "take one out");
+    wrong(&of("http", "responses = [{ path = \"/a\" }]"), "{ path = \"/a\" }", "needs `bytes`", "1024");
+    let config = right(&of("http", "directory = \"site\""));
+    let flumen::config::model::ServiceKind::Http(http) = &config.services[0].kind else { panic!("not http") };
+    assert_eq!(http.directory.as_deref(), Some(Path::new("/nowhere/site")));
+}
+
+#[test]
+fn settings_of_sockets_that_contradict_each_other_are_found() {
+    let tcp = |lines: &str| plus(&format!("[tcp]\n{lines}"));
+    right(&tcp("rto_min = \"5ms\"\nrto_max = \"5ms\"\nrto_initial = \"5ms\""));
+    wrong(
+        &tcp("rto_min = \"2s\"\nrto_max = \"1s\""),
+        "\"2s\"",
+        "`rto_min` is more than `rto_max`",
+        "raise `rto_max`",
+    );
+    wrong(&tcp("rto_max = \"999ms\""), "\"999ms\"", "`rto_initial` is more", "the default");
+    wrong(&tcp("retries2 = 2"), "2", "`retries1` is more than `retries2`", "lower");
+    wrong(&tcp("base_mss = 100\nmin_snd_mss = 101"), "101", "`min_snd_mss` is more", "raise `base_mss`");
+    wrong(&tcp("reordering = 301"), "301", "`reordering` is more", "max_reordering");
+    let buffer = "{ min = 4096, max = 4095 }";
+    wrong(&tcp(&format!("send_buffer = {buffer}")), buffer, "are not in order", "default");
+    let sockets = |line: &str| plus(&format!("[sockets]\n{line}"));
+    right(&sockets("local_ports = [5000, 5000]"));
+    wrong(&sockets("local_ports = [5001, 5000]"), "[5001, 5000]", "comes after", "lower one first");
+    wrong(&sockets("local_ports = [5001]"), "[5001]", "needs two", "first and the last");
+}
+
+#[test]
+fn services_have_bounds() {
+    at_most(64, |count| {
+        (1..=count).fold(BASE.to_owned(), |text, port| {
+            format!("{text}[[service]]\nkind = \"echo\"\nlisten = [\"0.0.0.0:{port}\"]\n")
+        })
+    });
+    at_most(128, |count| {
+        let all: Vec<String> = (1..=count).map(|port| format!("\"0.0.0.0:{port}\"")).collect();
+        service(&format!("kind = \"echo\"\nlisten = [{}]", all.join(", ")))
+    });
+    let http = |line: String| service(&format!("kind = \"http\"\nlisten = [\"0.0.0.0:80\"]\n{line}"));
+    at_most(64, |count| {
+        let all: String = (0..count).map(|n| format!("{{ path = \"/{n}\", bytes = 1 }}, ")).collect();
+        http(format!("responses = [{all}]"))
+    });
+    at_most(1024, |len| http(format!("upload = \"/{}\"", "a".repeat(len - 1))));
 }

@@ -95,3 +95,108 @@ pub const REASSEMBLY_SECONDS: RangeInclusive<i64> = 1..=120;
 
 /// ICMP packets a second and at once.
 pub const ICMP_RATE: RangeInclusive<i64> = 0..=10_000_000;
+
+/// TCP connections of a worker: a million cost a GiB or so when they are there.
+pub const CONNECTIONS: RangeInclusive<i64> = 1..=4_194_304;
+
+/// TCP listeners of a worker.
+pub const LISTENERS: RangeInclusive<i64> = 1..=65_536;
+
+/// Connections in the making; each is 128 bytes.
+pub const REQUESTS: RangeInclusive<i64> = 16..=1_048_576;
+
+/// Connections in TIME-WAIT; each is 64 bytes.
+pub const TIME_WAIT: RangeInclusive<i64> = 0..=4_194_304;
+
+/// UDP sockets of a worker.
+pub const UDP_SOCKETS: RangeInclusive<i64> = 1..=65_536;
+
+/// Raw and ping sockets: every packet for this node is compared with those of its protocol.
+pub const RAW_SOCKETS: RangeInclusive<i64> = 1..=4096;
+
+/// MiB of memory for what is in sockets' buffers. With less than one a single connection could not fill its window.
+pub const SOCKET_MEMORY: RangeInclusive<i64> = 1..=65_536;
+
+/// Port numbers that sockets get: below 1024 they belong to services that everybody knows.
+pub const LOCAL_PORT: RangeInclusive<i64> = 1024..=65_535;
+
+/// Bytes that a datagram socket may hold: one small datagram at least, and at most twice Linux's rmem_max.
+pub const UDP_RECEIVE_BUFFER: RangeInclusive<i64> = 2304..=425_984;
+
+/// Segments at the start: RFC 6928 allows 10, content networks use up to 32.
+pub const INITIAL_WINDOW: RangeInclusive<i64> = 1..=64;
+
+/// Retransmission timeouts: a millisecond is what timers resolve; Linux has a bound of 120 s.
+pub const RTO: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(120);
+
+/// Retransmissions of one segment: from the 8th on the timeout is the longest, so 30 are an hour.
+pub const RETRIES: RangeInclusive<i64> = 0..=30;
+
+/// Segments of reordering.
+pub const REORDERING: RangeInclusive<i64> = 1..=1000;
+
+/// Per cent of window over round trip (Linux: 0 to 1000; with none nothing would be sent).
+pub const PACING_RATIO: RangeInclusive<i64> = 1..=1000;
+
+/// Bytes of a buffer: at least a segment or two; at most what a ring holds.
+pub const BUFFER: RangeInclusive<i64> = 2048..=67_108_864;
+
+/// Bytes of a window (RFC 7323 section 2.3: below 1 GiB; a ring holds 64 MiB).
+pub const WINDOW: RangeInclusive<i64> = 2048..=67_108_864;
+
+/// How long a connection that its owner closed may wait for the peer to close.
+pub const FIN_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+
+/// Keepalive (Linux: 1 to 32767 s).
+pub const KEEPALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(32_767);
+
+/// Keepalive probes (Linux: 1 to 127).
+pub const KEEPALIVE_PROBES: RangeInclusive<i64> = 1..=127;
+
+/// Between two answers to what is out of the window; 0 limits nothing.
+pub const INVALID_RATELIMIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60);
+
+/// Segments: 48 is Linux's bound below, which keeps a byte of data in reach of all options; 9176 fits MTU 9216.
+pub const MSS: RangeInclusive<i64> = 48..=9176;
+
+/// Bytes that may wait unsent.
+pub const NOTSENT_LOWAT: RangeInclusive<i64> = 1..=67_108_864;
+
+/// Challenge ACKs a second.
+pub const CHALLENGE_ACKS: RangeInclusive<i64> = 0..=1_000_000;
+
+/// Destinations that are remembered.
+pub const METRICS: RangeInclusive<i64> = 4..=1_048_576;
+
+/// Services.
+pub const MAX_SERVICES: usize = 64;
+
+/// Addresses at which one service listens: as many as one port may have of both families.
+pub const MAX_LISTEN: usize = 128;
+
+/// Connections that may wait to be accepted (Linux's somaxconn is 4096).
+pub const BACKLOG: RangeInclusive<i64> = 1..=flumen_stack::limits::MAX_BACKLOG as i64;
+
+/// How long a client of a service may be silent.
+pub const IDLE_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
+
+/// Bytes of a body of HTTP, there and back: a terabyte.
+pub const HTTP_BODY: RangeInclusive<i64> = 0..=1 << 40;
+
+/// Paths with a size.
+pub const MAX_HTTP_RESPONSES: usize = 64;
+
+/// Bytes of a path.
+pub const MAX_HTTP_PATH: usize = 1024;
+
+/// Files of one web server, over all folders.
+pub const MAX_HTTP_FILES: usize = 1024;
+
+/// Folders inside of each other.
+pub const MAX_HTTP_DEPTH: usize = 8;
+
+/// Bytes of a file. They lie in memory.
+pub const MAX_HTTP_FILE: u64 = 16 << 20;
+
+/// Bytes of all files of one web server.
+pub const MAX_HTTP_TOTAL: u64 = 128 << 20;

@@ -2,12 +2,12 @@
 
 use super::addresses;
 use super::bounds;
-use super::model::{Config, Control, Core, Icmp, Limits, Log, Port};
+use super::model::{Config, Control, Core, Icmp, Limits, Log, Port, Sockets, Tcp, Udp};
 use super::names::Names;
 use super::problem::{At, Problem, Problems, Source, Sources};
 use super::read::{Reader, Section, Value};
 use super::schema::{self, Spec};
-use super::{assign, cores, ports, routes, routes_file, settings};
+use super::{assign, cores, ports, routes, routes_file, services, settings, transport};
 use flumen_stack::{PortId, limits};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -157,6 +157,11 @@ fn read(
     let limits =
         single("limits", &schema::LIMITS).map_or_else(Limits::default, |s| settings::read_limits(&s));
     let icmp = single("icmp", &schema::ICMP).map_or_else(Icmp::default, |s| settings::read_icmp(&s));
+    let services = services::read(&reader, &sections(&file, "service", &schema::SERVICE), &ports, folder);
+    let sockets =
+        single("sockets", &schema::SOCKETS).map_or_else(Sockets::default, |s| transport::read_sockets(&s));
+    let tcp = single("tcp", &schema::TCP).map_or_else(Tcp::default, |s| transport::read_tcp(&s));
+    let udp = single("udp", &schema::UDP).map_or_else(Udp::default, |s| transport::read_udp(&s));
     let control =
         single("control", &schema::CONTROL).map_or_else(Control::default, |s| settings::read_control(&s));
     let log = single("log", &schema::LOG).map_or_else(Log::default, |s| settings::read_log(&s));
@@ -201,7 +206,20 @@ fn read(
     routes::check_doubles(&all_routes, &mut problems);
     routes::check_count(&all_routes, &ports, &limits, &mut problems);
     all_routes.shrink_to_fit();
-    let config = Config { ports, cores, routes: all_routes, neighbours, limits, icmp, control, log };
+    let config = Config {
+        ports,
+        cores,
+        routes: all_routes,
+        neighbours,
+        limits,
+        icmp,
+        services,
+        sockets,
+        tcp,
+        udp,
+        control,
+        log,
+    };
     assign::check_cpus(&config, &mut problems);
     if layout_is_good {
         assign::check(&config, &mut problems);

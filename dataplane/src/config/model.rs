@@ -14,6 +14,12 @@
 //! 2. Every number is within the range that `config/flumen.toml` gives for its key.
 //! 3. Every [`At`] lies inside the text that it came from.
 
+pub mod service;
+pub mod transport;
+
+pub use service::{HttpService, Service, ServiceKind, SizedResponse};
+pub use transport::{Buffer, Congestion, Ecn, MtuProbing, Sockets, SynCookies, Tcp, Udp};
+
 use super::problem::At;
 use flumen_stack::{MacAddr, PortId};
 use ipnet::IpNet;
@@ -39,6 +45,14 @@ pub struct Config {
     pub limits: Limits,
     /// What the node says about other people's packets, and how often.
     pub icmp: Icmp,
+    /// Built-in services, in the order of the file.
+    pub services: Vec<Service>,
+    /// Bounds of sockets.
+    pub sockets: Sockets,
+    /// TCP.
+    pub tcp: Tcp,
+    /// UDP.
+    pub udp: Udp,
     /// The control socket.
     pub control: Control,
     /// The log.

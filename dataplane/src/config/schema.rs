@@ -13,7 +13,21 @@ pub struct Spec {
 /// The file itself.
 pub const FILE: Spec = Spec {
     name: "the file",
-    keys: &["port", "core", "route", "neighbour", "routes_file", "limits", "icmp", "control", "log"],
+    keys: &[
+        "port",
+        "core",
+        "route",
+        "neighbour",
+        "service",
+        "routes_file",
+        "limits",
+        "icmp",
+        "sockets",
+        "tcp",
+        "udp",
+        "control",
+        "log",
+    ],
 };
 
 /// `[[port]]`, of every kind: [`kind_of_key`] tells whose a key is.
@@ -101,6 +115,89 @@ pub const LIMITS: Spec = Spec {
 /// `[icmp]`.
 pub const ICMP: Spec =
     Spec { name: "[icmp]", keys: &["error_rate", "error_burst", "echo_rate", "echo_burst"] };
+/// `[[service]]`; those of `http` alone: [`is_of_http`].
+pub const SERVICE: Spec = Spec {
+    name: "[[service]]",
+    keys: &[
+        "kind",
+        "listen",
+        "protocols",
+        "backlog",
+        "connections",
+        "idle_timeout",
+        "directory",
+        "responses",
+        "upload",
+        "max_body",
+    ],
+};
+
+/// True for keys of a service that only a web server has.
+pub fn is_of_http(key: &str) -> bool {
+    matches!(key, "directory" | "responses" | "upload" | "max_body")
+}
+
+/// A table in `responses` of a service.
+pub const RESPONSE: Spec = Spec { name: "a response", keys: &["path", "bytes"] };
+/// `[sockets]`.
+pub const SOCKETS: Spec = Spec {
+    name: "[sockets]",
+    keys: &["connections", "listeners", "requests", "time_wait", "udp", "raw", "memory", "local_ports"],
+};
+/// `[tcp]`.
+pub const TCP: Spec = Spec {
+    name: "[tcp]",
+    keys: &[
+        "congestion",
+        "initial_window",
+        "rto_min",
+        "rto_max",
+        "rto_initial",
+        "syn_linear_timeouts",
+        "slow_start_after_idle",
+        "frto",
+        "tail_loss_probe",
+        "reordering",
+        "max_reordering",
+        "pacing_ss_ratio",
+        "pacing_ca_ratio",
+        "receive_buffer",
+        "send_buffer",
+        "max_window",
+        "window_scaling",
+        "timestamps",
+        "sack",
+        "dsack",
+        "ecn",
+        "moderate_rcvbuf",
+        "syn_retries",
+        "synack_retries",
+        "retries1",
+        "retries2",
+        "orphan_retries",
+        "fin_timeout",
+        "keepalive_time",
+        "keepalive_interval",
+        "keepalive_probes",
+        "invalid_ratelimit",
+        "mtu_probing",
+        "base_mss",
+        "min_snd_mss",
+        "notsent_lowat",
+        "path_mtu_discovery",
+        "syncookies",
+        "abort_on_overflow",
+        "rfc1337",
+        "tw_reuse",
+        "challenge_ack_limit",
+        "save_ssthresh",
+        "metrics",
+    ],
+};
+/// `receive_buffer` and `send_buffer` of `[tcp]`.
+pub const BUFFER: Spec = Spec { name: "a buffer", keys: &["min", "initial", "max"] };
+/// `[udp]`.
+pub const UDP: Spec = Spec { name: "[udp]", keys: &["receive_buffer"] };
 /// `[control]`.
 pub const CONTROL: Spec = Spec { name: "[control]", keys: &["socket", "mode"] };
 /// `[log]`.
@@ -121,6 +218,12 @@ pub const ALL: &[&Spec] = &[
     &NEIGHBOUR,
     &LIMITS,
     &ICMP,
+    &SERVICE,
+    &RESPONSE,
+    &SOCKETS,
+    &TCP,
+    &BUFFER,
+    &UDP,
     &CONTROL,
     &LOG,
 ];

@@ -1,7 +1,8 @@
 //! A worker, built on its own thread: the pool and the sockets belong to the thread that uses them, and the
 //! memory lies where that thread runs.
 
-use super::StartError;
+use super::{StartError, transport};
+use crate::builtin::{Plan, Services};
 use crate::config::layout::CoreLayout;
 use crate::config::model::{self, Config, StaticNeighbour};
 use crate::control::cpu_time;
@@ -55,8 +56,8 @@ pub fn stack_settings(config: &Config, seed: &[u64; 6], number: usize) -> StackC
             ..IcmpLimits::default()
         },
         echo: (config.icmp.echo_rate, config.icmp.echo_burst),
-        sockets: flumen_stack::SocketLimits::default(),
-        tcp: flumen_stack::tcp::sockets::TcpConfig::default(),
+        sockets: transport::socket_limits(config),
+        tcp: transport::tcp_config(config),
         frame_room: 0, // known with the plan: see Seat::build
         reassembly: ReassemblyConfig {
             memory: limits.reassembly_memory,
@@ -101,6 +102,8 @@ pub struct Seat {
     pub tx_queues: Vec<usize>,
     /// The stack's settings.
     pub stack: StackConfig,
+    /// The services.
+    pub services: Arc<[Plan]>,
     /// Static neighbours.
     pub neighbours: Vec<StaticNeighbour>,
     /// Its view of the routes.
@@ -176,6 +179,7 @@ impl Seat {
             queues.push(queue);
         }
         let too_many = || StartError::Unsupported("there are more ports than the stack knows".to_owned());
+        let seed = self.stack.seed[2].rotate_left(32) ^ self.number as u64;
         let mut stack = StackConfig {
             interfaces: Interfaces::new(interfaces).ok_or_else(too_many)?,
             frame_room: (self.plan.chunk as u16).saturating_sub(HEADROOM),
@@ -195,7 +199,7 @@ impl Seat {
         // A turn fills the queues before it drains them: what one turn can bring to one port fits on top of
         // what may wait for the port's ring.
         let in_a_turn = self.burst * queues.len().max(1) + BURST * self.from_others.len();
-        let worker = Worker {
+        let mut worker = Worker {
             number: self.number,
             stack,
             queues,
@@ -213,9 +217,11 @@ impl Seat {
             idle: self.idle,
             burst: self.burst,
             sharing: self.sharing,
+            services: Services::default(),
             runtime: Runtime::default(),
             probe: StageClock::default(),
         };
+        worker.start_services(&self.services, seed)?;
         Ok((worker, grants))
     }
 }

@@ -199,6 +199,7 @@ impl Parts {
             idle: Idle::Adaptive(Duration::from_millis(1)),
             burst: 64,
             sharing: Sharing { by_flow: self.by_flow, key: KEY },
+            services: flumen::builtin::Services::default(),
             runtime: Runtime::default(),
             probe: StageClock::default(),
         };

@@ -21,6 +21,7 @@ mod build;
 mod calls;
 mod input;
 mod names;
+mod news;
 mod output;
 mod passive;
 mod timers;
@@ -127,6 +128,10 @@ pub struct TcpConfig {
     pub ranges: usize,
     /// Destinations that are remembered.
     pub metrics: usize,
+    /// Their slow start thresholds are remembered, too.
+    pub keep_ssthresh: bool,
+    /// Challenge ACKs a second; `None`: any number, besides the bound of each connection.
+    pub challenge_acks: Option<u32>,
     /// First and last port of active opens.
     pub ephemeral: PortRange,
     /// TIME-WAIT behaviour.
@@ -146,6 +151,8 @@ impl Default for TcpConfig {
             runs: 16_384,
             ranges: 16_384,
             metrics: 1024,
+            keep_ssthresh: false,
+            challenge_acks: None,
             ephemeral: PortRange::default(),
             time_wait: TimeWaitSettings::default(),
             settings: TcpSettings::default(),
@@ -235,6 +242,8 @@ impl TcpSockets {
             runs,
             ranges,
             metrics,
+            keep_ssthresh,
+            challenge_acks,
             ephemeral,
             time_wait,
             settings,
@@ -243,7 +252,7 @@ impl TcpSockets {
         let isn = IsnGenerator::new(secret);
         let cookies = SynCookies::new(Secret::new(key(101)));
         let fast_open = FastOpenKeys::new(Secret::new(key(102)), None);
-        let challenge = ChallengeLimiter::new(Secret::new(key(103)), None);
+        let challenge = ChallengeLimiter::new(Secret::new(key(103)), challenge_acks);
         TcpSockets {
             entries: Slab::new(connections),
             listeners: Slab::new(listeners),
@@ -261,7 +270,7 @@ impl TcpSockets {
             time_waits: TimeWaits::new(time_waits, time_wait),
             waits_until: Instant::NEVER,
             ready: VecDeque::with_capacity(connections),
-            metrics: MetricsCache::new(metrics, key(105), true),
+            metrics: MetricsCache::new(metrics, key(105), keep_ssthresh),
             fast_opens: FastOpenCache::new(metrics, key(108)),
             ports: EphemeralPorts::new(ephemeral, key(106)),
             settings,

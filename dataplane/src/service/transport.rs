@@ -1,0 +1,133 @@
+//! From `[sockets]` and `[tcp]` to what the stack calls them. Every key of both ends in one of the three values here;
+//! the one of `[udp]` in the sockets of the services.
+
+use crate::config::model::{Buffer, Config, Congestion, Ecn, MtuProbing, SynCookies, Tcp};
+use flumen_stack::SocketLimits;
+use flumen_stack::socket::blocks::BLOCK;
+use flumen_stack::tcp::congestion::Algorithm;
+use flumen_stack::tcp::listen::{CookiePolicy, ListenSettings};
+use flumen_stack::tcp::ports::PortRange;
+use flumen_stack::tcp::recovery::SenderSettings;
+use flumen_stack::tcp::settings::{self, BufferLimits, EcnPolicy, TcpSettings};
+use flumen_stack::tcp::sockets::TcpConfig;
+use flumen_stack::tcp::time_wait::TimeWaitSettings;
+
+/// The least ranges of sent data, and of data received out of order, over all connections: a few busy connections
+/// may need thousands each.
+const MIN_RANGES: usize = 16_384;
+
+/// Bounds of sockets.
+pub fn socket_limits(config: &Config) -> SocketLimits {
+    let sockets = &config.sockets;
+    SocketLimits { udp: sockets.udp, raw: sockets.raw, blocks: sockets.memory / BLOCK }
+}
+
+/// Bounds and defaults of TCP.
+pub fn tcp_config(config: &Config) -> TcpConfig {
+    let (sockets, tcp) = (&config.sockets, &config.tcp);
+    TcpConfig {
+        connections: sockets.connections,
+        listeners: sockets.listeners,
+        requests: sockets.requests,
+        time_waits: sockets.time_wait,
+        // Connections that have nothing on the way hold none.
+        runs: sockets.connections.max(MIN_RANGES),
+        ranges: (sockets.connections / 4).max(MIN_RANGES),
+        metrics: tcp.metrics,
+        keep_ssthresh: tcp.save_ssthresh,
+        challenge_acks: tcp.challenge_ack_limit,
+        ephemeral: PortRange::new(sockets.local_ports.0, sockets.local_ports.1).unwrap_or_default(),
+        time_wait: TimeWaitSettings { ignore_resets: tcp.rfc1337, reuse: tcp.tw_reuse },
+        settings: tcp_settings(tcp),
+    }
+}
+
+fn tcp_settings(tcp: &Tcp) -> TcpSettings {
+    let buffer = |Buffer { min, initial, max }| BufferLimits { min, initial, max };
+    TcpSettings {
+        sender: SenderSettings {
+            algorithm: match tcp.congestion {
+                Congestion::Cubic => Algorithm::Cubic,
+                Congestion::Reno => Algorithm::NewReno,
+                Congestion::Bbr => Algorithm::Bbr,
+            },
+            initial_window: tcp.initial_window,
+            rto_min: tcp.rto_min,
+            rto_max: tcp.rto_max,
+            rto_initial: tcp.rto_initial,
+            syn_linear_timeouts: tcp.syn_linear_timeouts,
+            slow_start_after_idle: tcp.slow_start_after_idle,
+            frto: tcp.frto,
+            tail_loss_probe: tcp.tail_loss_probe,
+            reordering: tcp.reordering,
+            max_reordering: tcp.max_reordering,
+            pacing_slow_start_percent: tcp.pacing_ss_ratio,
+            pacing_percent: tcp.pacing_ca_ratio,
+        },
+        receive: buffer(tcp.receive_buffer),
+        send: buffer(tcp.send_buffer),
+        window_max: tcp.max_window,
+        window_scaling: tcp.window_scaling,
+        timestamps: tcp.timestamps,
+        sack: tcp.sack,
+        dsack: tcp.dsack,
+        ecn: match tcp.ecn {
+            Ecn::Off => EcnPolicy::Off,
+            Ecn::On => EcnPolicy::On,
+            Ecn::Passive => EcnPolicy::Passive,
+        },
+        autotune: tcp.moderate_rcvbuf,
+        syn_retries: tcp.syn_retries,
+        synack_retries: tcp.synack_retries,
+        retries1: tcp.retries1,
+        retries2: tcp.retries2,
+        orphan_retries: tcp.orphan_retries,
+        fin_timeout: tcp.fin_timeout,
+        keepalive_time: tcp.keepalive_time,
+        keepalive_interval: tcp.keepalive_interval,
+        keepalive_probes: tcp.keepalive_probes,
+        invalid_ratelimit: tcp.invalid_ratelimit,
+        mtu_probing: match tcp.mtu_probing {
+            MtuProbing::Off => settings::MtuProbing::Off,
+            MtuProbing::BlackHole => settings::MtuProbing::BlackHole,
+        },
+        base_mss: tcp.base_mss,
+        min_snd_mss: tcp.min_snd_mss,
+        notsent_lowat: tcp.notsent_lowat.unwrap_or(u32::MAX),
+        path_mtu_discovery: tcp.path_mtu_discovery,
+    }
+}
+
+/// What a listener does with SYNs.
+pub fn listen_settings(tcp: &Tcp, backlog: u32) -> ListenSettings {
+    ListenSettings {
+        backlog: backlog as usize,
+        cookies: match tcp.syncookies {
+            SynCookies::Off => CookiePolicy::Never,
+            SynCookies::On => CookiePolicy::UnderPressure,
+            SynCookies::Always => CookiePolicy::Always,
+        },
+        synack_retries: tcp.synack_retries,
+        abort_on_overflow: tcp.abort_on_overflow,
+        window_scaling: tcp.window_scaling,
+        timestamps: tcp.timestamps,
+        sack: tcp.sack,
+        ecn: tcp.ecn != Ecn::Off,
+        max_window: tcp.max_window,
+        initial_window: u16::try_from(tcp.receive_buffer.initial).unwrap_or(u16::MAX),
+        ..ListenSettings::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_of_the_configuration_are_those_of_the_stack() {
+        let tcp = Tcp::default();
+        assert_eq!(tcp_settings(&tcp), TcpSettings::default());
+        let listen = ListenSettings { backlog: 4096, ..ListenSettings::default() };
+        assert_eq!(listen_settings(&tcp, 4096), listen);
+    }
+}
