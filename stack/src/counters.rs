@@ -6,7 +6,7 @@
 //! ```text
 //!   received + originated + no-frame + came back  =  handed to ports + dropped (consumed included) + fragmented + held
 //!
-//!   originated: ICMP errors, resets, ARP, neighbour discovery, IGMP, MLD, fragments, what sockets send, and what
+//!   originated: ICMP errors, TCP segments, resets, ARP, neighbour discovery, IGMP, MLD, fragments, what sockets send, and what
 //!               is looped back. An echo reply is the request, turned round.
 //!   no-frame:   packets that would have been originated; they are among the dropped, too.
 //!   came back:  packets handed to a port that did not leave by it after all ([`PortCounters::tx_drops`]).
@@ -76,6 +76,10 @@ counters! {
     Icmpv6ErrorsOut => "icmpv6-errors-out",
     /// ICMPv6 errors not sent because a rate limit said so.
     Icmpv6ErrorsLimited => "icmpv6-errors-limited",
+    /// TCP segments that arrived whole, for a connection, a listener or a TIME-WAIT record (tcpInSegs without errors).
+    TcpIn => "tcp-in",
+    /// TCP segments sent, resets not counted (tcpOutSegs).
+    TcpOut => "tcp-out",
     /// TCP resets sent because no socket wanted the segment.
     TcpResetsOut => "tcp-resets-out",
     /// ARP packets that arrived.
@@ -214,9 +218,10 @@ impl Counters {
 
     /// Packets that began here: see the books at the top.
     pub fn originated(&self) -> u64 {
-        const ORIGINATED: [Counter; 14] = [
+        const ORIGINATED: [Counter; 15] = [
             Counter::IcmpErrorsOut,
             Counter::Icmpv6ErrorsOut,
+            Counter::TcpOut,
             Counter::TcpResetsOut,
             Counter::ArpRequestsOut,
             Counter::ArpRepliesOut,

@@ -182,7 +182,19 @@ fn on_connection<P, M>(
     let (entries, mut cx) = tcp.split(turn.now, blocks);
     let Some(entry) = entries.get_mut(handle) else { return };
     let disposition = entry.connection.on_segment(&mut cx, segment);
+    if !matches!(disposition, Disposition::Refused(..)) {
+        stack.tcp_consumed(port);
+    }
     act(stack, turn, handle, port, disposition);
+}
+
+impl<F: Frame> Stack<F> {
+    /// A segment ends here, and that is no fault.
+    #[inline]
+    pub(super) fn tcp_consumed(&mut self, port: PortId) {
+        self.counters.count(Counter::TcpIn);
+        self.drop_received(port, DropReason::Consumed);
+    }
 }
 
 /// Does what a connection decided.
@@ -319,7 +331,6 @@ pub(super) fn send_reset<P, M>(
     let flags = if reset.ack.is_some() { flag::RST | flag::ACK } else { flag::RST };
     let fields =
         Fields { seq: reset.seq, ack: reset.ack, flags, window: 0, urgent: 0, options: &Emitted::NONE };
-    stack.counters.count(Counter::TcpResetsOut);
     send_bare(stack, turn, tuple, port, 0, &fields);
 }
 

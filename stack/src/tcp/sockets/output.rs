@@ -19,6 +19,7 @@ use crate::tcp::tuple::Tuple;
 use crate::time::Instant;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
+use crate::wire::tcp::flag;
 
 /// Segments that one connection may send in a turn before the others had theirs.
 const SEGMENTS_A_TURN: u32 = 64;
@@ -104,7 +105,10 @@ fn send_segment<P, M>(
     let frame = build::segment(turn.pool, &entry.tuple, envelope, &Fields::of(one), Some(data));
     let (ipv4, port) = (entry.tuple.is_ipv4(), entry.port);
     match frame {
-        Some(frame) => send_packet(stack, turn, frame, way.hop, port, ipv4),
+        Some(frame) => {
+            stack.counters.count(Counter::TcpOut);
+            send_packet(stack, turn, frame, way.hop, port, ipv4);
+        }
         None => stack.counters.drop(DropReason::NoFrame),
     }
 }
@@ -148,7 +152,9 @@ pub(super) fn send_bare<P, M>(
     P: FramePool,
     M: Probe,
 {
+    let sent = if fields.flags & flag::RST == 0 { Counter::TcpOut } else { Counter::TcpResetsOut };
     let Ok(way) = stack.way_to(turn.now, tuple, port) else {
+        stack.counters.count(sent);
         return stack.counters.drop(DropReason::NoRoute);
     };
     let tx_checksum =
@@ -162,7 +168,10 @@ pub(super) fn send_bare<P, M>(
         tx_checksum,
     };
     match build::segment(turn.pool, tuple, envelope, fields, None) {
-        Some(frame) => send_packet(stack, turn, frame, way.hop, port, ipv4),
+        Some(frame) => {
+            stack.counters.count(sent);
+            send_packet(stack, turn, frame, way.hop, port, ipv4);
+        }
         None => stack.counters.drop(DropReason::NoFrame),
     }
 }

@@ -23,7 +23,7 @@ use crate::stack::Stack;
 use crate::tcp::connection::Connection;
 use crate::tcp::listen::{Arrival, ListenSettings, Listener, SynAck, TimerVerdict, Verdict};
 use crate::tcp::negotiated::Accepted;
-use crate::tcp::segment::{Check, Segment};
+use crate::tcp::segment::{Check, Disposition, Segment};
 use crate::tcp::signature::RequestSignature;
 use crate::tcp::time_wait::Reused;
 use crate::tcp::tuple::Tuple;
@@ -172,6 +172,7 @@ fn carry_out<P, M>(
             if let Some((place, deadline)) = deadline {
                 stack.tcp.request_wheel.schedule(place, deadline);
             }
+            stack.tcp_consumed(came.port);
             send_syn_ack(stack, turn, came.port, &reply);
         }
         Verdict::Request { reply, place, deadline } => {
@@ -181,6 +182,7 @@ fn carry_out<P, M>(
             }
             stack.tcp.request_wheel.schedule(place, deadline);
             stack.tcp.set_request_port(place, came.port);
+            stack.tcp_consumed(came.port);
             send_syn_ack(stack, turn, came.port, &reply);
         }
         Verdict::Child { accepted, request, .. } => {
@@ -274,6 +276,9 @@ fn feed<P, M>(
     let (entries, mut cx) = tcp.split(turn.now, blocks);
     let Some(entry) = entries.get_mut(handle) else { return };
     let disposition = entry.connection.on_segment(&mut cx, segment);
+    if !matches!(disposition, Disposition::Refused(..)) {
+        stack.tcp_consumed(port);
+    }
     act(stack, turn, handle, port, disposition);
 }
 
