@@ -48,6 +48,7 @@ fn ms(millis: u64) -> Duration {
 fn interface(number: usize) -> Interface {
     let number = number + 1;
     let mut interface = Interface::new(PortId::FIRST, "eth", MacAddr([2, 0, 0, 0, 0, number as u8]), 1500);
+    interface.forwarding = false;
     interface.ipv4.push(format!("10.0.0.{number}/24").parse().unwrap());
     interface.ipv6.push(format!("fe80::{number}/64").parse().unwrap());
     interface.ipv6.push(format!("fd00::{number}/64").parse().unwrap());
@@ -336,7 +337,7 @@ impl Life {
 
     fn live(mut self) {
         if self.talk {
-            println!("seed {}: harsh {} {:?}", self.seed, self.harsh, self.world.wires[0].0.misbehaviour);
+            println!("\nseed {}: harsh {} {:?}", self.seed, self.harsh, self.world.wires[0].0.misbehaviour);
             println!("then {:?}; {:?}", self.changes, self.listen);
             for conversation in &self.conversations {
                 println!("{conversation:?}");
