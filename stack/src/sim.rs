@@ -13,10 +13,12 @@
 
 pub mod node;
 pub mod random;
+pub mod report;
 pub mod wire;
 pub mod world;
 
-pub use node::{Node, rib};
+pub use node::{Node, NodeSettings, rib};
 pub use random::Random;
+pub use report::Report;
 pub use wire::{Misbehaviour, Wire};
 pub use world::{Arrival, World};

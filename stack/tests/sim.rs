@@ -95,6 +95,7 @@ fn world(ribs: &[Rib], seed: u64) -> World {
             delay: Duration::from_micros(up_to(20_000).into()),
             jitter: Duration::from_micros(up_to(5_000).into()),
             held_back: Duration::from_millis(up_to(400).into()),
+            ..Misbehaviour::default()
         };
         if flips != number as u64 {
             misbehaviour.corrupt = 0;

@@ -2,6 +2,7 @@
 
 use crate::burst::Burst;
 use crate::checksum;
+use crate::counters::Counter;
 use crate::egress::Egress;
 use crate::frame::heap::{HeapFrame, HeapPool};
 use crate::frame::{Frame, FramePool};
@@ -11,10 +12,11 @@ use crate::neighbour::{ConfigError, NeighbourConfig};
 use crate::port::PortId;
 use crate::route::{Rib, RibConfig, Route, RouteError, RouteReader, Source, Target};
 use crate::socket::api::Sockets;
-use crate::stack::{Stack, StackConfig};
+use crate::stack::{SocketLimits, Stack, StackConfig};
 use crate::tcp::sockets::TcpConfig;
 use crate::time::Instant;
 use crate::turn::{NoProbe, Turn};
+use crate::verdict::DropReason;
 use crate::{ipv4, ipv6};
 use core::net::IpAddr;
 use ipnet::IpNet;
@@ -73,6 +75,39 @@ pub fn rib(interfaces: &[Interface], routes: &[(IpNet, PortId, IpAddr)]) -> Resu
     Ok(rib)
 }
 
+/// What a node is made with.
+#[derive(Debug, Clone)]
+pub struct NodeSettings {
+    /// Bounds and times of the neighbour table.
+    pub neighbours: NeighbourConfig,
+    /// Bounds of sockets.
+    pub sockets: SocketLimits,
+    /// TCP's bounds and defaults.
+    pub tcp: TcpConfig,
+    /// Its secrets.
+    pub seed: u64,
+}
+
+impl Default for NodeSettings {
+    fn default() -> NodeSettings {
+        NodeSettings {
+            neighbours: NeighbourConfig::default(),
+            sockets: SocketLimits::default(),
+            tcp: TcpConfig {
+                connections: 64,
+                listeners: 8,
+                requests: 64,
+                time_waits: 64,
+                runs: 4096,
+                ranges: 1024,
+                metrics: 64,
+                ..TcpConfig::default()
+            },
+            seed: 0,
+        }
+    }
+}
+
 /// A host or a router.
 #[derive(Debug)]
 pub struct Node {
@@ -96,6 +131,19 @@ impl Node {
         neighbours: NeighbourConfig,
         seed: u64,
     ) -> Result<Node, NodeError> {
+        Node::with(NodeSettings { neighbours, seed, ..NodeSettings::default() }, interfaces, routes)
+    }
+
+    /// The same, with bounds of one's own.
+    ///
+    /// # Errors
+    /// What is wrong with the interfaces or the bounds.
+    pub fn with(
+        settings: NodeSettings,
+        interfaces: Vec<Interface>,
+        routes: RouteReader,
+    ) -> Result<Node, NodeError> {
+        let NodeSettings { neighbours, sockets, tcp, seed } = settings;
         let ports = interfaces.len();
         let config = StackConfig {
             interfaces: Interfaces::new(interfaces).ok_or(NodeError::Interfaces(ports))?,
@@ -103,17 +151,8 @@ impl Node {
             route_cache: 64,
             icmp: crate::icmp::limit::IcmpLimits::default(),
             echo: (1000, 100),
-            sockets: crate::stack::SocketLimits::default(),
-            tcp: TcpConfig {
-                connections: 64,
-                listeners: 8,
-                requests: 64,
-                time_waits: 64,
-                runs: 4096,
-                ranges: 1024,
-                metrics: 64,
-                ..TcpConfig::default()
-            },
+            sockets,
+            tcp,
             frame_room: (CHUNK - 256) as u16,
             reassembly: crate::ip::reassembly::ReassemblyConfig::default(),
             seed: [seed, seed ^ 1, seed ^ 2, seed ^ 3],
@@ -228,6 +267,23 @@ impl Node {
             }
         }
         sent
+    }
+
+    /// True when nothing waits to leave: neither frames nor what sockets have ready.
+    pub fn is_quiet(&self) -> bool {
+        self.egress.len() == 0 && self.stack.next_deadline() != Instant::ZERO
+    }
+
+    /// True when the books of the stack balance (see [`crate::counters`]): everything that began here or came in
+    /// ended, left, or is held.
+    pub fn books_balance(&self) -> bool {
+        let counters = &self.stack.counters;
+        let ports = || (0..self.ports).filter_map(PortId::new).map(|port| counters.port(port));
+        let received: u64 = ports().map(|port| port.rx_packets).sum();
+        let sent: u64 = ports().map(|port| port.tx_packets).sum();
+        let begun = received + counters.originated() + counters.dropped(DropReason::NoFrame);
+        let cut = counters.get(Counter::Ipv4Fragmented) + counters.get(Counter::Ipv6Fragmented);
+        begun == sent + counters.dropped_in_all() + cut + self.stack.neighbours.frames_held() as u64
     }
 
     /// True when every frame is in the pool, waits for a neighbour, or waits to leave.

@@ -6,6 +6,9 @@ use crate::time::Instant;
 use core::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+/// How often a node may fill its queues at one moment.
+const ROUNDS: usize = 64;
+
 /// A frame that arrived at a node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Arrival {
@@ -48,8 +51,15 @@ impl World {
     /// Lets time pass until `end`; `watch` sees every frame that arrives, before the node does, and the world after
     /// each step is whole: frames are conserved, and what nodes sent is on the wires.
     pub fn run_until(&mut self, end: Instant, mut watch: impl FnMut(&Arrival)) {
+        while self.step(end, &mut watch) {}
+        self.now = self.now.max(end);
+    }
+
+    /// Does the next thing that happens by `end`: one frame arrives, or what is due is done. False: nothing more
+    /// does by then, and the time stays where it is.
+    pub fn step(&mut self, end: Instant, mut watch: impl FnMut(&Arrival)) -> bool {
         self.collect();
-        while let Some(next) = self.next_moment().filter(|next| *next <= end) {
+        if let Some(next) = self.next_moment().filter(|next| *next <= end) {
             self.now = self.now.max(next);
             let due = self.arrivals.peek().is_some_and(|Reverse(first)| first.at <= self.now);
             if due && let Some(Reverse(arrival)) = self.arrivals.pop() {
@@ -66,8 +76,14 @@ impl World {
                 }
             }
             self.collect();
+            return true;
         }
-        self.now = self.now.max(end);
+        false
+    }
+
+    /// True when nothing is on any wire.
+    pub fn is_empty(&self) -> bool {
+        self.arrivals.is_empty()
     }
 
     /// True when every node has all of its frames.
@@ -85,16 +101,29 @@ impl World {
     /// Puts what the nodes sent on the wires. A port without a wire sends into the air.
     fn collect(&mut self) {
         for (index, node) in self.nodes.iter_mut().enumerate() {
-            for (port, frame) in node.sent() {
-                self.carried += 1;
-                let here = (index, port);
-                let Some((wire, ends)) = self.wires.iter_mut().find(|(_, ends)| ends.contains(&here)) else {
-                    continue;
-                };
-                let (node, port) = if ends[0] == here { ends[1] } else { ends[0] };
-                for (at, frame) in wire.carry(frame, self.now) {
-                    self.number += 1;
-                    self.arrivals.push(Reverse(Arrival { at, number: self.number, node, port, frame }));
+            // What does not fit the queues is sent as soon as they are empty again: wires take at once.
+            for _ in 0..ROUNDS {
+                if node.is_quiet() {
+                    break;
+                }
+                node.output(self.now);
+                for (port, frame) in node.sent() {
+                    self.carried += 1;
+                    let here = (index, port);
+                    let Some((wire, ends)) = self.wires.iter_mut().find(|(_, ends)| ends.contains(&here))
+                    else {
+                        continue;
+                    };
+                    let from = usize::from(ends[0] != here);
+                    let there = ends[1 - from];
+                    let carried = wire.carry(frame, from, self.now);
+                    let arrivals = carried.arrivals.into_iter().map(|arrival| (there, arrival));
+                    for ((node, port), (at, frame)) in
+                        arrivals.chain(carried.answer.map(|answer| (here, answer)))
+                    {
+                        self.number += 1;
+                        self.arrivals.push(Reverse(Arrival { at, number: self.number, node, port, frame }));
+                    }
                 }
             }
         }

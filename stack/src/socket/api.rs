@@ -52,7 +52,7 @@
 //!
 //! The calls themselves stand with their protocols: [`crate::tcp::sockets`], [`crate::udp`].
 
-use super::event::{Ready, SocketId};
+use super::event::{Owner, Ready, SocketId};
 use crate::frame::Frame;
 use crate::stack::Stack;
 use crate::time::Instant;
@@ -73,6 +73,23 @@ impl<'a, F: Frame> Sockets<'a, F> {
     /// The moment of this turn.
     pub fn now(&self) -> Instant {
         self.now
+    }
+
+    /// The next socket with news: its owner, and what it hears. `None`: there is no more.
+    pub fn next_news(&mut self) -> Option<(SocketId, Owner, Ready)> {
+        let stack = &mut *self.stack;
+        loop {
+            let socket = stack.events.pop()?;
+            let news = match socket {
+                SocketId::Tcp(_) | SocketId::Listener(_) => stack.tcp.news(socket),
+                SocketId::Udp(handle) => stack.udp_news(handle),
+                SocketId::Raw(handle) => stack.raw_news(handle),
+            };
+            // A socket may be gone by now, or its owner may have changed.
+            if let Some((owner, ready)) = news.filter(|(_, ready)| !ready.is_empty()) {
+                return Some((socket, owner, ready));
+            }
+        }
     }
 }
 

@@ -68,7 +68,9 @@ impl Connection {
         let handshake = match self.state {
             State::SynSent => {
                 let own = self.rare.as_ref().and_then(|rare| rare.syn_retries);
-                Some(own.unwrap_or(cx.settings.syn_retries))
+                // As Linux: the first timeouts, which do not double, come on top.
+                let linear = cx.settings.sender.syn_linear_timeouts;
+                Some(own.unwrap_or(cx.settings.syn_retries).saturating_add(linear))
             }
             State::SynReceived(_) => Some(cx.settings.synack_retries),
             _ => None,

@@ -213,11 +213,16 @@ impl Connection {
         if !(seq + data).at_or_before(self.sender.una() + self.tx.wnd) && seq != self.sender.una() {
             return None;
         }
-        let span = data + u32::from(fin);
-        if span == 0 {
+        if data == 0 && !fin {
             return None;
         }
-        self.sender.on_retransmitted(cx.runs, cx.now, seq, span);
+        let mut options = Emitted::NONE;
+        self.common_options(cx, &mut options);
+        // SACK blocks take their room from the data, or the segment would be longer than the path allows.
+        let extra = u32::from((options.len() as u16).saturating_sub(self.fixed_options_len()));
+        let most = u32::from(self.tx.mss).saturating_sub(extra).max(1);
+        let (data, fin) = if data > most { (most, false) } else { (data, fin) };
+        self.sender.on_retransmitted(cx.runs, cx.now, seq, data + u32::from(fin));
         let mut flags = flag::ACK;
         if fin {
             flags |= flag::FIN;
@@ -225,8 +230,6 @@ impl Connection {
         if seq + data == end && data > 0 {
             flags |= flag::PSH;
         }
-        let mut options = Emitted::NONE;
-        self.common_options(cx, &mut options);
         let mut out = self.header(cx, seq, flags, options, 1);
         out.offset = seq.since(self.tx.start);
         out.len = data;

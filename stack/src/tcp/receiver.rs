@@ -145,7 +145,8 @@ impl Receiver {
                 return 0;
             }
         }
-        free = free.min(self.threshold);
+        // Never less than a segment: without a scale that would be nothing, and the threshold could not grow again.
+        free = free.min(self.threshold.max(mss));
         if self.scale > 0 {
             // Rounded up, so that a window of a few bytes does not become zero on the wire.
             return align_up(free, self.scale);
@@ -320,6 +321,17 @@ mod tests {
         receiver.set_limit(10_000);
         receiver.on_read(1 << 30, Instant::from_millis(10_000 + now.nanos() / 1_000_000), &settings);
         assert_eq!(receiver.limit, 10_000, "chosen by the owner");
+    }
+
+    #[test]
+    fn a_threshold_below_a_segment_still_lets_one_in() {
+        let mut receiver = Receiver::new(65_536, 1460, 0, false);
+        receiver.start(Seq(999), Instant::ZERO);
+        receiver.on_data(1460, Instant::ZERO);
+        // The owner clamps the window to less than a segment, and autotuning opens the clamp again later.
+        receiver.threshold = 1024;
+        receiver.wnd = 0;
+        assert_eq!(receiver.window(), 1460);
     }
 
     #[test]

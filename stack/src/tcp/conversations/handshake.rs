@@ -81,14 +81,17 @@ fn syn_sent_acknowledgment_of_something_else_is_answered_with_a_reset() {
 }
 
 #[test]
-fn syn_sent_silence_ends_in_a_timeout_after_six_retransmissions() {
+fn shld_23_syn_sent_silence_ends_in_a_timeout_after_ten_retransmissions_in_67_seconds() {
     let mut script = Script { host: Host::connect(plain(), 5000), window: 100 };
     let mut syns = script.host.output().len();
+    let mut at = 0;
     while script.tcp().state() == State::SynSent {
-        script.next_timer();
+        at = script.next_timer();
         syns += script.host.output().len();
     }
-    assert_eq!(syns, 7);
+    // Four even timeouts, and six that double: 4 + 1 + 2 + 4 + 8 + 16 + 32 s.
+    assert_eq!(syns, 11);
+    assert!((66_000..69_000).contains(&at), "{at} ms");
     assert_eq!(script.tcp().take_error(), Some(SocketError::TimedOut));
     script.host.pools.assert_nothing_leaked();
 }
@@ -110,4 +113,22 @@ fn must_15_a_peer_without_mss_gets_536_bytes() {
     script.host.output();
     script.host.send(&[7; 1072]).unwrap();
     script.expect(&[(ACK, 5001, 1001, 536), (ACK | PSH, 5537, 1001, 536)]);
+}
+
+#[test]
+fn a_retransmission_with_sack_blocks_is_no_longer_than_the_path_allows() {
+    let mut script = Script::established(plain());
+    script.host.send(&[7; 2 * MSS as usize]).unwrap();
+    script.expect(&[(ACK, 5001, 1001, 1460), (ACK | PSH, 6461, 1001, 1460)]);
+    // The peer's data have a gap, so that everything we send carries SACK blocks: 12 bytes.
+    let _ = script.inject(ACK, 1101, 5001, b"ahead");
+    script.expect(&[(ACK, 7921, 1001, 0)]);
+    while script.host.output().iter().all(|one| one.data.is_empty()) {
+        script.next_timer();
+        let again = script.host.output();
+        if let Some(one) = again.first().filter(|one| !one.data.is_empty()) {
+            assert_eq!(one.out.options.len() + one.data.len(), usize::from(MSS));
+            return;
+        }
+    }
 }

@@ -355,7 +355,6 @@ pub(super) fn send_reset<P, M>(
     let flags = if reset.ack.is_some() { flag::RST | flag::ACK } else { flag::RST };
     let fields =
         Fields { seq: reset.seq, ack: reset.ack, flags, window: 0, urgent: 0, options: &Emitted::NONE };
-    stack.counters.count(Counter::TcpResetsOut);
     send_bare(stack, turn, tuple, port, 0, &fields);
 }
 

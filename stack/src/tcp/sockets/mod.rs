@@ -160,6 +160,25 @@ impl Default for TcpConfig {
     }
 }
 
+/// What TCP holds of its tables and pools: all zero when there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TcpUsage {
+    /// Connections, whatever their state but TIME-WAIT.
+    pub connections: usize,
+    /// Half-open connections.
+    pub requests: usize,
+    /// TIME-WAIT records.
+    pub time_waits: usize,
+    /// Names in the demultiplexer: one for each of the above that is not CLOSED.
+    pub names: usize,
+    /// Ranges of sent data.
+    pub runs: usize,
+    /// Ranges received out of order.
+    pub ranges: usize,
+    /// Connections that wait to send at the end of the turn.
+    pub ready: usize,
+}
+
 /// The TCP sockets of one worker.
 #[derive(Debug)]
 pub struct TcpSockets {
@@ -364,6 +383,29 @@ impl TcpSockets {
     /// TIME-WAIT records.
     pub fn time_waits(&self) -> usize {
         self.time_waits.len()
+    }
+
+    /// The owner of a connection or listener hears its news now.
+    pub(crate) fn news(&mut self, socket: SocketId) -> Option<(Owner, Ready)> {
+        let pending = match socket {
+            SocketId::Tcp(handle) => &mut self.entries.get_mut(handle)?.pending,
+            SocketId::Listener(handle) => &mut self.listeners.get_mut(handle)?.pending,
+            SocketId::Udp(_) | SocketId::Raw(_) => return None,
+        };
+        Some((pending.owner, pending.take()))
+    }
+
+    /// What is taken of the tables and pools.
+    pub fn usage(&self) -> TcpUsage {
+        TcpUsage {
+            connections: self.entries.len(),
+            requests: self.passive.len(),
+            time_waits: self.time_waits.len(),
+            names: self.names.len(),
+            runs: self.runs.capacity() - self.runs.available(),
+            ranges: self.ranges.capacity() - self.ranges.available(),
+            ready: self.ready.len(),
+        }
     }
 
     /// Every listener.

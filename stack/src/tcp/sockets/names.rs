@@ -97,6 +97,11 @@ impl Names {
         }
     }
 
+    /// How many are taken.
+    pub(super) fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
     /// Frees names.
     pub(super) fn free(&mut self, tuple: &Tuple) {
         match key_of(tuple) {
