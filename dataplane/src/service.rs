@@ -36,6 +36,11 @@ use std::time::Duration;
 /// How long a worker may take to build its pool and sockets before the start is given up.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Bytes of a worker's stack. A worker is a value of some 300 KiB (caches and counters lie in it), which a build without
+/// optimisation copies several times before it lies still: 2 MiB, the usual size, were not enough. Pages that are
+/// not used are not there.
+const WORKER_STACK: usize = 8 << 20;
+
 /// Requests that may wait for a worker; the control thread asks one thing at a time.
 const COMMANDS: usize = 256;
 
@@ -223,6 +228,7 @@ impl Service {
             let (ready_in, ready_out) = mpsc::sync_channel::<Result<Ready, StartError>>(1);
             let thread = std::thread::Builder::new()
                 .name(format!("flumen-cpu{cpu}"))
+                .stack_size(WORKER_STACK)
                 .spawn(move || seat.serve(&ready_in))
                 .map_err(|source| StartError::System { doing: "start a worker thread", source })?;
             let Ends { commands, reports } = ends;
