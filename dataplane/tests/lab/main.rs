@@ -138,6 +138,20 @@ tests! {
             an_idle_router_uses_under_two_percent_of_a_core,
             show_answers_every_question,
         }
+        host {
+            curl_fetches_and_uploads_every_byte_over_ipv4,
+            curl_fetches_and_uploads_every_byte_over_ipv6,
+            an_echo_comes_back_whole_while_the_client_still_writes,
+            a_client_that_closes_its_half_still_gets_the_rest,
+            a_slow_reader_gets_every_byte_through_a_closed_window,
+            wrk_with_a_hundred_connections_sees_no_error,
+            one_connection_a_request_works_thousands_of_times,
+            iperf_writes_to_discard_and_nothing_is_left_when_it_is_gone,
+            udp_datagrams_of_sixty_thousand_bytes_are_echoed,
+            a_killed_client_leaves_no_connection_behind,
+            a_connection_outlives_a_link_that_goes_down_and_comes_back,
+            two_workers_serve_one_port,
+        }
         claims {
             claimed_traffic_is_answered_by_flumen_and_the_rest_by_the_kernel_over_ipv4,
             claimed_addresses_are_answered_by_flumen_and_the_rest_by_the_kernel_over_ipv6,

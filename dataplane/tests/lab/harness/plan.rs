@@ -30,6 +30,7 @@ pub struct Plan {
     neighbours: Vec<(&'static str, &'static str, &'static str)>,
     port_keys: Vec<(&'static str, &'static str)>,
     core_keys: &'static str,
+    tables: &'static str,
 }
 
 impl Default for Plan {
@@ -44,6 +45,7 @@ impl Default for Plan {
             neighbours: Vec::new(),
             port_keys: Vec::new(),
             core_keys: "",
+            tables: "",
         }
     }
 }
@@ -95,6 +97,12 @@ impl Plan {
     /// Lines of TOML for a port (`lan` or `wan`), beside its other keys; `addresses` in place of the usual ones. Linux has nothing of the kind.
     pub fn port_keys(mut self, port: &'static str, toml: &'static str) -> Plan {
         self.port_keys.push((port, toml));
+        self
+    }
+
+    /// More tables of the configuration: services, say.
+    pub fn tables(mut self, toml: &'static str) -> Plan {
+        self.tables = toml;
         self
     }
 
@@ -189,6 +197,7 @@ impl Plan {
                 "[[neighbour]]\nport = \"{port}\"\naddress = \"{address}\"\nmac = \"{mac}\"\n"
             );
         }
+        let _ = writeln!(toml, "{}\n", self.tables);
         let _ = writeln!(toml, "[control]\nsocket = {socket:?}\n");
         toml
     }
