@@ -85,7 +85,7 @@ fn must_38_less_than_a_segment_of_window_waits_for_the_timer() {
 }
 
 #[test]
-fn must_60_the_urgent_pointer_points_behind_the_urgent_byte() {
+fn must_62_the_urgent_pointer_points_behind_the_urgent_byte() {
     let mut script = Script::established(plain());
     let host = &mut script.host;
     host.tcp.send_urgent(&mut host.pools.cx(), b"ab!").unwrap();
