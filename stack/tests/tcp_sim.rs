@@ -164,7 +164,8 @@ fn algorithm(random: &mut Random) -> Algorithm {
 }
 
 fn misbehaviour(random: &mut Random, harsh: bool) -> Misbehaviour {
-    let mut wire = Misbehaviour { delay: Duration::from_micros(random.below(40_000)), ..Misbehaviour::default() };
+    let mut wire =
+        Misbehaviour { delay: Duration::from_micros(random.below(40_000)), ..Misbehaviour::default() };
     // Each seed has a few of the faults, not a bit of all.
     if random.chance(500) {
         wire.loss = random.below(if harsh { 400 } else { 80 }) as u16;
@@ -199,7 +200,8 @@ fn misbehaviour(random: &mut Random, harsh: bool) -> Misbehaviour {
         wire.silent = harsh && random.chance(300);
     }
     if random.chance(100) {
-        let all = [Report::HostUnreachable, Report::PortUnreachable, Report::TimeExceeded, Report::TooBig(600)];
+        let all =
+            [Report::HostUnreachable, Report::PortUnreachable, Report::TimeExceeded, Report::TooBig(600)];
         wire.report = random.below(300) as u16;
         wire.reported = Some(all[random.below(4) as usize]);
     }
@@ -241,7 +243,9 @@ fn options(random: &mut Random) -> Vec<SocketOption> {
 }
 
 fn plan(random: &mut Random) -> Plan {
-    let piece = |random: &mut Random| [1 + random.below(300), 1460, 10_000, 100_000][random.below(4) as usize] as usize;
+    let piece = |random: &mut Random| {
+        [1 + random.below(300), 1460, 10_000, 100_000][random.below(4) as usize] as usize
+    };
     let ending = match random.below(10) {
         0..=4 => Ending::HalfClose,
         5..=7 => Ending::Close,
@@ -333,7 +337,18 @@ impl Life {
             })
             .collect();
         let talk = std::env::var("FLUMEN_SIM_TALK").is_ok();
-        Life { seed, world, conversations, harsh, reports, ghosts: 0, listeners: Vec::new(), listen, changes, talk }
+        Life {
+            seed,
+            world,
+            conversations,
+            harsh,
+            reports,
+            ghosts: 0,
+            listeners: Vec::new(),
+            listen,
+            changes,
+            talk,
+        }
     }
 
     fn live(mut self) {
@@ -399,7 +414,8 @@ impl Life {
         let now = self.world.now;
         for node in 0..2 {
             let at = SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), PORT);
-            let listener = self.world.nodes[node].sockets(now).tcp_listen(Owner(9), at, &self.listen).unwrap();
+            let listener =
+                self.world.nodes[node].sockets(now).tcp_listen(Owner(9), at, &self.listen).unwrap();
             self.listeners.push(listener);
         }
     }
@@ -480,7 +496,10 @@ impl Life {
         let now = self.world.now;
         while let Ok((handle, peer)) = self.world.nodes[node].sockets(now).tcp_accept(listener, Owner(9)) {
             let found = self.conversations.iter().position(|one| {
-                one.opener != node && one.local == Some(peer) && one.ends[node].handle.is_none() && !one.crossing
+                one.opener != node
+                    && one.local == Some(peer)
+                    && one.ends[node].handle.is_none()
+                    && !one.crossing
             });
             match found {
                 Some(number) if self.conversations[number].ends[node].outcome.is_none() => {
@@ -570,7 +589,11 @@ impl Life {
             match end.outcome {
                 Some(Ok(())) => {
                     assert_eq!(end.written, end.plan.sends, "{number}/{node} did not write everything");
-                    assert_eq!(end.read, one.ends[1 - node].plan.sends, "{number}/{node} did not read everything");
+                    assert_eq!(
+                        end.read,
+                        one.ends[1 - node].plan.sends,
+                        "{number}/{node} did not read everything"
+                    );
                 }
                 Some(Err(TOO_EARLY)) => {
                     // Only another connection with the same names can say so: the cookie came twice.
@@ -606,7 +629,8 @@ fn step(
     node: usize,
 ) -> Option<Result<(), Error>> {
     let mut buffer = vec![0; end.plan.read_piece.max(end.plan.write_piece)];
-    let aborts = |end: &End| matches!(end.plan.ending, Ending::Abort(after) if end.read + end.written >= after);
+    let aborts =
+        |end: &End| matches!(end.plan.ending, Ending::Abort(after) if end.read + end.written >= after);
     let waits = end.plan.ending == Ending::After && !end.peer_ended;
     if !waits {
         while end.written < end.plan.sends {
@@ -684,17 +708,26 @@ fn describe(frame: &[u8]) -> String {
         _ => return format!("{:02x?}", &frame[..frame.len().min(42)]),
     };
     let Some(tcp) = frame.get(offset..).filter(|tcp| protocol == 6 && tcp.len() >= 20) else {
-        return format!("protocol {protocol}, {} bytes {:02x?}", frame.len(), &frame[offset..frame.len().min(offset + 8)]);
+        return format!(
+            "protocol {protocol}, {} bytes {:02x?}",
+            frame.len(),
+            &frame[offset..frame.len().min(offset + 8)]
+        );
     };
     let half = |at: usize| u16::from_be_bytes([tcp[at], tcp[at + 1]]);
     let word = |at: usize| u32::from_be_bytes([tcp[at], tcp[at + 1], tcp[at + 2], tcp[at + 3]]);
-    let flags: String = "FSRPAUEC".chars().enumerate().filter(|(bit, _)| tcp[13] >> bit & 1 == 1).map(|x| x.1).collect();
+    let flags: String =
+        "FSRPAUEC".chars().enumerate().filter(|(bit, _)| tcp[13] >> bit & 1 == 1).map(|x| x.1).collect();
     let header = usize::from(tcp[12] >> 4) * 4;
     let data = tcp.len().saturating_sub(header);
     let options = &tcp[20..header.clamp(20, tcp.len())];
     format!(
         "{} > {} {flags} seq {} ack {} win {} len {data} {options:02x?}",
-        half(0), half(2), word(4), word(8), half(14)
+        half(0),
+        half(2),
+        word(4),
+        word(8),
+        half(14)
     )
 }
 

@@ -91,7 +91,8 @@ impl Wire {
         let mut carried = Carried::default();
         if mtu != 0 && frame.len() > LINK_HEADER + usize::from(mtu) {
             if !silent && report::must_not_be_cut(&frame) {
-                carried.answer = report::about(&frame, Report::TooBig(mtu)).map(|frame| (self.arrival(now), frame));
+                carried.answer =
+                    report::about(&frame, Report::TooBig(mtu)).map(|frame| (self.arrival(now), frame));
             }
             return carried;
         }

@@ -110,14 +110,17 @@ impl World {
                 for (port, frame) in node.sent() {
                     self.carried += 1;
                     let here = (index, port);
-                    let Some((wire, ends)) = self.wires.iter_mut().find(|(_, ends)| ends.contains(&here)) else {
+                    let Some((wire, ends)) = self.wires.iter_mut().find(|(_, ends)| ends.contains(&here))
+                    else {
                         continue;
                     };
                     let from = usize::from(ends[0] != here);
                     let there = ends[1 - from];
                     let carried = wire.carry(frame, from, self.now);
                     let arrivals = carried.arrivals.into_iter().map(|arrival| (there, arrival));
-                    for ((node, port), (at, frame)) in arrivals.chain(carried.answer.map(|answer| (here, answer))) {
+                    for ((node, port), (at, frame)) in
+                        arrivals.chain(carried.answer.map(|answer| (here, answer)))
+                    {
                         self.number += 1;
                         self.arrivals.push(Reverse(Arrival { at, number: self.number, node, port, frame }));
                     }

@@ -10,7 +10,7 @@ fn a_connection_keeps_to_its_share_of_memory() {
 }
 
 #[test]
-fn closed_connect_sends_a_syn_with_the_options_of_linux() {
+fn must_14_shld_5_closed_connect_sends_a_syn_with_the_options_of_linux() {
     let mut client = Host::connect(TcpSettings::default(), 5000);
     let syn = client.output();
     assert_eq!(syn.len(), 1);
@@ -81,7 +81,7 @@ fn syn_sent_acknowledgment_of_something_else_is_answered_with_a_reset() {
 }
 
 #[test]
-fn syn_sent_silence_ends_in_a_timeout_after_ten_retransmissions_and_131_seconds() {
+fn must_22_syn_sent_silence_ends_in_a_timeout_after_ten_retransmissions_and_131_seconds() {
     let mut script = Script { host: Host::connect(plain(), 5000), window: 100 };
     let mut syns = script.host.output().len();
     let mut at = 0;
