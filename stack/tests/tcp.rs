@@ -170,16 +170,18 @@ fn a_connection_is_made_carries_bytes_both_ways_and_is_closed() {
 
 #[test]
 fn must_47_nobody_listens_and_the_connection_is_refused() {
-    let mut pair = Pair::new();
-    let client = pair.connect("10.0.0.2:81");
-    pair.run(Duration::from_millis(10));
-    let now = pair.now;
-    let mut sockets = pair.nodes[0].sockets(now);
-    assert!(sockets.tcp_ready(client).contains(Ready::ERROR));
-    assert_eq!(sockets.tcp_recv(client, &mut [0; 9]), Err(Error::ConnectionRefused));
-    sockets.tcp_close(client);
-    pair.run(Duration::from_millis(10));
-    pair.assert_nothing_is_left();
+    for at in ["10.0.0.2:81", "[fd00::2]:81"] {
+        let mut pair = Pair::new();
+        let client = pair.connect(at);
+        pair.run(Duration::from_millis(10));
+        let now = pair.now;
+        let mut sockets = pair.nodes[0].sockets(now);
+        assert!(sockets.tcp_ready(client).contains(Ready::ERROR));
+        assert_eq!(sockets.tcp_recv(client, &mut [0; 9]), Err(Error::ConnectionRefused));
+        sockets.tcp_close(client);
+        pair.run(Duration::from_millis(10));
+        pair.assert_nothing_is_left();
+    }
 }
 
 #[test]

@@ -270,7 +270,7 @@ impl Node {
 
     /// True when nothing waits to leave: neither frames nor what sockets have ready.
     pub fn is_quiet(&self) -> bool {
-        self.egress.len() == 0 && self.stack.next_deadline() != Instant::ZERO
+        self.egress.is_empty() && self.stack.next_deadline() != Instant::ZERO
     }
 
     /// True when the books of the stack balance (see [`crate::counters`]): everything that began here or came in
