@@ -169,17 +169,19 @@ fn a_connection_is_made_carries_bytes_both_ways_and_is_closed() {
 }
 
 #[test]
-fn nobody_listens_and_the_connection_is_refused() {
-    let mut pair = Pair::new();
-    let client = pair.connect("10.0.0.2:81");
-    pair.run(Duration::from_millis(10));
-    let now = pair.now;
-    let mut sockets = pair.nodes[0].sockets(now);
-    assert!(sockets.tcp_ready(client).contains(Ready::ERROR));
-    assert_eq!(sockets.tcp_recv(client, &mut [0; 9]), Err(Error::ConnectionRefused));
-    sockets.tcp_close(client);
-    pair.run(Duration::from_millis(10));
-    pair.assert_nothing_is_left();
+fn must_47_nobody_listens_and_the_connection_is_refused() {
+    for at in ["10.0.0.2:81", "[fd00::2]:81"] {
+        let mut pair = Pair::new();
+        let client = pair.connect(at);
+        pair.run(Duration::from_millis(10));
+        let now = pair.now;
+        let mut sockets = pair.nodes[0].sockets(now);
+        assert!(sockets.tcp_ready(client).contains(Ready::ERROR));
+        assert_eq!(sockets.tcp_recv(client, &mut [0; 9]), Err(Error::ConnectionRefused));
+        sockets.tcp_close(client);
+        pair.run(Duration::from_millis(10));
+        pair.assert_nothing_is_left();
+    }
 }
 
 #[test]
@@ -289,4 +291,113 @@ fn signed_connections_carry_bytes_and_the_unsigned_are_not_heard() {
         assert_eq!(pair.nodes[0].sockets(now).tcp_state(unsigned).unwrap().name(), "syn-sent");
         assert!(pair.nodes[1].stack.counters.dropped(flumen_stack::DropReason::TcpBadSignature) > 0);
     }
+}
+
+#[test]
+fn must_46_an_open_to_a_group_or_a_broadcast_address_is_refused() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    for to in ["224.0.0.9:80", "[ff02::1]:80", "10.0.0.255:80", "255.255.255.255:80"] {
+        let opened =
+            pair.nodes[0].sockets(now).tcp_connect(Owner(1), to.parse().unwrap(), &ConnectOptions::default());
+        assert!(opened.is_err(), "{to}");
+    }
+    pair.assert_nothing_is_left();
+}
+
+#[test]
+fn must_43_must_44_must_45_the_local_address_is_the_owners_or_follows_the_route() {
+    let mut pair = Pair::new();
+    pair.listen("[::]:80");
+    let now = pair.now;
+    let mut sockets = pair.nodes[0].sockets(now);
+    let to = "10.0.0.2:80".parse().unwrap();
+    let chosen = sockets.tcp_connect(Owner(1), to, &ConnectOptions::default()).unwrap();
+    assert_eq!(sockets.tcp_local(chosen).unwrap().ip(), "10.0.0.1".parse::<std::net::IpAddr>().unwrap());
+    let from = Some("10.0.0.1:4000".parse().unwrap());
+    let named =
+        sockets.tcp_connect(Owner(1), to, &ConnectOptions { from, ..ConnectOptions::default() }).unwrap();
+    assert_eq!(sockets.tcp_local(named).ok(), from);
+    let from = Some("10.0.0.77:4001".parse().unwrap());
+    let foreign = sockets.tcp_connect(Owner(1), to, &ConnectOptions { from, ..ConnectOptions::default() });
+    assert!(foreign.is_err(), "not our address");
+}
+
+#[test]
+fn must_41_must_42_a_listener_leaves_connections_of_its_port_alone() {
+    let mut pair = Pair::new();
+    let (client, server) = pair.connected("10.0.0.2:80");
+    let now = pair.now;
+    let from = Some("10.0.0.1:80".parse().unwrap());
+    let to = "10.0.0.2:80".parse().unwrap();
+    let mut sockets = pair.nodes[0].sockets(now);
+    let opening =
+        sockets.tcp_connect(Owner(1), to, &ConnectOptions { from, ..ConnectOptions::default() }).unwrap();
+    let at = "10.0.0.1:80".parse().unwrap();
+    sockets.tcp_listen(Owner(9), at, &ListenOptions::default()).unwrap();
+    pair.run(Duration::from_millis(10));
+    let now = pair.now;
+    assert!(pair.nodes[0].sockets(now).tcp_ready(opening).contains(Ready::CONNECTED));
+    pair.transfer((0, client), (1, server), 5_000);
+}
+
+/// A SYN in a frame, from and to these addresses and stations.
+fn syn(from: [u8; 4], to: [u8; 4], station: [u8; 6]) -> Vec<u8> {
+    let mut tcp = vec![0x13, 0x88, 0, 80, 0, 0, 0, 9, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0];
+    let sum = flumen_stack::checksum::pseudo_ipv4(from.into(), to.into(), 6, 20)
+        .plus(flumen_stack::checksum::sum(&tcp))
+        .checksum();
+    tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+    let mut ip = vec![0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0];
+    ip.extend(from.iter().chain(&to));
+    let sum = flumen_stack::checksum::sum(&ip).checksum();
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    [&station[..], &[2, 0, 0, 0, 0, 1, 8, 0], &ip, &tcp].concat()
+}
+
+#[test]
+fn must_57_must_63_a_syn_to_or_from_a_group_or_broadcast_address_is_discarded_in_silence() {
+    let mut pair = Pair::new();
+    pair.listen("[::]:80");
+    let now = pair.now;
+    let (ours, all) = ([2, 0, 0, 0, 0, 2], [0xff; 6]);
+    for (from, to, station) in [
+        ([10, 0, 0, 1], [10, 0, 0, 255], all),
+        ([10, 0, 0, 1], [255; 4], all),
+        ([10, 0, 0, 1], [10, 0, 0, 2], all),
+        ([224, 0, 0, 1], [10, 0, 0, 2], ours),
+        ([255; 4], [10, 0, 0, 2], ours),
+        ([127, 0, 0, 1], [10, 0, 0, 2], ours),
+    ] {
+        pair.nodes[1].input(PortId::FIRST, &syn(from, to, station), now);
+        pair.nodes[1].output(now);
+        assert_eq!(pair.nodes[1].sent(), [], "{from:?} to {to:?}");
+        assert_eq!(pair.nodes[1].stack.tcp.usage().requests, 0, "{from:?} to {to:?}");
+    }
+    pair.nodes[1].input(PortId::FIRST, &syn([10, 0, 0, 1], [10, 0, 0, 2], ours), now);
+    assert_eq!(pair.nodes[1].stack.tcp.usage().requests, 1, "and a proper one is heard");
+}
+
+#[test]
+fn must_2_must_67_what_is_sent_has_a_right_checksum_and_a_syn_the_mss_that_we_can_receive() {
+    let mut pair = Pair::new();
+    pair.listen("[::]:80");
+    pair.connect("10.0.0.2:80");
+    let now = pair.now;
+    pair.nodes[0].output(now);
+    let question = pair.nodes[0].sent();
+    assert_eq!(question.len(), 1, "the neighbour is asked for first");
+    pair.nodes[1].input(PortId::FIRST, &question[0].1, now);
+    let answer = pair.nodes[1].sent();
+    pair.nodes[0].input(PortId::FIRST, &answer[0].1, now);
+    let sent = pair.nodes[0].sent();
+    let segment = &sent[0].1[34..];
+    let pseudo = flumen_stack::checksum::pseudo_ipv4(
+        [10, 0, 0, 1].into(),
+        [10, 0, 0, 2].into(),
+        6,
+        segment.len() as u16,
+    );
+    assert!(pseudo.plus(flumen_stack::checksum::sum(segment)).is_valid());
+    assert_eq!(segment[20..24], [2, 4, 5, 180], "1500 less the headers");
 }

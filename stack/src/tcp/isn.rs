@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_neighbouring_connections_tell_nothing_about_each_other() {
+    fn must_9_shld_1_numbers_of_neighbouring_connections_tell_nothing_about_each_other() {
         let isns = IsnGenerator::new(Secret::new([3, 4]));
         let now = Instant::from_millis(5);
         let mut differences = std::collections::HashSet::new();

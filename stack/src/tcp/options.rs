@@ -229,7 +229,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_syn_carries_its_options_in_the_order_of_linux() {
+    fn must_4_must_68_must_69_a_syn_carries_its_options_in_the_order_of_linux() {
         let mut out = Emitted::NONE;
         let syn = SynOptions {
             mss: 1460,
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn must_6_unknown_options_are_passed_over_and_must_7_illegal_lengths_end_the_list() {
+    fn must_6_must_7_must_64_unknown_options_are_passed_over_and_illegal_lengths_end_the_list() {
         let parsed = parse(&[200, 3, 0, 3, 3, 15, 2, 4, 2, 0], true);
         assert_eq!((parsed.scale, parsed.mss), (Some(14), Some(512)));
         assert_eq!(parse(&[2, 0, 3, 3, 7, 0], true).scale, None);

@@ -486,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn time_wait_fin_comes_again_and_is_acknowledged_and_the_minute_begins_again() {
+    fn must_13_time_wait_fin_comes_again_and_is_acknowledged_and_the_minute_begins_again() {
         let (mut waits, place) = entered(None);
         let fin = segment(8999, flag::FIN | flag::ACK);
         let TimeWaitVerdict::Ack(ack) = waits.on_segment(place, &fin, at(30_000)) else { panic!("no ACK") };
@@ -540,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc_6191_syn_with_a_newer_timestamp_begins_anew_and_with_an_older_one_never() {
+    fn shld_4_rfc_6191_syn_with_a_newer_timestamp_begins_anew_and_with_an_older_one_never() {
         let (mut waits, place) = entered(Some(1000));
         let (newer, same, older) = (stamped(1001), stamped(1000), stamped(999));
         let syn = |seq, options| Segment { options, ..segment(seq, flag::SYN) };

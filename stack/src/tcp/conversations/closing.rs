@@ -32,7 +32,7 @@ fn fin_wait_1_fin_that_acknowledges_ours_goes_to_time_wait_at_once() {
 }
 
 #[test]
-fn must_10_fin_wait_1_fin_before_our_acknowledgment_is_a_simultaneous_close() {
+fn fin_wait_1_fin_before_our_acknowledgment_is_a_simultaneous_close() {
     let mut script = Script::established(plain());
     let _ = script.host.close();
     script.host.output();
@@ -97,7 +97,7 @@ fn close_with_linger_of_zero_resets() {
 }
 
 #[test]
-fn must_13_data_for_a_closed_owner_are_answered_with_a_reset() {
+fn shld_3_data_for_a_closed_owner_are_answered_with_a_reset() {
     let mut script = Script::established(plain());
     let _ = script.host.close();
     script.host.output();

@@ -5,7 +5,7 @@ use crate::tcp::input::Unreachable;
 use crate::tcp::segment::Refusal;
 
 #[test]
-fn established_reset_at_the_expected_number_ends_the_connection() {
+fn must_12_established_reset_at_the_expected_number_ends_the_connection() {
     let mut script = Script::established(plain());
     assert_eq!(script.inject(RST, 1001, 0, b""), Disposition::Closed(None));
     assert_eq!(script.tcp().take_error(), Some(SocketError::Reset));
@@ -55,7 +55,7 @@ fn established_data_beyond_the_window_are_acknowledged_and_dropped() {
 }
 
 #[test]
-fn a_wrong_checksum_changes_nothing() {
+fn must_3_a_wrong_checksum_changes_nothing() {
     for len in [0, 5] {
         let mut script = Script::established(plain());
         let mut wire = script.wire(ACK, 1001, 5001, &vec![7; len]);
@@ -85,7 +85,7 @@ fn paws_an_older_timestamp_is_refused_and_acknowledged() {
 }
 
 #[test]
-fn icmp_about_what_is_not_outstanding_is_ignored_and_a_hard_error_ends_nothing() {
+fn must_54_icmp_about_what_is_not_outstanding_is_ignored_and_a_hard_error_ends_nothing() {
     let mut script = Script::established(plain());
     script.host.send(b"data").unwrap();
     script.host.output();
@@ -109,7 +109,7 @@ fn syn_sent_icmp_port_unreachable_is_a_refusal() {
 }
 
 #[test]
-fn a_smaller_path_mtu_cuts_what_was_lost_and_what_comes() {
+fn shld_6_a_smaller_path_mtu_cuts_what_was_lost_and_what_comes() {
     let mut script = Script::established(plain());
     script.host.send(&[1; 1460]).unwrap();
     script.expect(&[(ACK | PSH, 5001, 1001, 1460)]);

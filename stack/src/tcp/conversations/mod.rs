@@ -8,6 +8,7 @@ mod defence;
 mod handshake;
 mod lossy;
 mod receiving;
+mod requirements;
 mod sending;
 mod timing;
 

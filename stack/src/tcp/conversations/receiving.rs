@@ -60,7 +60,7 @@ fn must_39_a_window_opens_only_when_there_is_much_room() {
 }
 
 #[test]
-fn must_31_urgent_data_stop_reading_at_the_mark_and_the_byte_is_out_of_band() {
+fn must_30_must_31_must_32_urgent_data_stop_reading_at_the_mark_and_the_byte_is_out_of_band() {
     let mut script = Script::established(plain());
     let mut wire = script.wire(ACK | URG, 1001, 5001, b"abcXdef");
     wire.out.urgent = 4;

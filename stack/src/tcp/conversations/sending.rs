@@ -44,14 +44,14 @@ fn a_cork_holds_the_rest_until_it_is_pulled_or_the_timer_fires() {
 }
 
 #[test]
-fn a_train_carries_full_segments_and_push_at_the_end() {
+fn must_61_shld_28_a_train_carries_full_segments_and_push_at_the_end() {
     let mut script = Script::established(plain());
     script.host.send(&[1; 4000]).unwrap();
     script.expect(&[(ACK, 5001, 1001, 1460), (ACK, 6461, 1001, 1460), (ACK | PSH, 7921, 1001, 1080)]);
 }
 
 #[test]
-fn must_36_a_closed_window_is_probed_and_an_open_one_ends_it() {
+fn must_35_must_36_must_37_shld_30_a_closed_window_is_probed_and_an_open_one_ends_it() {
     let mut script = Script::established(plain());
     script.window = 0;
     let _ = script.inject(ACK, 1001, 5001, b"x");
@@ -85,7 +85,7 @@ fn must_38_less_than_a_segment_of_window_waits_for_the_timer() {
 }
 
 #[test]
-fn must_60_the_urgent_pointer_points_behind_the_urgent_byte() {
+fn must_62_the_urgent_pointer_points_behind_the_urgent_byte() {
     let mut script = Script::established(plain());
     let host = &mut script.host;
     host.tcp.send_urgent(&mut host.pools.cx(), b"ab!").unwrap();

@@ -4,7 +4,7 @@ use super::*;
 use crate::tcp::user::SocketOption;
 
 #[test]
-fn must_58_an_acknowledgment_waits_40_ms_and_the_second_full_segment_does_not() {
+fn must_40_shld_18_shld_19_an_acknowledgment_waits_40_ms_and_the_second_full_segment_does_not() {
     let mut script = Script::established(plain());
     script.past_quick_acks();
     script.at(100);
@@ -20,7 +20,7 @@ fn must_58_an_acknowledgment_waits_40_ms_and_the_second_full_segment_does_not() 
 }
 
 #[test]
-fn data_carry_the_acknowledgment_that_waits() {
+fn must_58_data_carry_the_acknowledgment_that_waits() {
     let mut script = Script::established(plain());
     script.past_quick_acks();
     let _ = script.inject(ACK | PSH, 1041, 5001, b"ask");
@@ -30,7 +30,7 @@ fn data_carry_the_acknowledgment_that_waits() {
 }
 
 #[test]
-fn silence_retransmits_and_gives_up_with_the_time_that_linux_takes() {
+fn must_20_shld_11_silence_retransmits_and_gives_up_with_the_time_that_linux_takes() {
     let mut script = Script::established(plain());
     script.host.send(b"lost").unwrap();
     script.host.output();
@@ -47,7 +47,7 @@ fn silence_retransmits_and_gives_up_with_the_time_that_linux_takes() {
 }
 
 #[test]
-fn a_user_timeout_ends_it_earlier() {
+fn must_21_a_user_timeout_ends_it_earlier() {
     let mut script = Script::established(plain());
     let host = &mut script.host;
     host.tcp.set_option(&mut host.pools.cx(), SocketOption::UserTimeout(ms(3000))).unwrap();
@@ -62,7 +62,7 @@ fn a_user_timeout_ends_it_earlier() {
 }
 
 #[test]
-fn must_24_keepalive_is_off_until_asked_for_and_must_26_one_lost_probe_kills_nothing() {
+fn must_24_must_25_must_27_must_29_keepalive_is_off_until_asked_for_and_one_lost_probe_kills_nothing() {
     let mut script = Script::established(plain());
     assert_eq!(script.tcp().next_deadline(), Instant::NEVER);
     let host = &mut script.host;

@@ -138,7 +138,7 @@ fn rfc6298_5_1_the_timer_runs_while_something_is_outstanding() {
 }
 
 #[test]
-fn rfc6298_5_5_each_timeout_doubles_and_an_ack_of_new_data_ends_it() {
+fn must_19_rfc6298_5_5_each_timeout_doubles_and_an_ack_of_new_data_ends_it() {
     let mut talk = Talk::new(NO_SACK);
     talk.send(3);
     for (at, next, count) in [(300, 900, 1), (900, 2100, 2), (2100, 4500, 3)] {
@@ -156,7 +156,7 @@ fn rfc6298_5_5_each_timeout_doubles_and_an_ack_of_new_data_ends_it() {
 }
 
 #[test]
-fn rfc6298_3_what_was_sent_twice_is_not_measured_unless_timestamps_tell() {
+fn must_18_rfc6298_3_what_was_sent_twice_is_not_measured_unless_timestamps_tell() {
     let mut talk = Talk::new(STAMPS);
     talk.send(1);
     talk.at(300).timer();
@@ -408,7 +408,7 @@ fn a_forged_dsack_of_what_was_never_sent_twice_is_ignored() {
 }
 
 #[test]
-fn rfc3168_6_1_2_an_echo_reduces_once_a_window_and_cwr_is_said_once() {
+fn shld_8_rfc3168_6_1_2_an_echo_reduces_once_a_window_and_cwr_is_said_once() {
     let mut talk = Talk::new(Agreed { ecn: true, ..SACK });
     talk.send(10).at(100);
     assert!(!talk.sender.cwr_due());

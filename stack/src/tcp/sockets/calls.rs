@@ -86,6 +86,11 @@ impl<F: Frame> Sockets<'_, F> {
         if to.port() == 0 || to.ip().is_multicast() {
             return Err(Error::NetworkUnreachable);
         }
+        if let Some(from) = from
+            && stack.interfaces.iter().all(|interface| !interface.owns(from.ip()))
+        {
+            return Err(Error::AddressNotAvailable);
+        }
         let choice = stack.select(now, &wish)?;
         let hop = super::output::hop_of(choice.exit)?;
         let room = stack.frame_room;
