@@ -2,7 +2,7 @@
 //! thousand of them and among a million.
 
 use super::loads::MESSAGE;
-use super::{NAMES, Pair};
+use super::{NAMES, Pair, Time};
 use crate::random::Random;
 use crate::router::Error;
 use core::net::{Ipv4Addr, SocketAddr};
@@ -40,7 +40,7 @@ impl Crowd {
             ..TcpConfig::default()
         };
         let mut crowd = Crowd {
-            pair: Pair::new(&config, 4096)?,
+            pair: Pair::new(&config, 4096, Time::real())?,
             clients: Vec::with_capacity(count),
             servers: Vec::with_capacity(count),
             random: Random::new(7),

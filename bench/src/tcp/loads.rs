@@ -1,6 +1,6 @@
 //! The works of Flumen's stacks: one stream of bytes, questions and answers, and connections for one question each.
 
-use super::{Pair, address};
+use super::{Pair, Time, address};
 use crate::router::Error;
 use core::net::SocketAddr;
 use flumen_stack::socket::{Handle, Owner};
@@ -87,8 +87,8 @@ pub struct Bulk {
 
 impl Bulk {
     /// A stream from host 0 to host 1.
-    pub fn new() -> Result<Bulk, Error> {
-        let mut pair = Pair::new(&TcpConfig::default(), 4096)?;
+    pub fn new(time: Time) -> Result<Bulk, Error> {
+        let mut pair = Pair::new(&TcpConfig::default(), 4096, time)?;
         let options = [SocketOption::SendBuffer(BUFFER / 2), SocketOption::ReceiveBuffer(BUFFER / 2)];
         let (clients, servers) = connected(&mut pair, 1, &options)?;
         Ok(Bulk { pair, from: clients[0], to: servers[0], data: vec![0xa5; 65_536], sink: vec![0; 65_536] })
@@ -123,8 +123,8 @@ pub struct Questions {
 
 impl Questions {
     /// Over so many connections at once.
-    pub fn new(connections: usize) -> Result<Questions, Error> {
-        let mut pair = Pair::new(&TcpConfig::default(), 4096)?;
+    pub fn new(connections: usize, time: Time) -> Result<Questions, Error> {
+        let mut pair = Pair::new(&TcpConfig::default(), 4096, time)?;
         let (clients, servers) = connected(&mut pair, connections, &[SocketOption::NoDelay(true)])?;
         for client in &clients {
             pair.sockets(0).tcp_send(*client, &[b'?'; MESSAGE])?;
@@ -174,9 +174,9 @@ pub const VISITORS: usize = 64;
 
 impl Visits {
     /// Nobody has come yet.
-    pub fn new() -> Result<Visits, Error> {
+    pub fn new(time: Time) -> Result<Visits, Error> {
         let config = TcpConfig { time_waits: 32_768, ..TcpConfig::default() };
-        let mut pair = Pair::new(&config, 4096)?;
+        let mut pair = Pair::new(&config, 4096, time)?;
         let listener = listen(&mut pair, 80, Vec::new())?;
         Ok(Visits { pair, listener, clients: Vec::new(), servers: Vec::new() })
     }

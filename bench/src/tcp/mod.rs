@@ -14,6 +14,7 @@ pub mod loads;
 pub mod smol;
 
 use crate::router::Error;
+use core::time::Duration;
 use flumen::mempool::{PoolFrame, WorkerPool};
 use flumen::worker::Clock;
 use flumen_stack::icmp::limit::IcmpLimits;
@@ -42,12 +43,28 @@ pub struct Host {
     _rib: Rib,
 }
 
+/// Where the time comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Time {
+    /// The machine's clock, read once a turn: for measuring time.
+    Clock(Clock),
+    /// Each turn takes so long: every run does the same, for counting instructions.
+    Steps(Duration),
+}
+
+impl Time {
+    /// The machine's clock.
+    pub fn real() -> Time {
+        Time::Clock(Clock(std::time::Instant::now()))
+    }
+}
+
 /// Two stacks on a wire.
 pub struct Pair {
     /// Client and server.
     pub hosts: [Host; 2],
     pool: WorkerPool,
-    clock: Clock,
+    time: Time,
     /// The moment of this turn.
     pub now: Instant,
     /// Frames that went from one to the other, both ways.
@@ -61,28 +78,26 @@ pub const fn address(host: usize) -> [u8; 4] {
 
 impl Pair {
     /// Two stacks within these bounds, with so many blocks each, that know each other's link address.
-    pub fn new(config: &TcpConfig, blocks: usize) -> Result<Pair, Error> {
+    pub fn new(config: &TcpConfig, blocks: usize, time: Time) -> Result<Pair, Error> {
         let pool =
             af_xdp::Pool::new(&af_xdp::PoolConfig { chunks: FRAMES, ..af_xdp::PoolConfig::default() })?;
         Ok(Pair {
             hosts: [host(0, config, blocks)?, host(1, config, blocks)?],
             pool: WorkerPool(pool),
-            clock: Clock(std::time::Instant::now()),
+            time,
             now: Instant::from_millis(1000),
             segments: 0,
         })
     }
 
-    /// Reads the clock, lets timers that are due do their work, and carries what both have to send to the other.
+    /// Lets time pass, lets timers that are due do their work, and carries what both have to send to the other.
     /// Returns how many frames that were.
     pub fn turn(&mut self) -> u64 {
-        self.now = self.clock.now() + core::time::Duration::from_secs(1);
-        self.turn_at(self.now)
-    }
-
-    /// The same at a moment of the caller's.
-    pub fn turn_at(&mut self, now: Instant) -> u64 {
-        self.now = now;
+        self.now = match self.time {
+            Time::Clock(clock) => clock.now() + Duration::from_secs(1),
+            Time::Steps(step) => self.now + step,
+        };
+        let now = self.now;
         self.leave(now, 0) + self.leave(now, 1)
     }
 

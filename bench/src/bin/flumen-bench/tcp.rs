@@ -6,7 +6,7 @@ use flumen_bench::measure::Spread;
 use flumen_bench::router::Error;
 use flumen_bench::tcp::idle::{Crowd, lookup_and_timer};
 use flumen_bench::tcp::loads::{self, Done, Load};
-use flumen_bench::tcp::smol;
+use flumen_bench::tcp::{Time, smol};
 use serde::Serialize;
 
 /// Options of `flumen-bench tcp`.
@@ -80,19 +80,21 @@ pub fn execute(args: &Args, machine: &Machine, json: bool) -> Result<(), Error> 
         Ok(())
     };
     use Unit::{Bytes, Exchanges};
-    add("stream", Bytes, None, BYTES, &|| Ok(Box::new(loads::Bulk::new()?)))?;
+    add("stream", Bytes, None, BYTES, &|| Ok(Box::new(loads::Bulk::new(Time::real())?)))?;
     add("stream, smoltcp", Bytes, None, BYTES, &|| Ok(Box::new(smol::Bulk::new()?)))?;
     add("questions on 100", Exchanges, Some(3000.0), QUESTIONS, &|| {
-        Ok(Box::new(loads::Questions::new(100)?))
+        Ok(Box::new(loads::Questions::new(100, Time::real())?))
     })?;
     add("questions on 100, smoltcp", Exchanges, None, QUESTIONS / 4, &|| {
         Ok(Box::new(smol::Questions::new(100)?))
     })?;
-    add("questions on 1", Exchanges, None, QUESTIONS / 2, &|| Ok(Box::new(loads::Questions::new(1)?)))?;
+    add("questions on 1", Exchanges, None, QUESTIONS / 2, &|| {
+        Ok(Box::new(loads::Questions::new(1, Time::real())?))
+    })?;
     add("questions on 1, smoltcp", Exchanges, None, QUESTIONS / 2, &|| {
         Ok(Box::new(smol::Questions::new(1)?))
     })?;
-    add("visits", Exchanges, Some(600.0), VISITS, &|| Ok(Box::new(loads::Visits::new()?)))?;
+    add("visits", Exchanges, Some(600.0), VISITS, &|| Ok(Box::new(loads::Visits::new(Time::real())?)))?;
     add("visits, smoltcp", Exchanges, None, VISITS / 4, &|| Ok(Box::new(smol::Visits::new()?)))?;
     for round in 0..=args.runs {
         for case in &mut cases {
