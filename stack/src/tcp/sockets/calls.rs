@@ -106,8 +106,7 @@ impl<F: Frame> Sockets<'_, F> {
         }
         let entry = Entry::new(connection, tuple, way, choice.port, owner, ip_id);
         let handle = tcp.add(entry)?;
-        tcp.mark_ready(handle);
-        tcp.settle(now, events, handle);
+        tcp.settle(now, events, handle, true);
         Ok(handle)
     }
 

@@ -103,6 +103,8 @@ pub(super) struct Entry {
     pub(super) ttl: u8,
     /// A reset that is sent at the end of the turn: the last word.
     pub(super) farewell: Option<Reset>,
+    /// The deadline that the wheel has of it; never later than the connection's own.
+    pub(super) filed: Instant,
 }
 
 /// Bounds and secrets of the TCP sockets of one worker.
@@ -203,10 +205,8 @@ impl TcpSockets {
     /// After a call of the owner: what it wrote, or made room for, may want to be sent.
     #[inline]
     fn called(&mut self, now: Instant, events: &mut EventQueue, handle: Handle) {
-        if self.entries.get(handle).is_some_and(|entry| entry.connection.wants_output()) {
-            self.mark_ready(handle);
-        }
-        self.settle(now, events, handle);
+        let more = self.entries.get(handle).is_some_and(|entry| entry.connection.wants_output());
+        self.settle(now, events, handle, more);
     }
 
     /// Segments with the names of a connection reach it no more.
@@ -294,14 +294,38 @@ impl TcpSockets {
     }
 
     /// After anything happened to a connection: its owner hears the news, the wheel its deadline; when it is over
-    /// and its owner let go, its place is free.
+    /// and its owner let go, its place is free. `more`: it has something to send at the end of the turn.
     #[inline]
-    pub(super) fn settle(&mut self, now: Instant, events: &mut EventQueue, handle: Handle) {
+    pub(super) fn settle(&mut self, now: Instant, events: &mut EventQueue, handle: Handle, more: bool) {
         let Some(entry) = self.entries.get_mut(handle) else { return };
+        if more && !entry.is_ready {
+            entry.is_ready = true;
+            self.ready.push_back(handle);
+        }
         if entry.is_accepted {
             let news = entry.connection.take_news();
             entry.pending.add(events, SocketId::Tcp(handle), news);
         }
+        if entry.fast_open_of.is_some() {
+            self.settle_fast_open(now, handle);
+        }
+        let Some(entry) = self.entries.get_mut(handle) else { return };
+        if entry.connection.state() != State::Closed {
+            // A deadline that moved later is left where it stands: the wheel asks then, once for many moves.
+            let deadline = entry.connection.next_deadline();
+            if deadline < entry.filed {
+                entry.filed = deadline;
+                self.wheel.schedule(handle.index() as u32, deadline);
+            }
+            return;
+        }
+        self.bury(now, handle);
+    }
+
+    /// A fast open whose handshake is complete, or that ended before, counts for its listener no more.
+    #[cold]
+    fn settle_fast_open(&mut self, now: Instant, handle: Handle) {
+        let Some(entry) = self.entries.get_mut(handle) else { return };
         if let Some(listener) = entry.fast_open_of
             && !matches!(entry.connection.state(), State::SynReceived(_))
         {
@@ -311,12 +335,6 @@ impl TcpSockets {
                 listening.listener.fast_open_ended(reset, now);
             }
         }
-        let Some(entry) = self.entries.get_mut(handle) else { return };
-        if entry.connection.state() != State::Closed {
-            self.wheel.schedule(handle.index() as u32, entry.connection.next_deadline());
-            return;
-        }
-        self.bury(now, handle);
     }
 
     /// A connection that is CLOSED leaves the tables, as far as nobody needs it any more.
@@ -403,6 +421,7 @@ impl Entry {
             ip_id,
             ttl: crate::icmp::v4::DEFAULT_TTL,
             farewell: None,
+            filed: Instant::NEVER,
         }
     }
 }
@@ -410,8 +429,8 @@ impl Entry {
 impl<F: Frame> Stack<F> {
     /// See [`TcpSockets::settle`].
     #[inline]
-    pub(super) fn settle_tcp(&mut self, now: Instant, handle: Handle) {
+    pub(super) fn settle_tcp(&mut self, now: Instant, handle: Handle, more: bool) {
         let Stack { tcp, events, .. } = self;
-        tcp.settle(now, events, handle);
+        tcp.settle(now, events, handle, more);
     }
 }
