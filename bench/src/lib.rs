@@ -16,4 +16,5 @@ pub mod measure;
 pub mod random;
 pub mod router;
 pub mod table;
+pub mod tcp;
 pub mod traffic;

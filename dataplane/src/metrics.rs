@@ -55,10 +55,12 @@ pub struct Runtime {
     pub frames_unbalanced: u64,
     /// Neighbours in the table.
     pub neighbours: u64,
+    /// TCP connections, whatever their state but TIME-WAIT.
+    pub connections: u64,
 }
 
 impl Runtime {
-    const FIELDS: usize = 16;
+    const FIELDS: usize = 17;
 
     const fn to_array(self) -> [u64; Self::FIELDS] {
         let Runtime {
@@ -78,6 +80,7 @@ impl Runtime {
             frames_quarantined,
             frames_unbalanced,
             neighbours,
+            connections,
         } = self;
         [
             turns,
@@ -96,6 +99,7 @@ impl Runtime {
             frames_quarantined,
             frames_unbalanced,
             neighbours,
+            connections,
         ]
     }
 
@@ -117,6 +121,7 @@ impl Runtime {
             frames_quarantined,
             frames_unbalanced,
             neighbours,
+            connections,
         ] = array;
         Runtime {
             turns,
@@ -135,6 +140,7 @@ impl Runtime {
             frames_quarantined,
             frames_unbalanced,
             neighbours,
+            connections,
         }
     }
 }
@@ -252,7 +258,7 @@ mod tests {
         let last = PortId::new(MAX_PORTS - 1).unwrap();
         counters.port_mut(last).drops = 9;
         counters.port_mut(last).tx_drops = 10;
-        let runtime = Runtime { turns: 1, neighbours: 16, ..Runtime::default() };
+        let runtime = Runtime { turns: 1, neighbours: 16, connections: 17, ..Runtime::default() };
         let mut stages = StageClock::default();
         stages.cycles[Stage::Housekeeping as usize] = 77;
         metrics.publish(&counters, MAX_PORTS, &runtime, &stages);

@@ -405,6 +405,7 @@ impl Worker {
         self.runtime.frames_quarantined = u64::from(account.quarantined);
         self.runtime.frames_unbalanced |= u64::from(!self.frames_are_conserved());
         self.runtime.neighbours = self.stack.neighbours.len() as u64;
+        self.runtime.connections = self.stack.tcp.connections() as u64;
         self.metrics.publish(&self.stack.counters, self.ways.len(), &self.runtime, &self.probe);
         self.probe.mark(Stage::Housekeeping);
     }

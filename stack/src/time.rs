@@ -14,21 +14,25 @@ impl Instant {
     pub const NEVER: Instant = Instant(u64::MAX);
 
     /// The moment `nanos` nanoseconds after the origin.
+    #[inline]
     pub const fn from_nanos(nanos: u64) -> Self {
         Instant(nanos)
     }
 
     /// The moment `millis` milliseconds after the origin.
+    #[inline]
     pub const fn from_millis(millis: u64) -> Self {
         Instant(millis * 1_000_000)
     }
 
     /// Nanoseconds since the origin.
+    #[inline]
     pub const fn nanos(self) -> u64 {
         self.0
     }
 
     /// How much later `self` is than `earlier`; zero when it is not later.
+    #[inline]
     pub const fn since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -36,14 +40,41 @@ impl Instant {
 
 impl Add<Duration> for Instant {
     type Output = Instant;
+    #[inline]
     fn add(self, duration: Duration) -> Instant {
-        Instant(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+        Instant(self.0.saturating_add(nanos_of(duration)))
     }
 }
 
 impl Sub<Duration> for Instant {
     type Output = Instant;
+    #[inline]
     fn sub(self, duration: Duration) -> Instant {
-        Instant(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+        Instant(self.0.saturating_sub(nanos_of(duration)))
+    }
+}
+
+/// A duration in nanoseconds, `u64::MAX` when they are more: in 64 bits all the way, because each timer that is set
+/// comes by here.
+#[inline]
+const fn nanos_of(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_beyond_the_end_are_never_and_before_the_origin_the_origin() {
+        let at = Instant::from_millis(1500);
+        assert_eq!(at + Duration::from_millis(500), Instant::from_millis(2000));
+        assert_eq!(at - Duration::from_nanos(1_500_000_000), Instant::ZERO);
+        assert_eq!((at + Duration::MAX, at - Duration::MAX), (Instant::NEVER, Instant::ZERO));
+        // The last whole second that 64 bits of nanoseconds hold, and one nanosecond more than they do.
+        let last = Duration::from_nanos(u64::MAX);
+        assert_eq!(Instant::ZERO + last, Instant::NEVER);
+        assert_eq!(Instant::ZERO + (last + Duration::from_nanos(1)), Instant::NEVER);
+        assert_eq!(Instant::ZERO + (last - Duration::from_nanos(1)), Instant::from_nanos(u64::MAX - 1));
     }
 }

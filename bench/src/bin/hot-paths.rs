@@ -7,9 +7,12 @@
 
 use core::hint::black_box;
 use core::net::{Ipv4Addr, Ipv6Addr};
+use core::time::Duration;
 use flumen_bench::random::Random;
 use flumen_bench::router::{self, Error};
 use flumen_bench::table::Prefixes;
+use flumen_bench::tcp::Time;
+use flumen_bench::tcp::loads::{self, Load};
 use flumen_bench::traffic::{FRAME, udp4, udp6};
 use flumen_stack::limits::BURST;
 use flumen_stack::route::NextHopId;
@@ -20,6 +23,9 @@ const REPETITIONS: usize = 100;
 
 /// Packets or destinations of each case.
 const COUNT: usize = 1024;
+
+/// A turn of the works of TCP takes about this long.
+const STEPS: Time = Time::Steps(Duration::from_micros(50));
 
 /// What is counted. Never inlined, so that callgrind finds it by name.
 #[inline(never)]
@@ -78,8 +84,26 @@ fn run(case: &str) -> Result<(), Error> {
             });
             Ok(())
         }
+        // Both ends together, for each segment with 1448 bytes, each question and answer, each visit.
+        "tcp-stream" => repeat(loads::Bulk::new(STEPS)?, 64 * 1448),
+        "tcp-questions" => repeat(loads::Questions::new(BURST, STEPS)?, BURST as u64),
+        "tcp-visits" => repeat(loads::Visits::new(STEPS)?, BURST as u64),
         _ => Err(format!("there is no case {case}").into()),
     }
+}
+
+/// Lets a work of TCP go on by `units`, again and again.
+fn repeat(mut load: impl Load, units: u64) -> Result<(), Error> {
+    for _ in 0..10 * REPETITIONS {
+        load.work(units)?; // until windows are open and tables warm
+    }
+    let mut failed = None;
+    measured(&mut || {
+        if let Err(error) = load.work(units) {
+            failed = Some(error);
+        }
+    });
+    failed.map_or(Ok(()), Err)
 }
 
 fn main() -> ExitCode {

@@ -227,6 +227,8 @@ pub struct Core {
     pub taken_over: u64,
     /// Neighbours in its table.
     pub neighbours: u64,
+    /// TCP connections that it has, whatever their state but TIME-WAIT.
+    pub connections: u64,
     /// Processor time that its thread took, in nanoseconds; `None` when the kernel does not say.
     pub cpu_time_ns: Option<u64>,
 }

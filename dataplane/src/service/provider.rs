@@ -195,6 +195,7 @@ impl Provider for View<'_> {
                 handed_over: runtime.handed_over,
                 taken_over: runtime.taken_over,
                 neighbours: runtime.neighbours,
+                connections: runtime.connections,
                 cpu_time_ns: worker.thread_id.and_then(cpu_time::of_thread),
             }
         });

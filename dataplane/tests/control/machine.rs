@@ -115,6 +115,7 @@ impl Provider for Machine {
             handed_over: 3,
             taken_over: 4,
             neighbours: 2,
+            connections: 3,
             cpu_time_ns: Some(250_000_000),
         };
         Cores { uptime_ns: 1_000_000_000, cores: vec![core(0), core(1)] }

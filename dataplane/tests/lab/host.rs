@@ -1,6 +1,6 @@
 //! Flumen as a host: real clients of the kernel talk to the services inside it.
 
-use super::harness::{Lab, Role, wait_until};
+use super::harness::{Lab, Role, number, wait_until};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -50,11 +50,11 @@ fn noise(len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Connections that `flumen show sockets` lists, listeners left out.
-fn connections(lab: &mut Lab) -> usize {
-    let answer = lab.flumen().json("sockets");
-    let text = answer.to_string();
-    text.matches("\"remote\":\"").count()
+/// Connections that the workers have, as `flumen show core` says.
+fn connections(lab: &mut Lab) -> u64 {
+    let answer = lab.flumen().json("core");
+    let cores = answer["cores"].as_array().expect("a list of cores");
+    cores.iter().map(|core| number(&core["connections"])).sum()
 }
 
 fn curl(at: &str) {
@@ -106,7 +106,12 @@ pub fn an_echo_comes_back_whole_while_the_client_still_writes() {
 
 pub fn a_client_that_closes_its_half_still_gets_the_rest() {
     let lab = host();
-    lab.client("sh -c \"printf 'GET /1k HTTP/1.0\\r\\n\\r\\n' | nc -N -w 5 10.0.1.1 80 | tail -c 1024 | wc -c\"").says("1024");
+    let request = lab.folder().join("request");
+    std::fs::write(&request, "GET /1k HTTP/1.0\r\n\r\n").expect("the lab's folder");
+    let script = lab.folder().join("half-close");
+    let line = format!("nc -N -w 5 10.0.1.1 80 < {} | tail -c 1024 | wc -c\n", request.display());
+    std::fs::write(&script, line).expect("the lab's folder");
+    lab.client(&format!("sh {}", script.display())).says("1024");
 }
 
 pub fn a_slow_reader_gets_every_byte_through_a_closed_window() {

@@ -39,6 +39,23 @@ impl Connection {
         out
     }
 
+    /// After a poll that gave something: true when the next one would give nothing, as nearly always. The timers are
+    /// then set, and that poll need not be made.
+    #[inline]
+    pub fn is_all(&mut self, cx: &mut Context<'_>) -> bool {
+        let nothing_waits = matches!(self.state, State::Established)
+            && self.sender.nxt() == self.write_end()
+            && !self.tx.fin
+            && !self.tx.probe
+            && self.tx.repeat.is_none()
+            && self.acks.wanted() != Wanted::Now
+            && !self.sender.has_lost();
+        if nothing_waits {
+            self.settle(cx);
+        }
+        nothing_waits
+    }
+
     fn next_output(&mut self, cx: &mut Context<'_>, budget: u32) -> Option<Outgoing> {
         match self.state {
             State::Closed => return None,

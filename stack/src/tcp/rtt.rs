@@ -21,6 +21,7 @@ use crate::tcp::congestion::filter::Extreme;
 pub const TICK: Duration = Duration::from_millis(1);
 
 /// The timestamp clock at `now`, before the connection's own offset is added. It wraps after 49 days.
+#[inline]
 pub const fn ticks(now: Instant) -> u32 {
     (now.nanos() / 1_000_000) as u32
 }
@@ -32,8 +33,11 @@ pub(crate) fn micros(later: Instant, earlier: Instant) -> u32 {
 }
 
 /// A duration in microseconds, at most `u32::MAX`.
+#[inline]
 pub(crate) fn duration_micros(duration: Duration) -> u32 {
-    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+    let micros =
+        duration.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(duration.subsec_micros()));
+    u32::try_from(micros).unwrap_or(u32::MAX)
 }
 
 /// How long the smallest round trip is remembered (Linux's `tcp_min_rtt_wlen`), in timestamp ticks.

@@ -143,31 +143,54 @@ impl Outgoing {
 
     /// Each segment of the train by itself.
     pub fn segments(self) -> impl Iterator<Item = Outgoing> {
-        let count = self.count();
-        (0..count).map(move |n| {
-            let done = n * u32::from(self.mss);
-            let last = n + 1 == count;
-            let mut one = Outgoing {
-                seq: self.seq + done,
-                offset: self.offset + done,
-                len: (self.len - done).min(u32::from(self.mss)),
-                ..self
-            };
-            if !last {
-                one.flags &= !(flag::PSH | flag::FIN);
-            }
-            if n > 0 {
-                one.flags &= !flag::CWR;
-            }
-            if one.flags & flag::URG != 0 {
-                match u32::from(self.urgent).checked_sub(done) {
-                    Some(ahead @ 1..) => one.urgent = ahead as u16,
-                    _ => (one.flags, one.urgent) = (one.flags & !flag::URG, 0),
-                }
-            }
-            one
+        (0..self.count()).map(move |number| {
+            let Piece { seq, flags, urgent, offset, len } = self.piece(number);
+            Outgoing { seq, flags, urgent, offset, len, ..self }
         })
     }
+
+    /// What segment `number` of the train has for itself.
+    #[inline]
+    pub fn piece(&self, number: u32) -> Piece {
+        let mss = u32::from(self.mss);
+        let done = number * mss;
+        let left = self.len.saturating_sub(done);
+        let mut one = Piece {
+            seq: self.seq + done,
+            flags: self.flags,
+            urgent: self.urgent,
+            offset: self.offset + done,
+            len: left.min(mss),
+        };
+        if left > mss {
+            one.flags &= !(flag::PSH | flag::FIN);
+        }
+        if number > 0 {
+            one.flags &= !flag::CWR;
+        }
+        if one.flags & flag::URG != 0 {
+            match u32::from(self.urgent).checked_sub(done) {
+                Some(ahead @ 1..) => one.urgent = ahead as u16,
+                _ => (one.flags, one.urgent) = (one.flags & !flag::URG, 0),
+            }
+        }
+        one
+    }
+}
+
+/// What one segment of a train ([`Outgoing`]) does not share with the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// Sequence number.
+    pub seq: Seq,
+    /// Its flags.
+    pub flags: u16,
+    /// The urgent pointer.
+    pub urgent: u16,
+    /// Where in the send ring its data begin, in bytes.
+    pub offset: u32,
+    /// Bytes of data.
+    pub len: u32,
 }
 
 /// A segment without data that is sent for no connection, or for one that is gone.

@@ -19,6 +19,7 @@ pub struct Tuple {
 }
 
 /// An address as it is kept in tables.
+#[inline]
 pub const fn mapped(address: IpAddr) -> Ipv6Addr {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped(),
@@ -26,18 +27,27 @@ pub const fn mapped(address: IpAddr) -> Ipv6Addr {
     }
 }
 
+/// fe80::/10, told by the two bytes that say it: each segment asks.
+#[inline]
+const fn is_link_local(address: Ipv6Addr) -> bool {
+    let [first, second, ..] = address.octets();
+    first == 0xfe && second & 0xc0 == 0x80
+}
+
 /// Where a link-local address carries its link: bytes 2 and 3, as the number of the port and one.
 const LINK: u128 = 0xffff << 96;
 
+#[inline]
 const fn scoped(address: Ipv6Addr, port: PortId) -> Ipv6Addr {
-    if !address.is_unicast_link_local() {
+    if !is_link_local(address) {
         return address;
     }
     Ipv6Addr::from_bits(address.to_bits() & !LINK | (port.index() as u128 + 1) << 96)
 }
 
+#[inline]
 const fn unscoped(address: Ipv6Addr) -> Ipv6Addr {
-    if !address.is_unicast_link_local() {
+    if !is_link_local(address) {
         return address;
     }
     Ipv6Addr::from_bits(address.to_bits() & !LINK)
@@ -45,6 +55,7 @@ const fn unscoped(address: Ipv6Addr) -> Ipv6Addr {
 
 impl Tuple {
     /// The connection between (address, port) here and there.
+    #[inline]
     pub const fn new(local: (IpAddr, u16), remote: (IpAddr, u16)) -> Tuple {
         Tuple { local: mapped(local.0), remote: mapped(remote.0), local_port: local.1, remote_port: remote.1 }
     }
@@ -52,6 +63,7 @@ impl Tuple {
     /// The same on the link of `port`: link-local addresses (RFC 4291 section 2.5.6), which mean something on one
     /// link only, carry it from here on in bytes that are zero on the wire, so that no two links share a name.
     #[must_use]
+    #[inline]
     pub const fn scoped(mut self, port: PortId) -> Tuple {
         self.local = scoped(self.local, port);
         self.remote = scoped(self.remote, port);
@@ -59,21 +71,25 @@ impl Tuple {
     }
 
     /// Our address in its own family.
+    #[inline]
     pub const fn local_ip(&self) -> IpAddr {
         unscoped(self.local).to_canonical()
     }
 
     /// The peer's address in its own family.
+    #[inline]
     pub const fn remote_ip(&self) -> IpAddr {
         unscoped(self.remote).to_canonical()
     }
 
     /// True for a connection over IPv4.
+    #[inline]
     pub const fn is_ipv4(&self) -> bool {
         self.remote.to_ipv4_mapped().is_some()
     }
 
     /// Everything in words, for keyed functions.
+    #[inline]
     pub(crate) const fn words(&self) -> [u64; 5] {
         let (local, remote) = (self.local.to_bits(), self.remote.to_bits());
         let ports = (self.local_port as u64) << 16 | self.remote_port as u64;
@@ -81,6 +97,7 @@ impl Tuple {
     }
 
     /// The addresses alone in words.
+    #[inline]
     pub(crate) const fn address_words(&self) -> [u64; 4] {
         let [a, b, c, d, _] = self.words();
         [a, b, c, d]

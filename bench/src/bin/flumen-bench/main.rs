@@ -3,6 +3,7 @@
 //! `driverless`: cycles that the full router takes for a packet, with no card in the way.
 //! `churn`: route changes a second beside a worker that forwards, and what it loses by them.
 //! `memory`: what a data plane with a full table takes of it.
+//! `tcp`: two TCP stacks back to back, with smoltcp's beside them; `idle`: what a million connections cost.
 #![forbid(unsafe_code)]
 
 use clap::Parser;
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 mod churn;
 mod driverless;
 mod memory;
+mod tcp;
 
 #[derive(Debug, Parser)]
 #[command(name = "flumen-bench", about = "Measures the Flumen data plane on this machine")]
@@ -34,6 +36,10 @@ enum Command {
     Churn(churn::Args),
     /// Resident memory of a data plane with two ports and a full table.
     Memory(memory::Args),
+    /// Two TCP stacks back to back on this core: a stream, questions, visits; smoltcp's beside them.
+    Tcp(tcp::Args),
+    /// Memory of an idle connection, and what lookups, timers and questions cost among many connections.
+    Idle(tcp::IdleArgs),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +55,8 @@ fn main() -> ExitCode {
         Command::Driverless(args) => driverless::execute(args, &machine, cli.json),
         Command::Churn(args) => churn::execute(args, &machine, cli.json),
         Command::Memory(args) => memory::execute(args, &machine, cli.json),
+        Command::Tcp(args) => tcp::execute(args, &machine, cli.json),
+        Command::Idle(args) => tcp::idle(args, &machine, cli.json),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

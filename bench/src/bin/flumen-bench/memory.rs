@@ -50,7 +50,7 @@ pub fn execute(args: &Args, machine: &Machine, json: bool) -> Result<(), Error> 
 }
 
 /// MiB of this process that are resident.
-fn resident() -> Result<u64, Error> {
+pub fn resident() -> Result<u64, Error> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS line")?;
     let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;

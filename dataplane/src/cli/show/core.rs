@@ -5,8 +5,17 @@ use crate::control::snapshot::Cores;
 
 /// What each worker does, then where its frames are.
 pub fn text(cores: &Cores) -> String {
-    let mut work =
-        Table::new(["cpu", "polls", "idle", "sleeps", "handed over", "taken over", "neighbours", "cpu use"]);
+    let mut work = Table::new([
+        "cpu",
+        "polls",
+        "idle",
+        "sleeps",
+        "handed over",
+        "taken over",
+        "neighbours",
+        "connections",
+        "cpu use",
+    ]);
     let mut frames = Table::new(["cpu", "frames", "free", "in rings", "held", "quarantined", "balanced"]);
     let mut warnings = String::new();
     for core in &cores.cores {
@@ -18,6 +27,7 @@ pub fn text(cores: &Cores) -> String {
             core.handed_over.to_string(),
             core.taken_over.to_string(),
             core.neighbours.to_string(),
+            core.connections.to_string(),
             core.cpu_time_ns.map(|time| per_cent(time, cores.uptime_ns)).unwrap_or_default(),
         ]);
         let f = &core.frames;

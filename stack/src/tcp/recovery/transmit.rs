@@ -1,7 +1,7 @@
 //! What leaves: new segments, retransmissions, and the two questions that the output asks before each.
 
 use super::flight::Snapshot;
-use super::run::{PoolEmpty, RunPool, mark};
+use super::run::{NONE, PoolEmpty, RunPool, mark};
 use super::{CaState, Sender};
 use crate::Instant;
 use crate::limits::MAX_SACK_WALK;
@@ -120,6 +120,12 @@ impl Sender {
             return None;
         }
         Some((run.start, run.len.min(u32::from(run.unit)).min(self.segment_limit())))
+    }
+
+    /// True when something is known to be lost and was not sent again, whether the window allows it or not.
+    #[inline]
+    pub fn has_lost(&self) -> bool {
+        self.flight.waiting.first != NONE
     }
 
     /// Largest piece of sequence space that is sent again in one segment: the SYN may be outstanding before the

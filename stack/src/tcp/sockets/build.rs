@@ -16,8 +16,8 @@ use crate::icmp::{v4, v6};
 use crate::socket::blocks::BlockPool;
 use crate::socket::ring::ByteRing;
 use crate::tcp::Seq;
-use crate::tcp::options::Emitted;
-use crate::tcp::segment::Outgoing;
+use crate::tcp::options::{Emitted, TIMESTAMPS_LEN};
+use crate::tcp::segment::{Outgoing, Piece};
 use crate::tcp::tuple::Tuple;
 use crate::wire::tcp::HEADER_LEN;
 use crate::{ipv4, ipv6};
@@ -69,8 +69,10 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// The header of one segment of a train.
-    pub(super) fn of(one: &'a Outgoing) -> Fields<'a> {
-        let Outgoing { seq, ack, flags, window, urgent, ref options, .. } = *one;
+    #[inline]
+    pub(super) fn of(train: &'a Outgoing, one: &Piece) -> Fields<'a> {
+        let Outgoing { ack, window, ref options, .. } = *train;
+        let Piece { seq, flags, urgent, .. } = *one;
         let acknowledges = flags & crate::wire::tcp::flag::ACK != 0;
         Fields { seq, ack: acknowledges.then_some(ack), flags, window, urgent, options }
     }
@@ -98,17 +100,19 @@ pub(super) fn segment<P: FramePool>(
     if !frame.append(ip_len + tcp_len + len) {
         return None;
     }
-    let (local, remote) = (tuple.local_ip(), tuple.remote_ip());
     let segment_len = tcp_len + len;
-    let pseudo = match (local, remote) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+    let pseudo = match (tuple.local.to_ipv4_mapped(), tuple.remote.to_ipv4_mapped()) {
+        (Some(source), Some(destination)) => {
             let total_len = (ip_len + segment_len) as u16;
             let Envelope { tos, id, .. } = envelope;
             let header = v4::Fields { tos, id, protocol: TCP, source, destination, total_len };
             write_ipv4(&mut frame, &header, &envelope);
             checksum::pseudo_ipv4(source, destination, TCP, segment_len as u16)
         }
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+        _ => {
+            let (IpAddr::V6(source), IpAddr::V6(destination)) = (tuple.local_ip(), tuple.remote_ip()) else {
+                return None;
+            };
             let Envelope { tos: class, ttl: hop_limit, .. } = envelope;
             let payload_len = segment_len as u16;
             v6::write_header(
@@ -117,12 +121,15 @@ pub(super) fn segment<P: FramePool>(
             );
             checksum::pseudo_ipv6(&source, &destination, TCP, segment_len as u32)
         }
-        _ => return None,
     };
     let (header, rest) = frame.get_mut(ip_len..)?.split_first_chunk_mut::<HEADER_LEN>()?;
     write_header(header, tuple, fields, tcp_len);
     let (place, payload) = rest.split_at_mut_checked(options.len())?;
-    place.copy_from_slice(options);
+    // Nearly always timestamps and nothing else: a copy of a length that is known needs no call.
+    match (place.first_chunk_mut::<TIMESTAMPS_LEN>(), options.first_chunk::<TIMESTAMPS_LEN>()) {
+        (Some(place), Some(stamps)) if options.len() == TIMESTAMPS_LEN => *place = *stamps,
+        _ => place.copy_from_slice(options),
+    }
     let mut sum = match data {
         Some(data) if len > 0 => data.ring.copy_out_summed(data.blocks, data.offset, payload),
         _ => Sum::ZERO,
@@ -139,15 +146,16 @@ pub(super) fn segment<P: FramePool>(
         frame.request_tx_checksum(ip_len as u16, 16)
     };
     if !partial {
-        let (header, rest) = frame.get_mut(ip_len..)?.split_first_chunk_mut::<HEADER_LEN>()?;
+        let header = frame.get_mut(ip_len..ip_len + tcp_len)?;
         header[16..18].fill(0);
-        sum = sum.plus(pseudo).plus(checksum::sum(header)).plus(checksum::sum(&rest[..options.len()]));
+        sum = sum.plus(pseudo).plus(checksum::sum(header));
         header[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
     }
     Some(frame)
 }
 
 /// The IPv4 header; its checksum is made last.
+#[inline]
 fn write_ipv4(packet: &mut [u8], fields: &v4::Fields, envelope: &Envelope) {
     let v4::Fields { tos, id, protocol, source, destination, total_len } = *fields;
     let Some(header) = packet.first_chunk_mut::<{ ipv4::HEADER_LEN }>() else { return };
@@ -180,6 +188,7 @@ fn write_header(header: &mut [u8; HEADER_LEN], tuple: &Tuple, fields: &Fields<'_
 }
 
 /// The type of service of a segment: the connection's, with ECT(0) when the segment is marked so.
+#[inline]
 pub(super) const fn tos_of(tos: u8, ect: bool) -> u8 {
     if ect { tos & !3 | ECT_0 } else { tos & !3 }
 }

@@ -135,8 +135,7 @@ impl<F: Frame> Sockets<'_, F> {
         let entry =
             Entry { keys, asked_fast_open, ..Entry::new(connection, tuple, way, choice.port, owner, ip_id) };
         let handle = tcp.add(entry)?;
-        tcp.mark_ready(handle);
-        tcp.settle(now, events, handle);
+        tcp.settle(now, events, handle, true);
         Ok(handle)
     }
 

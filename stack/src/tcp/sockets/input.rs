@@ -261,16 +261,12 @@ pub(super) fn act<P, M>(
             Output::None
         }
     };
-    match output {
-        Output::None => {}
-        Output::Later => stack.tcp.mark_ready(handle),
-        Output::Now => {
-            if !flush(stack, turn, handle) {
-                stack.tcp.mark_ready(handle);
-            }
-        }
-    }
-    stack.settle_tcp(turn.now, handle);
+    let more = match output {
+        Output::None => false,
+        Output::Later => true,
+        Output::Now => !flush(stack, turn, handle),
+    };
+    stack.settle_tcp(turn.now, handle, more);
 }
 
 /// A segment for a TIME-WAIT record. False: nobody takes it.

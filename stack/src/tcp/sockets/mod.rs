@@ -109,6 +109,8 @@ pub(super) struct Entry {
     pub(super) keys: Option<Box<ConnectionKeys>>,
     /// A reset that is sent at the end of the turn: the last word.
     pub(super) farewell: Option<Reset>,
+    /// The deadline that the wheel has of it; never later than the connection's own.
+    pub(super) filed: Instant,
 }
 
 /// Bounds and secrets of the TCP sockets of one worker.
@@ -235,10 +237,8 @@ impl TcpSockets {
     /// After a call of the owner: what it wrote, or made room for, may want to be sent.
     #[inline]
     fn called(&mut self, now: Instant, events: &mut EventQueue, handle: Handle) {
-        if self.entries.get(handle).is_some_and(|entry| entry.connection.wants_output()) {
-            self.mark_ready(handle);
-        }
-        self.settle(now, events, handle);
+        let more = self.entries.get(handle).is_some_and(|entry| entry.connection.wants_output());
+        self.settle(now, events, handle, more);
     }
 
     /// Segments with the names of a connection reach it no more.
@@ -329,10 +329,14 @@ impl TcpSockets {
     }
 
     /// After anything happened to a connection: its owner hears the news, the wheel its deadline; when it is over
-    /// and its owner let go, its place is free.
+    /// and its owner let go, its place is free. `more`: it has something to send at the end of the turn.
     #[inline]
-    pub(super) fn settle(&mut self, now: Instant, events: &mut EventQueue, handle: Handle) {
+    pub(super) fn settle(&mut self, now: Instant, events: &mut EventQueue, handle: Handle, more: bool) {
         let Some(entry) = self.entries.get_mut(handle) else { return };
+        if more && !entry.is_ready {
+            entry.is_ready = true;
+            self.ready.push_back(handle);
+        }
         if entry.is_accepted {
             let news = entry.connection.take_news();
             entry.pending.add(events, SocketId::Tcp(handle), news);
@@ -343,6 +347,26 @@ impl TcpSockets {
                 self.fast_opens.on_syn_ack(entry.tuple.remote_ip(), cookie, mss, repeated, now);
             }
         }
+        if entry.fast_open_of.is_some() {
+            self.settle_fast_open(now, handle);
+        }
+        let Some(entry) = self.entries.get_mut(handle) else { return };
+        if entry.connection.state() != State::Closed {
+            // A deadline that moved later is left where it stands: the wheel asks then, once for many moves.
+            let deadline = entry.connection.next_deadline();
+            if deadline < entry.filed {
+                entry.filed = deadline;
+                self.wheel.schedule(handle.index() as u32, deadline);
+            }
+            return;
+        }
+        self.bury(now, handle);
+    }
+
+    /// A fast open whose handshake is complete, or that ended before, counts for its listener no more.
+    #[cold]
+    fn settle_fast_open(&mut self, now: Instant, handle: Handle) {
+        let Some(entry) = self.entries.get_mut(handle) else { return };
         if let Some(listener) = entry.fast_open_of
             && !matches!(entry.connection.state(), State::SynReceived(_))
         {
@@ -352,12 +376,6 @@ impl TcpSockets {
                 listening.listener.fast_open_ended(reset, now);
             }
         }
-        let Some(entry) = self.entries.get_mut(handle) else { return };
-        if entry.connection.state() != State::Closed {
-            self.wheel.schedule(handle.index() as u32, entry.connection.next_deadline());
-            return;
-        }
-        self.bury(now, handle);
     }
 
     /// A connection that is CLOSED leaves the tables, as far as nobody needs it any more.
@@ -469,6 +487,7 @@ impl Entry {
             asked_fast_open: false,
             keys: None,
             farewell: None,
+            filed: Instant::NEVER,
         }
     }
 }
@@ -476,8 +495,8 @@ impl Entry {
 impl<F: Frame> Stack<F> {
     /// See [`TcpSockets::settle`].
     #[inline]
-    pub(super) fn settle_tcp(&mut self, now: Instant, handle: Handle) {
+    pub(super) fn settle_tcp(&mut self, now: Instant, handle: Handle, more: bool) {
         let Stack { tcp, events, .. } = self;
-        tcp.settle(now, events, handle);
+        tcp.settle(now, events, handle, more);
     }
 }

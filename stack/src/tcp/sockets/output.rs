@@ -42,10 +42,8 @@ where
             let (tuple, port) = (entry.tuple, entry.port);
             send_reset(stack, turn, &tuple, port, reset);
         }
-        if !flush(stack, turn, handle) {
-            stack.tcp.mark_ready(handle);
-        }
-        stack.settle_tcp(turn.now, handle);
+        let more = !flush(stack, turn, handle);
+        stack.settle_tcp(turn.now, handle, more);
     }
 }
 
@@ -66,57 +64,66 @@ where
         if budget == 0 {
             return false;
         }
-        let Some(out) = stack.tcp_poll(turn.now, handle, budget) else { return true };
+        let Stack { tcp, blocks, .. } = &mut *stack;
+        let (entries, mut cx) = tcp.split(turn.now, blocks);
+        let Some(entry) = entries.get_mut(handle) else { return true };
+        let Some(out) = entry.connection.poll_transmit(&mut cx, budget) else { return true };
+        let was_all = entry.connection.is_all(&mut cx);
         left = left.saturating_sub(out.count());
-        for one in out.segments() {
-            send_segment(stack, turn, handle, way, &one);
+        send_train(stack, turn, handle, &way, &out);
+        if was_all {
+            return true;
         }
     }
 }
 
-/// Builds one segment of a connection and sends it.
+/// Builds the segments of a connection's train and sends them.
 #[inline]
-fn send_segment<P, M>(
+fn send_train<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
     handle: Handle,
-    way: Way,
-    one: &Outgoing,
+    way: &Way,
+    train: &Outgoing,
 ) where
     P: FramePool,
     M: Probe,
 {
-    let Some(entry) = stack.tcp.entries.get_mut(handle) else { return };
     let tx_checksum =
         way.hop.is_some_and(|hop| stack.interfaces.get(hop.port).is_some_and(|port| port.tx_checksum));
-    entry.ip_id = entry.ip_id.wrapping_add(1);
-    let envelope = Envelope {
-        tos: tos_of(entry.connection.tos(), one.ect),
-        ttl: entry.ttl,
-        id: entry.ip_id,
-        dont_fragment: one.dont_fragment,
-        tx_checksum,
-    };
-    let mut keys = entry.keys.as_deref_mut();
-    let at = HEADER_LEN + usize::from(one.signature.unwrap_or(0));
-    let mut sign = |header: &mut [u8], data: &[u8]| {
-        if let Some(keys) = keys.as_deref_mut() {
-            keys.sign(header, at, &[data]);
+    for number in 0..train.count() {
+        let Some(entry) = stack.tcp.entries.get_mut(handle) else { return };
+        let one = train.piece(number);
+        entry.ip_id = entry.ip_id.wrapping_add(1);
+        let envelope = Envelope {
+            tos: tos_of(entry.connection.tos(), train.ect),
+            ttl: entry.ttl,
+            id: entry.ip_id,
+            dont_fragment: train.dont_fragment,
+            tx_checksum,
+        };
+        let mut keys = entry.keys.as_deref_mut();
+        let at = HEADER_LEN + usize::from(train.signature.unwrap_or(0));
+        let mut sign = |header: &mut [u8], data: &[u8]| {
+            if let Some(keys) = keys.as_deref_mut() {
+                keys.sign(header, at, &[data]);
+            }
+            true
+        };
+        let sign: Option<Sign<'_>> = train.signature.is_some().then_some(&mut sign);
+        let data = Data {
+            ring: &entry.connection.tx.ring,
+            blocks: &stack.blocks,
+            offset: one.offset as usize,
+            len: one.len as usize,
+        };
+        let frame =
+            build::segment(turn.pool, &entry.tuple, envelope, &Fields::of(train, &one), Some(data), sign);
+        let (ipv4, port) = (entry.tuple.is_ipv4(), entry.port);
+        match frame {
+            Some(frame) => send_packet(stack, turn, frame, way.hop, port, ipv4),
+            None => stack.counters.drop(DropReason::NoFrame),
         }
-        true
-    };
-    let sign: Option<Sign<'_>> = one.signature.is_some().then_some(&mut sign);
-    let data = Data {
-        ring: &entry.connection.tx.ring,
-        blocks: &stack.blocks,
-        offset: one.offset as usize,
-        len: one.len as usize,
-    };
-    let frame = build::segment(turn.pool, &entry.tuple, envelope, &Fields::of(one), Some(data), sign);
-    let (ipv4, port) = (entry.tuple.is_ipv4(), entry.port);
-    match frame {
-        Some(frame) => send_packet(stack, turn, frame, way.hop, port, ipv4),
-        None => stack.counters.drop(DropReason::NoFrame),
     }
 }
 
@@ -256,12 +263,6 @@ impl<F: Frame> Stack<F> {
                 None
             }
         }
-    }
-
-    fn tcp_poll(&mut self, now: Instant, handle: Handle, budget: u32) -> Option<Outgoing> {
-        let Stack { tcp, blocks, .. } = self;
-        let (entries, mut cx) = tcp.split(now, blocks);
-        entries.get_mut(handle)?.connection.poll_transmit(&mut cx, budget)
     }
 }
 

@@ -501,7 +501,7 @@ impl<F: Frame> Sockets<'_, F> {
             let _old = entry.connection.take_news();
             entry.pending.add(events, SocketId::Tcp(handle), entry.connection.readiness());
             let peer = SocketAddr::new(entry.tuple.remote_ip(), entry.tuple.remote_port);
-            tcp.settle(self.now, events, handle);
+            tcp.settle(self.now, events, handle, false);
             return Ok((handle, peer));
         }
     }

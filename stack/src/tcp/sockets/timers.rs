@@ -20,6 +20,7 @@ where
         let Stack { tcp, blocks, .. } = &mut *stack;
         let (entries, mut cx) = tcp.split(turn.now, blocks);
         let Some(entry) = entries.get_mut(handle) else { continue };
+        entry.filed = Instant::NEVER;
         let port = entry.port;
         let disposition = entry.connection.on_timer(&mut cx);
         act(stack, turn, handle, port, disposition);
