@@ -97,7 +97,7 @@ counters! {
     Icmpv6ErrorsOut => "icmpv6-errors-out",
     /// ICMPv6 errors not sent because a rate limit said so.
     Icmpv6ErrorsLimited => "icmpv6-errors-limited",
-    /// TCP resets sent because no socket wanted the segment.
+    /// TCP resets sent; they are among the segments sent, too (tcpOutRsts).
     TcpResetsOut => "tcp-resets-out",
     /// TCP segments that we sent, retransmissions and resets included (tcpOutSegs, tcpRetransSegs, tcpOutRsts).
     TcpOut => "tcp-out",

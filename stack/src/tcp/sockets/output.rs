@@ -20,7 +20,7 @@ use crate::tcp::tuple::Tuple;
 use crate::time::Instant;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
-use crate::wire::tcp::HEADER_LEN;
+use crate::wire::tcp::{HEADER_LEN, flag};
 
 /// Segments that one connection may send in a turn before the others had theirs.
 const SEGMENTS_A_TURN: u32 = 64;
@@ -206,7 +206,12 @@ pub(super) fn send_bare_signed<P, M>(
     let signs = sign.is_some_and(|(_, syn_ack)| syn_ack.signature.is_some());
     let signer: Option<Sign<'_>> = signs.then_some(&mut signer);
     match build::segment(turn.pool, tuple, envelope, fields, None, signer) {
-        Some(frame) => send_packet(stack, turn, frame, way.hop, port, ipv4),
+        Some(frame) => {
+            if fields.flags & flag::RST != 0 {
+                stack.counters.count(Counter::TcpResetsOut);
+            }
+            send_packet(stack, turn, frame, way.hop, port, ipv4);
+        }
         None => stack.counters.drop(DropReason::NoFrame),
     }
 }
