@@ -194,6 +194,10 @@ impl TimerWheel {
     /// No place fires before this moment: when to look again. It can be earlier than the earliest deadline.
     #[inline]
     pub fn next(&self) -> Instant {
+        // An idle worker asks at each look, and mostly has nothing filed.
+        if self.filed == 0 {
+            return Instant::NEVER;
+        }
         match self.next_slot() {
             Some((tick, _)) => Instant::from_nanos(tick << TICK_BITS),
             None => Instant::NEVER,
