@@ -7,7 +7,8 @@ use flumen_stack::route::{Path, Rib, RibConfig, Route, RouteError, Source, Targe
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use memmap2::{Advice, MmapMut, MmapOptions};
 
-/// Nodes and leaves of the IPv6 trie for each route: what random prefixes need, doubled.
+/// Nodes and leaves of the IPv6 trie for each route: many times what prefixes of the Internet's lengths need, for
+/// longer ones need more (see the stack's limits). Memory that is not used is not resident.
 const NODES6_PER_ROUTE: usize = 4;
 const LEAVES6_PER_ROUTE: usize = 16;
 

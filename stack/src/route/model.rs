@@ -308,6 +308,35 @@ proptest! {
     fn ipv6_lookups_agree_with_a_list_of_routes(steps in steps(prefixes6())) {
         agree(steps)?;
     }
+
+    #[test]
+    fn the_ipv6_trie_has_the_same_nodes_whatever_came_and_went(steps in steps(prefixes6())) {
+        let mut rib = small_rib();
+        let mut held = Model::default();
+        for step in steps {
+            match step {
+                Step::Change(change) => {
+                    let expected = held.apply(&change);
+                    prop_assert_eq!(rib.apply([change]).done, usize::from(expected.is_ok()));
+                }
+                Step::Drop(index) if !held.routes.is_empty() => {
+                    let route = held.routes.swap_remove(index.index(held.routes.len()));
+                    prop_assert_eq!(rib.remove(route.prefix, route.source, route.metric), Ok(()));
+                }
+                Step::Drop(_) | Step::Port(..) => {}
+            }
+        }
+        held.routes.sort_by_key(|route| route.prefix);
+        let mut fresh = small_rib();
+        for route in &held.routes {
+            prop_assert_eq!(fresh.add(route), Ok(()));
+        }
+        let nodes = |rib: &mut Rib| {
+            rib.reinstall(); // takes back what nobody can be inside of
+            rib.stats().nodes6.0
+        };
+        prop_assert_eq!(nodes(&mut rib), nodes(&mut fresh));
+    }
 }
 
 #[test]
@@ -368,6 +397,61 @@ fn an_ipv6_table_that_is_full_refuses_additions_and_still_lets_go_of_everything(
         reader.begin_burst();
     }
     assert_eq!(rib.stats().routes6, 0);
+}
+
+#[test]
+fn a_prefix_that_is_alone_below_an_allocation_needs_no_node_of_its_own() {
+    let mut rib = small_rib();
+    let mut reader = rib.reader().unwrap();
+    rib.add(&route("2001:db8::/32", gateway6(1))).unwrap();
+    let nodes = rib.stats().nodes6.0;
+    // The first makes the node below bit 32 only when the second comes; that has room for 64.
+    for (number, prefix) in
+        ["2001:db8:4000::/48", "2001:db8:8000::/36", "2001:db8:c000:1::/64"].iter().enumerate()
+    {
+        rib.add(&route(prefix, gateway6(2 + number as u8))).unwrap();
+        reader.begin_burst();
+        rib.reinstall();
+        assert_eq!(rib.stats().nodes6.0, nodes + u32::from(number > 0), "{prefix}");
+    }
+    let mut way = |address: &str| {
+        reader.begin_burst();
+        let hop = reader.next_hop(reader.lookup6(address.parse().unwrap()));
+        if let Some(NextHop::Gateway { via: IpAddr::V6(via), .. }) = hop { via.octets()[15] - 1 } else { 0 }
+    };
+    let there = ["2001:db8:4000:ffff::1", "2001:db8:8fff::1", "2001:db8:c000:1::1"].map(&mut way);
+    assert_eq!(there, [2, 3, 4]);
+    // In the slot of a tail, but not within its prefix.
+    let beside = ["2001:db8:4001::1", "2001:db8:9000::1", "2001:db8:c000:2::1"].map(&mut way);
+    assert_eq!(beside, [1, 1, 1]);
+}
+
+#[test]
+fn every_slot_of_a_node_may_have_a_leaf_and_a_tail() {
+    let mut rib = small_rib();
+    let mut reader = rib.reader().unwrap();
+    let base = 0x2001_0db8_u128 << 96;
+    let net = |bits: u128, len| IpNet::from(Ipv6Net::new(Ipv6Addr::from_bits(base | bits), len).unwrap());
+    let prefixes = (0..64u128).flat_map(|slot| [net(slot << 90, 38), net(slot << 90 | 0x81 << 80, 48)]);
+    let prefixes: Vec<IpNet> = prefixes.collect();
+    let mut model = Model::default();
+    for (number, prefix) in prefixes.iter().enumerate() {
+        reader.begin_burst();
+        let route = Route { prefix: *prefix, ..route("::/0", gateway6(number as u8 % 50)) };
+        rib.add(&route).unwrap();
+        model.routes.push(route);
+    }
+    while let Some(route) = model.routes.pop() {
+        reader.begin_burst();
+        for address in prefixes.iter().flat_map(|prefix| edges(*prefix)) {
+            let seen = seen(&reader, address);
+            let covers = |held: &&Route| held.prefix.contains(&address);
+            let best = model.routes.iter().chain([&route]).filter(covers);
+            let best = best.max_by_key(|held| held.prefix.prefix_len());
+            assert_eq!(seen, best.map(|held| model.ways(&held.target)).unwrap_or_default(), "{address}");
+        }
+        rib.remove(route.prefix, route.source, route.metric).unwrap();
+    }
 }
 
 #[test]

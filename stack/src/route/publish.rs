@@ -200,9 +200,9 @@ impl Epochs {
 pub(crate) enum Dead {
     /// A group of 256 in the IPv4 table.
     Group4(u32),
-    /// A block of trie nodes: where, and its order (see `buddy`).
+    /// A run of trie nodes: where, and how many.
     Nodes6(u32, u8),
-    /// A block of trie leaves.
+    /// A run of leaves and tails, likewise.
     Leaves6(u32, u8),
     /// A next hop's place.
     Hop(u32),

@@ -39,7 +39,7 @@ pub struct RibConfig {
     pub groups4: usize,
     /// Nodes of the IPv6 trie, 32 bytes each.
     pub nodes6: u32,
-    /// Leaves of the IPv6 trie, 4 bytes each.
+    /// Leaves and tails of the IPv6 trie, 8 bytes each.
     pub leaves6: u32,
     /// Next hops, 32 bytes each; below 2^24.
     pub next_hops: usize,
@@ -50,8 +50,8 @@ pub struct RibConfig {
     pub top4: Option<Words<AtomicU32>>,
     /// Memory for the IPv6 trie's nodes (4 words for each of `nodes6`), likewise.
     pub nodes6_memory: Option<Words<AtomicU64>>,
-    /// Memory for the IPv6 trie's leaves (one word for each of `leaves6`), likewise.
-    pub leaves6_memory: Option<Words<AtomicU32>>,
+    /// Memory for the IPv6 trie's leaves and tails (one word for each of `leaves6`), likewise.
+    pub leaves6_memory: Option<Words<AtomicU64>>,
 }
 
 impl Default for RibConfig {
@@ -129,7 +129,7 @@ pub struct RibStats {
     pub groups4: (u32, u32),
     /// Nodes of the IPv6 trie in use, and how many there are.
     pub nodes6: (u32, u32),
-    /// Leaves of the IPv6 trie in use, and how many there are.
+    /// Leaves and tails of the IPv6 trie in use, and how many there are.
     pub leaves6: (u32, u32),
     /// Next hops in use, groups included.
     pub next_hops: usize,
@@ -373,8 +373,8 @@ impl Rib {
         let (v4, v6, hops) = (&mut self.v4.fib, &mut self.v6.fib, &mut self.hops);
         self.dead.reclaim(&self.shared.epochs, |dead| match dead {
             Dead::Group4(group) => v4.reuse(group),
-            Dead::Nodes6(at, order) => v6.reuse_nodes(at, order),
-            Dead::Leaves6(at, order) => v6.reuse_leaves(at, order),
+            Dead::Nodes6(at, count) => v6.reuse_nodes(at, count),
+            Dead::Leaves6(at, count) => v6.reuse_leaves(at, count),
             Dead::Hop(id) => hops.reuse(id),
             Dead::Buckets(group) => hops.reuse_buckets(group),
         });
