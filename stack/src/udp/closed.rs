@@ -1,0 +1,109 @@
+//! UDP ports that nobody listens on (RFC 1122 section 4.1.3.1): port unreachable, for intact datagrams only, and
+//! never for a group address. What TCP says then is in [`crate::tcp::sockets`].
+
+use crate::checksum;
+use crate::ethernet::LinkCast;
+use crate::frame::{Frame, FramePool};
+use crate::icmp::v4::{self, sum_of};
+use crate::icmp::v6;
+use crate::interface::ChecksumPolicy;
+use crate::ipv4::input::Arrival as Arrival4;
+use crate::ipv6::input::Arrival as Arrival6;
+use crate::stack::Stack;
+use crate::turn::{Probe, Turn};
+use crate::verdict::DropReason;
+
+/// Bytes of a UDP header.
+const UDP_HEADER_LEN: usize = 8;
+const UDP: u8 = 17;
+
+/// A UDP datagram over IPv4 for a port that nobody listens on.
+pub fn udp4<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: Arrival4<P::Frame>,
+    header_len: usize,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let trusted = trusts(stack, arrival.port);
+    let len = arrival.frame.packet_len() - header_len;
+    let reason = match transport_header::<UDP_HEADER_LEN>(&arrival.frame, header_len) {
+        None => DropReason::TransportMalformed,
+        Some(header) => {
+            let stated = u16::from_be_bytes([header[4], header[5]]);
+            let pseudo = checksum::pseudo_ipv4(arrival.source, arrival.destination, UDP, stated);
+            // RFC 768: a checksum of zero means that the sender made none.
+            let unchecked = trusted || header[6..8] == [0, 0];
+            if usize::from(stated) < UDP_HEADER_LEN || usize::from(stated) > len {
+                DropReason::TransportMalformed
+            } else if !unchecked
+                && !pseudo.plus(sum_of(&arrival.frame, header_len, usize::from(stated))).is_valid()
+            {
+                DropReason::TransportBadChecksum
+            } else {
+                DropReason::PortUnreachable
+            }
+        }
+    };
+    stack.drop_received(arrival.port, reason);
+    if reason == DropReason::PortUnreachable && arrival.cast == LinkCast::Unicast {
+        v4::send_error(
+            stack,
+            turn,
+            &arrival.frame,
+            (arrival.port, arrival.cast),
+            v4::Error::PORT_UNREACHABLE,
+        );
+    }
+}
+
+/// A UDP datagram over IPv6 for a port that nobody listens on; `offset` is that of the UDP header.
+pub fn udp6<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: Arrival6<P::Frame>,
+    offset: usize,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let trusted = trusts(stack, arrival.port);
+    let len = arrival.frame.packet_len() - offset;
+    let reason = match transport_header::<UDP_HEADER_LEN>(&arrival.frame, offset) {
+        None => DropReason::TransportMalformed,
+        Some(header) => {
+            let stated = u16::from_be_bytes([header[4], header[5]]);
+            let pseudo = checksum::pseudo_ipv6(&arrival.source, &arrival.destination, UDP, u32::from(stated));
+            if usize::from(stated) < UDP_HEADER_LEN || usize::from(stated) > len {
+                DropReason::TransportMalformed
+            } else if !trusted
+                && (header[6..8] == [0, 0] // RFC 8200 section 8.1: over IPv6 the checksum is mandatory
+                    || !pseudo.plus(sum_of(&arrival.frame, offset, usize::from(stated))).is_valid())
+            {
+                DropReason::TransportBadChecksum
+            } else {
+                DropReason::PortUnreachable
+            }
+        }
+    };
+    stack.drop_received(arrival.port, reason);
+    if reason == DropReason::PortUnreachable && arrival.cast == LinkCast::Unicast {
+        v6::send_error(
+            stack,
+            turn,
+            &arrival.frame,
+            (arrival.port, arrival.cast),
+            v6::Error::PORT_UNREACHABLE,
+        );
+    }
+}
+
+fn trusts<F: Frame>(stack: &Stack<F>, port: crate::PortId) -> bool {
+    stack.interfaces.get(port).is_some_and(|one| one.checksum == ChecksumPolicy::Trust)
+}
+
+fn transport_header<const N: usize>(packet: &[u8], offset: usize) -> Option<&[u8; N]> {
+    packet.get(offset..)?.first_chunk()
+}
