@@ -8,9 +8,8 @@
 //! ```text
 //!   port ─> ethernet ─┬─> offload ─> ipv4::input ─> route ─┬─> forward ─> output ─> neighbour ─> egress ─> port
 //!                     │              ipv6::input           ├─> local ─┬─> raw: copies to sockets
-//!                     │                                    │          ├─> udp ──> sockets ──> their owners
-//!                     │                                    │          ├─> icmp, igmp, mld ─┐
-//!                     │                                    │          └─> closed ──────────┴─> output …
+//!                     │                                    │          ├─> udp, tcp ──> sockets ──> their owners
+//!                     │                                    │          └─> icmp, igmp, mld ──> output …
 //!                     └─> arp, nd ─> neighbour             └─> refused: a reason, and perhaps an ICMP error
 //! ```
 //! Every end is a value: a frame in [`egress`], or a [`DropReason`] with its counter. `ARCHITECTURE.md`
@@ -24,7 +23,6 @@
 
 pub mod burst;
 pub mod checksum;
-pub mod closed;
 pub mod counters;
 pub mod egress;
 pub mod ethernet;

@@ -27,6 +27,7 @@ use crate::port::PortId;
 use crate::route::ecmp::HashKey;
 use crate::route::{Flow4, Flow6, PathMtus, RouteCache, RouteReader};
 use crate::socket::{BlockPool, EventQueue};
+use crate::tcp::ports::PortRange;
 use crate::tcp::sockets::{TcpConfig, TcpSockets};
 use crate::time::Instant;
 use crate::turn::{Probe, Stage, Turn};
@@ -72,11 +73,18 @@ pub struct SocketLimits {
     pub raw: usize,
     /// Blocks for received data and data to be sent.
     pub blocks: usize,
+    /// Port numbers of UDP sockets that name none (Linux's ip_local_port_range).
+    pub ephemeral: PortRange,
 }
 
 impl Default for SocketLimits {
     fn default() -> Self {
-        SocketLimits { udp: UDP_SOCKETS, raw: RAW_SOCKETS, blocks: SOCKET_BLOCKS }
+        SocketLimits {
+            udp: UDP_SOCKETS,
+            raw: RAW_SOCKETS,
+            blocks: SOCKET_BLOCKS,
+            ephemeral: PortRange::default(),
+        }
     }
 }
 
@@ -159,7 +167,7 @@ impl<F: Frame> Stack<F> {
         let ports = interfaces.len();
         Ok(Stack {
             interfaces,
-            udp: udp::Sockets::new(sockets.udp, key(7)),
+            udp: udp::Sockets::new(sockets.udp, sockets.ephemeral, key(7)),
             raw: raw::Sockets::new(sockets.raw),
             groups: Groups::new(ports, split_mix(d ^ 8)),
             blocks: BlockPool::new(sockets.blocks),

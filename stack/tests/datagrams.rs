@@ -168,7 +168,7 @@ fn connects(client: &str, family: Family) {
     host.stack.udp_connect(host.now, socket, Some(peer)).unwrap();
     let name = host.stack.udp.get(socket).unwrap().end.local_name();
     assert_eq!(name.ip(), us(ip(client)));
-    assert!(flumen_stack::udp::EPHEMERAL.contains(&name.port()));
+    assert!(flumen_stack::tcp::ports::PortRange::default().contains(name.port()));
     assert_eq!(send(&mut host, socket, SendArgs::default(), b"hello"), Ok(5));
     let [(LAN, hello)] = &host.sent()[..] else { panic!() };
     assert_eq!(udp_of(hello), (name.port(), 12345, b"hello".to_vec()));

@@ -401,3 +401,56 @@ fn must_2_must_67_what_is_sent_has_a_right_checksum_and_a_syn_the_mss_that_we_ca
     assert!(pseudo.plus(flumen_stack::checksum::sum(segment)).is_valid());
     assert_eq!(segment[20..24], [2, 4, 5, 180], "1500 less the headers");
 }
+
+#[test]
+fn an_urgent_byte_overtakes_what_waits_and_leaves_its_mark() {
+    for at in ["10.0.0.2:80", "[fd00::2]:80"] {
+        let mut pair = Pair::new();
+        let (client, server) = pair.connected(at);
+        let now = pair.now;
+        let mut sockets = pair.nodes[0].sockets(now);
+        assert_eq!(sockets.tcp_send(client, b"before"), Ok(6));
+        assert_eq!(sockets.tcp_send_urgent(client, b"!"), Ok(1));
+        assert_eq!(sockets.tcp_send(client, b"behind"), Ok(6));
+        pair.run(Duration::from_millis(10));
+        let now = pair.now;
+        let mut sockets = pair.nodes[1].sockets(now);
+        assert!(sockets.tcp_ready(server).contains(Ready::PRIORITY));
+        assert_eq!(sockets.tcp_recv_urgent(server), Ok(b'!'));
+        let mut buffer = [0; 16];
+        assert_eq!(sockets.tcp_peek(server, 2, &mut buffer), Ok(4), "up to the mark");
+        assert_eq!(&buffer[..4], b"fore");
+        assert_eq!(sockets.tcp_recv(server, &mut buffer), Ok(6), "reading stops at the mark");
+        assert!(sockets.tcp_at_mark(server));
+        assert_eq!(sockets.tcp_recv(server, &mut buffer), Ok(6));
+        assert_eq!(&buffer[..6], b"behind");
+        assert_eq!(sockets.tcp_recv_urgent(server), Err(Error::InvalidArgument), "it was read");
+    }
+}
+
+#[test]
+fn a_listener_refuses_an_option_that_its_connections_would_not_take() {
+    use flumen_stack::tcp::user::SocketOption;
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let at = "10.0.0.2:80".parse().unwrap();
+    let mut listen = |option| {
+        let options = ListenOptions { options: vec![option], ..ListenOptions::default() };
+        pair.nodes[1].sockets(now).tcp_listen(Owner(9), at, &options).map(|_| ())
+    };
+    assert_eq!(listen(SocketOption::MaxSegment(1000)), Err(Error::InvalidArgument));
+    assert_eq!(listen(SocketOption::KeepCount(0)), Err(Error::InvalidArgument));
+    assert_eq!(listen(SocketOption::NoDelay(true)), Ok(()));
+    assert_eq!(pair.nodes[1].stack.tcp.stats, Default::default(), "the trial leaves no trace");
+}
+
+#[test]
+fn a_connection_without_a_route_counts_what_it_cannot_send() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let nowhere = "192.0.2.1:80".parse().unwrap();
+    let mut sockets = pair.nodes[0].sockets(now);
+    let refused = sockets.tcp_connect(Owner(1), nowhere, &ConnectOptions::default());
+    assert_eq!(refused, Err(Error::NetworkUnreachable));
+    assert_eq!(pair.nodes[0].stack.tcp.connections(), 0);
+}

@@ -278,7 +278,7 @@ impl Life {
         for (number, rib) in ribs.iter().enumerate() {
             let settings = NodeSettings {
                 neighbours: NeighbourConfig { max_entries: 32, ..NeighbourConfig::default() },
-                sockets: SocketLimits { udp: 1, raw: 1, blocks: 1024 },
+                sockets: SocketLimits { udp: 1, raw: 1, blocks: 1024, ..SocketLimits::default() },
                 tcp: TcpConfig {
                     connections: 16,
                     listeners: 2,

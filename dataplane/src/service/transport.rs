@@ -19,7 +19,18 @@ const MIN_RANGES: usize = 16_384;
 /// Bounds of sockets.
 pub fn socket_limits(config: &Config) -> SocketLimits {
     let sockets = &config.sockets;
-    SocketLimits { udp: sockets.udp, raw: sockets.raw, blocks: sockets.memory / BLOCK }
+    SocketLimits {
+        udp: sockets.udp,
+        raw: sockets.raw,
+        blocks: sockets.memory / BLOCK,
+        ephemeral: local_ports(config),
+    }
+}
+
+/// The ports of sockets that name none. (The configuration was checked: the range is one.)
+fn local_ports(config: &Config) -> PortRange {
+    let (first, last) = config.sockets.local_ports;
+    PortRange::new(first, last).unwrap_or_default()
 }
 
 /// Bounds and defaults of TCP.
@@ -36,8 +47,12 @@ pub fn tcp_config(config: &Config) -> TcpConfig {
         metrics: tcp.metrics,
         keep_ssthresh: tcp.save_ssthresh,
         challenge_acks: tcp.challenge_ack_limit,
-        ephemeral: PortRange::new(sockets.local_ports.0, sockets.local_ports.1).unwrap_or_default(),
-        time_wait: TimeWaitSettings { ignore_resets: tcp.rfc1337, reuse: tcp.tw_reuse },
+        ephemeral: local_ports(config),
+        time_wait: TimeWaitSettings {
+            ignore_resets: tcp.rfc1337,
+            reuse: tcp.tw_reuse,
+            answer_interval: tcp.invalid_ratelimit,
+        },
         settings: tcp_settings(tcp),
     }
 }
@@ -113,6 +128,7 @@ pub fn listen_settings(tcp: &Tcp, backlog: u32) -> ListenSettings {
         timestamps: tcp.timestamps,
         sack: tcp.sack,
         ecn: tcp.ecn != Ecn::Off,
+        invalid_ratelimit: tcp.invalid_ratelimit,
         max_window: tcp.max_window,
         initial_window: u16::try_from(tcp.receive_buffer.initial).unwrap_or(u16::MAX),
         ..ListenSettings::default()

@@ -1,6 +1,6 @@
 //! Flumen as a host: real clients of the kernel talk to the services inside it.
 
-use super::harness::{Lab, Role, number, wait_until};
+use super::harness::{Lab, Role, noise, number, wait_until};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -36,20 +36,6 @@ fn connect(at: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Bytes in which no piece looks like another (xorshift64).
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
-}
-
 /// Connections that the workers have, as `flumen show core` says.
 fn connections(lab: &mut Lab) -> u64 {
     let answer = lab.flumen().json("core");
@@ -63,7 +49,7 @@ fn curl(at: &str) {
     fetched.says("200:268435456");
     let folder = lab.folder();
     let file = folder.join("upload");
-    std::fs::write(&file, noise(32 << 20)).expect("the lab's folder");
+    std::fs::write(&file, noise(1, 32 << 20)).expect("the lab's folder");
     let line = format!(
         "curl -sS -m 60 -o /dev/null -w %{{http_code}}:%{{size_upload}} -T {} http://{at}/upload/file",
         file.display()
@@ -87,7 +73,7 @@ pub fn an_echo_comes_back_whole_while_the_client_still_writes() {
         let at: SocketAddr = at.parse().expect("an address");
         let talk = lab.within(Role::Client, move || {
             let mut stream = connect(at);
-            let sent = noise(8 << 20);
+            let sent = noise(1, 8 << 20);
             let mut writer = stream.try_clone().expect("a second handle");
             let to_send = sent.clone();
             let sender = std::thread::spawn(move || {
@@ -159,7 +145,7 @@ pub fn udp_datagrams_of_sixty_thousand_bytes_are_echoed() {
             let socket = UdpSocket::bind(from).expect("a socket");
             socket.set_read_timeout(Some(STALL)).expect("a timeout");
             for len in [1, 1400, 9000, 60_000] {
-                let sent = noise(len);
+                let sent = noise(1, len);
                 socket.send_to(&sent, at).expect("it is sent");
                 let mut back = vec![0; 65_536];
                 let (count, _) = socket.recv_from(&mut back).expect("it comes back");

@@ -2,7 +2,7 @@
 //! default offloads their checksums are only begun and their segments are too long for the wire; with
 //! offloads off they are as behind a real one.
 
-use super::harness::{Background, Lab, Role, wait_until};
+use super::harness::{Background, Lab, Role, noise, wait_until};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -33,29 +33,16 @@ fn talk(stream: TcpStream, send: u64, expect: u64) {
     stream.set_write_timeout(Some(STALL)).expect("a timeout");
     let mut writer = stream.try_clone().expect("a second handle");
     let sender = std::thread::spawn(move || {
-        writer.write_all(&noise(send)).expect("everything is taken");
+        writer.write_all(&noise(send, AMOUNT)).expect("everything is taken");
         writer.shutdown(Shutdown::Write).expect("the connection stands");
     });
     let mut received = Vec::new();
     (&stream).read_to_end(&mut received).expect("everything comes");
     sender.join().expect("everything is sent");
-    let expected = noise(expect);
+    let expected = noise(expect, AMOUNT);
     assert_eq!(received.len(), expected.len());
     let differs = received.iter().zip(&expected).position(|(got, sent)| got != sent);
     assert_eq!(differs, None, "the first byte that differs");
-}
-
-/// Bytes in which no piece looks like another (xorshift64).
-fn noise(seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut bytes = Vec::with_capacity(AMOUNT);
-    while bytes.len() < AMOUNT {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes
 }
 
 pub fn tcp_carries_every_byte_both_ways_over_ipv4() {

@@ -16,14 +16,14 @@ use super::secret::{Purpose, Secret};
 use crate::Instant;
 use core::time::Duration;
 
-/// The least time between two answers of one connection: Linux's `tcp_invalid_ratelimit`.
+/// The least time between two answers of one connection, unless configured: Linux's `tcp_invalid_ratelimit`.
 pub const CONNECTION_INTERVAL: Duration = Duration::from_millis(500);
 
 /// True when a connection that answered at `last` may answer again; remembers it then. `last` begins as
 /// [`Instant::ZERO`], which means never.
 #[inline]
-pub fn connection_may_answer(last: &mut Instant, now: Instant) -> bool {
-    if *last != Instant::ZERO && now.since(*last) < CONNECTION_INTERVAL {
+pub fn connection_may_answer(last: &mut Instant, now: Instant, interval: Duration) -> bool {
+    if *last != Instant::ZERO && now.since(*last) < interval {
         return false;
     }
     *last = now.max(Instant::from_nanos(1));
@@ -36,6 +36,8 @@ pub struct ChallengeLimiter {
     secret: Secret,
     /// Answers a second on average; `None` sets no limit (Linux's default).
     per_second: Option<u32>,
+    /// Least time between two answers of one connection.
+    interval: Duration,
     second: u64,
     left: u32,
 }
@@ -44,15 +46,22 @@ impl ChallengeLimiter {
     /// `per_second`: answers that one second may bring on average, 0 for none, `None` without limit (of the
     /// worker; each connection has its own).
     pub fn new(secret: Secret, per_second: Option<u32>) -> ChallengeLimiter {
-        let mut limiter = ChallengeLimiter { secret, per_second, second: 0, left: 0 };
+        let mut limiter =
+            ChallengeLimiter { secret, per_second, interval: CONNECTION_INTERVAL, second: 0, left: 0 };
         limiter.left = limiter.budget(0);
         limiter
+    }
+
+    /// With another least time between two answers of one connection.
+    #[must_use]
+    pub fn every(self, interval: Duration) -> ChallengeLimiter {
+        ChallengeLimiter { interval, ..self }
     }
 
     /// True when a challenge ACK may go out now; counts it then. `last` is the connection's own memory, as in
     /// [`connection_may_answer`].
     pub fn allow(&mut self, last: &mut Instant, now: Instant) -> bool {
-        if *last != Instant::ZERO && now.since(*last) < CONNECTION_INTERVAL {
+        if *last != Instant::ZERO && now.since(*last) < self.interval {
             return false;
         }
         // The connection's clock starts only with an answer that was sent; else who used up the
@@ -60,7 +69,14 @@ impl ChallengeLimiter {
         if !self.take(now) {
             return false;
         }
-        connection_may_answer(last, now)
+        self.allow_unbudgeted(last, now)
+    }
+
+    /// As [`ChallengeLimiter::allow`], for answers that cannot tell anybody about other connections: only the
+    /// connection's own limit counts.
+    #[inline]
+    pub fn allow_unbudgeted(&self, last: &mut Instant, now: Instant) -> bool {
+        connection_may_answer(last, now, self.interval)
     }
 
     fn take(&mut self, now: Instant) -> bool {

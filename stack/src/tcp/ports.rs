@@ -30,6 +30,24 @@ impl PortRange {
     }
 }
 
+impl PortRange {
+    /// The first.
+    pub const fn low(self) -> u16 {
+        self.low
+    }
+
+    /// How many there are: at least one.
+    #[expect(clippy::len_without_is_empty, reason = "a range is never empty")]
+    pub const fn len(self) -> u32 {
+        (self.high - self.low) as u32 + 1
+    }
+
+    /// True when it holds this port.
+    pub const fn contains(self, port: u16) -> bool {
+        self.low <= port && port <= self.high
+    }
+}
+
 impl Default for PortRange {
     /// Linux's: 32768 to 60999. (RFC 6056 proposes 1024 to 65535.)
     fn default() -> Self {
@@ -49,8 +67,7 @@ pub struct EphemeralPorts {
 impl EphemeralPorts {
     /// Chooses in a range. `secret` is random.
     pub fn new(range: PortRange, secret: [u64; 2]) -> Self {
-        let PortRange { low, high } = range;
-        EphemeralPorts { low, count: u32::from(high - low) + 1, secret, counters: [0; COUNTERS] }
+        EphemeralPorts { low: range.low(), count: range.len(), secret, counters: [0; COUNTERS] }
     }
 
     /// The next port for a connection from `local` to `remote` that `accept` accepts: one that is free, and whose

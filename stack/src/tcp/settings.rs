@@ -116,7 +116,7 @@ impl Default for TcpSettings {
             keepalive_time: Duration::from_secs(7200),
             keepalive_interval: Duration::from_secs(75),
             keepalive_probes: 9,
-            invalid_ratelimit: Duration::from_millis(500),
+            invalid_ratelimit: super::challenge::CONNECTION_INTERVAL,
             mtu_probing: MtuProbing::Off,
             base_mss: 1024,
             min_snd_mss: 48,

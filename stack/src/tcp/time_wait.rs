@@ -83,11 +83,13 @@ pub struct TimeWaitSettings {
     pub ignore_resets: bool,
     /// Active opens may take over the names of a record with timestamps.
     pub reuse: bool,
+    /// Least time between two answers of one record (`tcp_invalid_ratelimit`).
+    pub answer_interval: Duration,
 }
 
 impl Default for TimeWaitSettings {
     fn default() -> Self {
-        TimeWaitSettings { ignore_resets: false, reuse: true }
+        TimeWaitSettings { ignore_resets: false, reuse: true, answer_interval: CONNECTION_INTERVAL }
     }
 }
 
@@ -251,6 +253,7 @@ impl TimeWaits {
 
     /// A segment came for the record at `place`. Its checksum is good.
     pub fn on_segment(&mut self, place: u32, segment: &Segment<'_>, now: Instant) -> TimeWaitVerdict {
+        let interval = self.settings.answer_interval;
         let Some(record) = self.live_mut(place) else { return TimeWaitVerdict::Drop };
         let clock = timestamp_clock(now);
         let stamp = if record.flags & TIMESTAMPS != 0 { timestamp_of(segment) } else { None };
@@ -289,7 +292,7 @@ impl TimeWaits {
         let prolong = is_old || segment.has(flag::ACK);
         let limited = segment.is_empty() || segment.has(flag::SYN);
         let since_answer = Duration::from_millis(u64::from(clock.wrapping_sub(record.answered)));
-        let answer = if limited && record.flags & ANSWERED != 0 && since_answer < CONNECTION_INTERVAL {
+        let answer = if limited && record.flags & ANSWERED != 0 && since_answer < interval {
             TimeWaitVerdict::Drop
         } else {
             if limited {
@@ -515,7 +518,8 @@ mod tests {
         assert_eq!(waits.on_segment(place, &segment(8999, flag::RST), at(1)), TimeWaitVerdict::Drop);
         assert_eq!(waits.on_segment(place, &segment(9000, flag::RST), at(1)), TimeWaitVerdict::Ended);
         assert!(waits.is_empty());
-        let mut waits = TimeWaits::new(4, TimeWaitSettings { ignore_resets: true, reuse: true });
+        let mut waits =
+            TimeWaits::new(4, TimeWaitSettings { ignore_resets: true, ..TimeWaitSettings::default() });
         let (place, _) = waits.insert(tuple(1), &content(None), at(0));
         assert_eq!(waits.on_segment(place, &segment(9000, flag::RST), at(1)), TimeWaitVerdict::Drop);
         assert_eq!((waits.len(), waits.next_deadline(at(1))), (1, at(60_000)));
@@ -588,7 +592,7 @@ mod tests {
         assert_eq!((reused.iss, reused.ts_recent, waits.len()), (Seq(70_537), Some(7), 0));
         let (mut waits, place) = entered(None);
         assert_eq!(waits.reuse_for_connect(place, at(30_000)), None);
-        let mut waits = TimeWaits::new(4, TimeWaitSettings { ignore_resets: false, reuse: false });
+        let mut waits = TimeWaits::new(4, TimeWaitSettings { reuse: false, ..TimeWaitSettings::default() });
         let (place, _) = waits.insert(tuple(1), &content(Some(7)), at(0));
         assert_eq!(waits.reuse_for_connect(place, at(30_000)), None);
     }

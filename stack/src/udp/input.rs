@@ -48,7 +48,7 @@ pub(crate) fn input4<P, M>(
     };
     let pseudo = |len| checksum::pseudo_ipv4(arrival.source, arrival.destination, UDP, len);
     if !deliver(stack, &arrival.frame, offset, envelope, pseudo) {
-        crate::closed::udp4(stack, turn, arrival, offset);
+        super::closed::udp4(stack, turn, arrival, offset);
     }
 }
 
@@ -75,7 +75,7 @@ pub(crate) fn input6<P, M>(
     };
     let pseudo = |len| checksum::pseudo_ipv6(&arrival.source, &arrival.destination, UDP, u32::from(len));
     if !deliver(stack, &arrival.frame, offset, envelope, pseudo) {
-        crate::closed::udp6(stack, turn, arrival, offset);
+        super::closed::udp6(stack, turn, arrival, offset);
     }
 }
 

@@ -25,6 +25,7 @@
 //! 2. A connected socket has a local address.
 
 mod calls;
+mod closed;
 mod errors;
 mod input;
 mod output;
@@ -42,13 +43,11 @@ use crate::socket::endpoint::{Endpoint, Envelope, Family};
 use crate::socket::messages::Placed;
 use crate::socket::ring::ByteRing;
 use crate::socket::{Error, Handle, Owner, Slab};
+use crate::tcp::ports::PortRange;
 use core::net::IpAddr;
 
 /// The protocol number.
 pub(crate) const UDP: u8 = 17;
-
-/// Port numbers that sockets get which did not ask for one (Linux's ip_local_port_range).
-pub const EPHEMERAL: core::ops::RangeInclusive<u16> = 32_768..=60_999;
 
 /// A UDP socket.
 #[derive(Debug)]
@@ -131,6 +130,8 @@ pub struct Sockets {
     bound: Chains,
     ports: Chains,
     names: Bound,
+    /// Port numbers for sockets that name none.
+    ephemeral: PortRange,
     key: [u64; 2],
 }
 
@@ -144,8 +145,9 @@ fn words(address: IpAddr) -> (u64, u64) {
 
 impl Sockets {
     /// Room for `sockets` sockets; `key` is random.
-    pub fn new(sockets: usize, key: [u64; 2]) -> Self {
+    pub fn new(sockets: usize, ephemeral: PortRange, key: [u64; 2]) -> Self {
         Sockets {
+            ephemeral,
             slab: Slab::new(sockets),
             connected: Chains::new(sockets),
             bound: Chains::new(sockets),
@@ -302,10 +304,9 @@ impl Sockets {
         let end = &self.slab.get(handle).ok_or(Error::BadHandle)?.end;
         let mut wanted = Sockets::wanted(end, local, number);
         if number == 0 {
-            let (first, last) = (*EPHEMERAL.start(), *EPHEMERAL.end());
-            let count = u32::from(last - first) + 1;
+            let count = self.ephemeral.len();
             let start = ((u64::from(random) * u64::from(count)) >> 32) as u32;
-            let numbers = (0..count).map(|step| first + ((start + step) % count) as u16);
+            let numbers = (0..count).map(|step| self.ephemeral.low() + ((start + step) % count) as u16);
             let free = numbers.map(|port| Bind { port, ..wanted }).find(|bind| self.names.is_free(bind));
             wanted = free.ok_or(Error::AddressInUse)?;
         }
@@ -357,7 +358,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn sockets() -> Sockets {
-        Sockets::new(32, [7, 11])
+        Sockets::new(32, PortRange::default(), [7, 11])
     }
 
     fn add(sockets: &mut Sockets, change: impl FnOnce(&mut Endpoint)) -> Handle {

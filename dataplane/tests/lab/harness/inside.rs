@@ -112,3 +112,17 @@ pub fn all_of(mut reader: impl Read) -> String {
     reader.read_to_end(&mut bytes).expect("a log can be read");
     String::from_utf8_lossy(&bytes).into_owned()
 }
+
+/// Bytes in which no piece looks like another (xorshift64), other ones for each seed.
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}

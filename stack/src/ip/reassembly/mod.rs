@@ -23,6 +23,7 @@
 mod datagram;
 mod deliver;
 mod expire;
+mod settle;
 mod store;
 mod table;
 #[cfg(test)]

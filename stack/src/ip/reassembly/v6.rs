@@ -1,9 +1,9 @@
 //! IPv6 fragments (RFC 8200 section 4.5): what their headers must say, and the header of the whole.
 
 use super::datagram::Place;
-use super::deliver;
 use super::store::HEAD;
-use super::table::{Fragment, Key, Lost, Outcome};
+use super::table::{Fragment, Key};
+use super::{deliver, settle};
 use crate::counters::Counter;
 use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
@@ -55,43 +55,16 @@ where
             return None;
         }
     };
-    let outcome = stack.reassembly.take(turn.now, &fragment, &arrival.frame);
-    let evicted = stack.reassembly.take_evicted();
-    stack.counters.add(Counter::ReassemblyEvicted, evicted);
-    match outcome {
-        Outcome::Waits => {
-            stack.counters.drop(DropReason::FragmentTaken);
-            None
-        }
-        Outcome::Ended(reason, lost) => {
-            stack.drop_received(arrival.port, reason);
-            if lost == Lost::Datagram {
-                stack.counters.count(Counter::Ipv6ReassemblyFailed);
-            }
-            None
-        }
-        Outcome::Whole(slot) => {
-            stack.counters.drop(DropReason::FragmentTaken);
-            let whole = assemble(stack, turn, slot);
-            stack.reassembly.release(slot);
-            match whole {
-                Ok((frame, group)) => {
-                    stack.counters.count(Counter::Ipv6Reassembled);
-                    let Arrival { source, destination, port, cast, .. } = *arrival;
-                    let cast = if group { LinkCast::Group } else { cast };
-                    Some(Arrival { frame, source, destination, port, cast })
-                }
-                Err(no_frame) => {
-                    stack.counters.count(Counter::Ipv6ReassemblyFailed);
-                    if no_frame {
-                        stack.counters.drop(DropReason::NoFrame);
-                    }
-                    None
-                }
-            }
-        }
-    }
+    let slot = settle::take(stack, turn.now, arrival.port, &fragment, &arrival.frame, FAILED)?;
+    let whole = assemble(stack, turn, slot);
+    let (frame, group) = settle::finish(stack, slot, whole, Counter::Ipv6Reassembled, FAILED)?;
+    let Arrival { source, destination, port, cast, .. } = *arrival;
+    let cast = if group { LinkCast::Group } else { cast };
+    Some(Arrival { frame, source, destination, port, cast })
 }
+
+/// A datagram that never becomes whole.
+const FAILED: Counter = Counter::Ipv6ReassemblyFailed;
 
 fn read<F: Frame>(arrival: &Arrival<F>, piece: &Piece) -> Result<Fragment, Refused> {
     let Piece { fragment, upper } = *piece;

@@ -10,7 +10,6 @@
 //! A *challenge* is an ACK that says where we stand: the true peer then proves itself by the right number. All
 //! such ACKs are limited, for each connection and for the worker.
 
-use crate::tcp::challenge::connection_may_answer;
 use crate::tcp::connection::{Connection, Context};
 use crate::tcp::error::SocketError;
 use crate::tcp::options::Parsed;
@@ -150,7 +149,7 @@ impl Connection {
         refusal: Refusal,
     ) -> Disposition {
         let carries_data = !segment.is_empty() && !segment.has(flag::SYN);
-        if !carries_data && !connection_may_answer(&mut self.answered, cx.now) {
+        if !carries_data && !cx.challenge.allow_unbudgeted(&mut self.answered, cx.now) {
             return Disposition::Refused(refusal, Output::None, None);
         }
         let end = segment.seq + segment.span();

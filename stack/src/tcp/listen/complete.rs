@@ -28,6 +28,7 @@ impl Listener {
     ) -> Verdict {
         let segment = arrival.segment;
         let cookies = passive.fast_open;
+        let interval = self.settings.invalid_ratelimit;
         let Some(request) = self.own(passive, place) else { return passive.drop(ListenDrop::NoRequest) };
         let stamp = match options::timestamps_only(segment.options) {
             Some(stamps) => Some(stamps.0),
@@ -40,7 +41,7 @@ impl Listener {
         // The peer did not get our SYN-ACK. At most twice a second, so that nobody can use us as an
         // amplifier.
         if segment.seq == request.irs && kind == flag::SYN && !is_old {
-            if !connection_may_answer(&mut request.answered, now) {
+            if !connection_may_answer(&mut request.answered, now, interval) {
                 return passive.drop(ListenDrop::Limited);
             }
             request.retransmissions = request.retransmissions.saturating_add(1);
@@ -60,7 +61,8 @@ impl Listener {
             };
         }
         if is_old || !is_in_window(request, segment) {
-            let may_answer = kind & flag::RST == 0 && connection_may_answer(&mut request.answered, now);
+            let may_answer =
+                kind & flag::RST == 0 && connection_may_answer(&mut request.answered, now, interval);
             let reply = request.ack(now);
             passive.stats.paws_rejected += u64::from(is_old);
             return match may_answer {
@@ -74,7 +76,7 @@ impl Listener {
             if kind & flag::RST != 0 && segment.seq != request.irs + 1 {
                 // RFC 9293 section 3.10.7.4 (RFC 5961): a reset counts at the exact number; nearby it is
                 // asked about.
-                if !connection_may_answer(&mut request.answered, now) {
+                if !connection_may_answer(&mut request.answered, now, interval) {
                     return passive.drop(ListenDrop::Limited);
                 }
                 return Verdict::Reply { reply: request.ack(now), deadline: None };

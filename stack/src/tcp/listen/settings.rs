@@ -1,6 +1,7 @@
 //! What the owner of a listener may choose, with Linux's defaults.
 
 use crate::limits::MAX_BACKLOG;
+use crate::tcp::challenge::CONNECTION_INTERVAL;
 use core::time::Duration;
 
 /// When SYN cookies take the place of requests (Linux: `tcp_syncookies`).
@@ -43,6 +44,8 @@ pub struct ListenSettings {
     pub sack: bool,
     /// ECN is granted to who asks for it (RFC 3168).
     pub ecn: bool,
+    /// Least time between two answers of one request to segments out of window (`tcp_invalid_ratelimit`).
+    pub invalid_ratelimit: Duration,
     /// Bytes up to which the receive window may grow: decides its shift.
     pub max_window: u32,
     /// Bytes that the SYN-ACK offers, at most 65535.
@@ -64,6 +67,7 @@ impl Default for ListenSettings {
             timestamps: true,
             sack: true,
             ecn: true,
+            invalid_ratelimit: CONNECTION_INTERVAL,
             max_window: 6 << 20,
             initial_window: 65_535,
         }

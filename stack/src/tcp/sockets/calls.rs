@@ -185,6 +185,36 @@ impl<F: Frame> Sockets<'_, F> {
         })
     }
 
+    /// Looks at what waits from `offset` on, and leaves it there (MSG_PEEK).
+    ///
+    /// # Errors
+    /// As [`Sockets::tcp_recv`].
+    pub fn tcp_peek(&mut self, socket: Handle, offset: usize, out: &mut [u8]) -> Result<usize, Error> {
+        self.tcp_call(socket, |connection, cx| connection.peek(cx, offset, out))
+    }
+
+    /// As [`Sockets::tcp_send`]; the last byte, if all of them find room, is urgent (MSG_OOB, RFC 9293 section 3.8.5).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn tcp_send_urgent(&mut self, socket: Handle, bytes: &[u8]) -> Result<usize, Error> {
+        self.tcp_call(socket, |connection, cx| connection.send_urgent(cx, bytes))
+    }
+
+    /// The urgent byte, out of band; PRIORITY was its news.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] when there is none, or when urgent data come in line; [`Error::WouldBlock`] when it was
+    /// announced and is not here.
+    pub fn tcp_recv_urgent(&mut self, socket: Handle) -> Result<u8, Error> {
+        self.tcp_call(socket, |connection, _| connection.recv_urgent())
+    }
+
+    /// True when the next byte to read stands at the urgent mark (SIOCATMARK).
+    pub fn tcp_at_mark(&self, socket: Handle) -> bool {
+        self.stack.tcp.entries.get(socket).is_some_and(|entry| entry.connection.at_mark())
+    }
+
     /// Closes a direction (shutdown).
     ///
     /// # Errors

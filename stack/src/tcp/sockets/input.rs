@@ -203,7 +203,7 @@ impl TcpSockets {
 
 /// A segment for a connection of ours.
 #[inline]
-fn on_connection<P, M>(
+pub(super) fn on_connection<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
     handle: Handle,

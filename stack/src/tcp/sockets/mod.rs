@@ -271,7 +271,8 @@ impl TcpSockets {
         let isn = IsnGenerator::new(secret);
         let cookies = SynCookies::new(Secret::new(key(101)));
         let fast_open = FastOpenKeys::new(Secret::new(key(102)), None);
-        let challenge = ChallengeLimiter::new(Secret::new(key(103)), challenge_acks);
+        let challenge =
+            ChallengeLimiter::new(Secret::new(key(103)), challenge_acks).every(settings.invalid_ratelimit);
         TcpSockets {
             entries: Slab::new(connections),
             listeners: Slab::new(listeners),

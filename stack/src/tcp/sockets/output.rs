@@ -4,10 +4,9 @@ use super::build::{self, Data, Envelope, Fields, Sign, tos_of};
 use super::input::send_reset;
 use super::{PATH_LASTS, Way};
 use crate::counters::Counter;
-use crate::ethernet::{LinkCast, ethertype};
+use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
 use crate::ip::originate::Exit;
-use crate::ip::output::transmit;
 use crate::ip::path::Hop;
 use crate::ip::select::Wish;
 use crate::port::PortId;
@@ -21,6 +20,7 @@ use crate::time::Instant;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
 use crate::wire::tcp::{HEADER_LEN, flag};
+use crate::{ipv4, ipv6};
 
 /// Segments that one connection may send in a turn before the others had theirs.
 const SEGMENTS_A_TURN: u32 = 64;
@@ -119,9 +119,9 @@ fn send_train<P, M>(
         };
         let frame =
             build::segment(turn.pool, &entry.tuple, envelope, &Fields::of(train, &one), Some(data), sign);
-        let (ipv4, port) = (entry.tuple.is_ipv4(), entry.port);
+        let (is_ipv4, port) = (entry.tuple.is_ipv4(), entry.port);
         match frame {
-            Some(frame) => send_packet(stack, turn, frame, way.hop, port, ipv4),
+            Some(frame) => send_packet(stack, turn, frame, way.hop, port, is_ipv4),
             None => stack.counters.drop(DropReason::NoFrame),
         }
     }
@@ -134,22 +134,16 @@ pub(super) fn send_packet<P, M>(
     frame: P::Frame,
     hop: Option<Hop>,
     port: PortId,
-    ipv4: bool,
+    is_ipv4: bool,
 ) where
     P: FramePool,
     M: Probe,
 {
-    stack.counters.count(if ipv4 { Counter::Ipv4Originated } else { Counter::Ipv6Originated });
     stack.counters.count(Counter::TcpOut);
+    // A path that narrowed since the segment was cut: both cut it again.
     match hop {
-        // A path that narrowed since the segment was cut: IPv4 fragments, or IPv6's sender hears of it and repeats.
-        Some(hop) if frame.packet_len() > usize::from(hop.mtu) && ipv4 => {
-            crate::ipv4::fragment::transmit(stack, turn, frame, hop);
-        }
-        Some(hop) => {
-            let ethertype = if ipv4 { ethertype::IPV4 } else { ethertype::IPV6 };
-            transmit(stack, turn, frame, hop, ethertype);
-        }
+        Some(hop) if is_ipv4 => ipv4::output::send(stack, turn, frame, hop),
+        Some(hop) => ipv6::output::send(stack, turn, frame, hop),
         None => stack.loop_back(port, LinkCast::Unicast, frame),
     }
 }
@@ -183,15 +177,14 @@ pub(super) fn send_bare_signed<P, M>(
     P: FramePool,
     M: Probe,
 {
-    // Without a way back there is no packet: it is not made, and not counted.
-    let Ok(way) = stack.way_to(turn.now, tuple, port) else { return };
+    let Ok(way) = stack.way_to(turn.now, tuple, port) else { return stack.tcp_without_a_way(1) };
     let tx_checksum =
         way.hop.is_some_and(|hop| stack.interfaces.get(hop.port).is_some_and(|port| port.tx_checksum));
-    let ipv4 = tuple.is_ipv4();
+    let is_ipv4 = tuple.is_ipv4();
     let envelope = Envelope {
         tos,
         ttl: crate::icmp::v4::DEFAULT_TTL,
-        id: if ipv4 { stack.next_ipv4_id() } else { 0 },
+        id: if is_ipv4 { stack.next_ipv4_id() } else { 0 },
         dont_fragment: true,
         tx_checksum,
     };
@@ -210,7 +203,7 @@ pub(super) fn send_bare_signed<P, M>(
             if fields.flags & flag::RST != 0 {
                 stack.counters.count(Counter::TcpResetsOut);
             }
-            send_packet(stack, turn, frame, way.hop, port, ipv4);
+            send_packet(stack, turn, frame, way.hop, port, is_ipv4);
         }
         None => stack.counters.drop(DropReason::NoFrame),
     }
@@ -247,6 +240,15 @@ impl<F: Frame> Stack<F> {
         Ok(Way { hop: hop_of(choice.exit)?, generation: self.generation, until: now + PATH_LASTS })
     }
 
+    /// Segments end before they are made: there is no way to their peer.
+    #[cold]
+    fn tcp_without_a_way(&mut self, segments: u32) {
+        for _ in 0..segments {
+            self.counters.count(Counter::TcpOut);
+            self.counters.drop(DropReason::NoRoute);
+        }
+    }
+
     #[cold]
     fn tcp_rerouted(&mut self, now: Instant, handle: Handle, way: Result<Way, Error>) -> Option<Way> {
         let room = self.frame_room;
@@ -264,7 +266,11 @@ impl<F: Frame> Stack<F> {
             Err(_) => {
                 // As Linux: what cannot be routed counts as sent and lost; the retransmission asks again.
                 entry.way.generation = u64::MAX;
-                while entry.connection.poll_transmit(&mut cx, SEGMENTS_A_TURN).is_some() {}
+                let mut lost = 0;
+                while let Some(train) = entry.connection.poll_transmit(&mut cx, SEGMENTS_A_TURN) {
+                    lost += train.count();
+                }
+                self.tcp_without_a_way(lost);
                 None
             }
         }

@@ -8,7 +8,7 @@
 
 use super::build::Fields;
 use super::input::MAX_PIECES;
-use super::input::{act, send_reset};
+use super::input::{on_connection, send_reset};
 use super::names::Seat;
 use super::output::{path_mss, send_bare_signed};
 use super::{Entry, TcpSockets};
@@ -16,6 +16,7 @@ use crate::frame::{Frame, FramePool};
 use crate::limits::BURST;
 use crate::port::PortId;
 use crate::socket::api::Sockets;
+use crate::socket::blocks::BlockPool;
 use crate::socket::bound::{Address, Bind, BindError, BindId};
 use crate::socket::error::Error;
 use crate::socket::listeners::{Arrival as Heard, Place};
@@ -24,8 +25,8 @@ use crate::stack::Stack;
 use crate::tcp::Seq;
 use crate::tcp::connection::Connection;
 use crate::tcp::listen::{Arrival, ListenSettings, Listener, SynAck, TimerVerdict, Verdict};
-use crate::tcp::negotiated::Accepted;
-use crate::tcp::segment::{Check, Disposition, Segment};
+use crate::tcp::negotiated::{Accepted, Arrived, Negotiated};
+use crate::tcp::segment::{Check, Segment};
 use crate::tcp::signature::{AoKey, Md5Key, Prefix, RequestSignature, Signed};
 use crate::tcp::time_wait::Reused;
 use crate::tcp::tuple::Tuple;
@@ -50,7 +51,7 @@ pub struct ListenOptions {
     pub device: Option<PortId>,
     /// Whose it is, for `reuse_port`.
     pub user: u32,
-    /// What every connection begins with.
+    /// What every connection begins with. (TCP_MAXSEG is said in the SYN-ACK: [`ListenSettings::max_segment`].)
     pub options: Vec<SocketOption>,
 }
 
@@ -227,7 +228,7 @@ fn carry_out<P, M>(
                 request_wheel.cancel(place);
             }
             listening.pending.add(&mut stack.events, SocketId::Listener(listener), Ready::READABLE);
-            feed(stack, turn, child, came.port, came.segment);
+            on_connection(stack, turn, child, came.port, came.segment);
         }
         Verdict::FastOpen { accepted, mut reply, signature } => {
             let Some(child) = make_child(stack, turn.now, listener, came, &accepted, signature) else {
@@ -246,7 +247,7 @@ fn carry_out<P, M>(
                 check: Check::Verified,
                 ..came.segment.clone()
             };
-            feed(stack, turn, child, came.port, &data);
+            on_connection(stack, turn, child, came.port, &data);
             if let Some(entry) = stack.tcp.entries.get(child) {
                 reply.ack = entry.connection.receive_next();
             }
@@ -283,7 +284,7 @@ fn make_child<F: Frame>(
     let mut cx = crate::tcp::connection::Context { now, blocks, runs, ranges, settings, stats, challenge };
     let mut connection = Connection::accepted(&mut cx, accepted, metrics.as_ref());
     for option in listeners.get(listener).map_or(&[][..], |listening| &listening.options) {
-        // Options that the listener took are good for its connections too.
+        // They were tried when the listener opened.
         let _ = connection.set_option(&mut cx, *option);
     }
     let keys = match signature {
@@ -298,27 +299,6 @@ fn make_child<F: Frame>(
     let entry = Entry::new(connection, *came.tuple, way, came.port, Owner::default(), ip_id);
     let handle = tcp.add(Entry { is_accepted: false, keys, ..entry }).ok()?;
     Some(handle)
-}
-
-/// Gives the segment that made a connection to it.
-fn feed<P, M>(
-    stack: &mut Stack<P::Frame>,
-    turn: &mut Turn<'_, P, M>,
-    handle: Handle,
-    port: PortId,
-    segment: &Segment<'_>,
-) where
-    P: FramePool,
-    M: Probe,
-{
-    let Stack { tcp, blocks, .. } = &mut *stack;
-    let (entries, mut cx) = tcp.split(turn.now, blocks);
-    let Some(entry) = entries.get_mut(handle) else { return };
-    let disposition = entry.connection.on_segment(&mut cx, segment);
-    if !matches!(disposition, Disposition::Refused(..)) {
-        stack.counters.drop(DropReason::Consumed);
-    }
-    act(stack, turn, handle, port, disposition);
 }
 
 fn send_syn_ack<P, M>(
@@ -399,7 +379,8 @@ impl<F: Frame> Sockets<'_, F> {
     /// Listens at an address (or any) and port.
     ///
     /// # Errors
-    /// [`Error::AddressInUse`], [`Error::AddressNotAvailable`] when the address is not ours, a table that is full.
+    /// [`Error::AddressInUse`], [`Error::AddressNotAvailable`] when the address is not ours, a table that is full;
+    /// [`Error::InvalidArgument`] for port 0 and for an option that a connection does not take once it stands.
     pub fn tcp_listen(
         &mut self,
         owner: Owner,
@@ -413,7 +394,9 @@ impl<F: Frame> Sockets<'_, F> {
         if at.port() == 0 {
             return Err(Error::InvalidArgument);
         }
-        let tcp = &mut self.stack.tcp;
+        let now = self.now;
+        let Stack { tcp, blocks, .. } = &mut *self.stack;
+        try_options(tcp, blocks, now, &options.options)?;
         let address = Address::new(ip, options.v6_only);
         let bind = Bind {
             address,
@@ -518,6 +501,38 @@ impl<F: Frame> Sockets<'_, F> {
         }
     }
 }
+
+/// Tries options of a listener on a connection that nobody sees, so that none is taken and then ignored.
+fn try_options(
+    tcp: &mut TcpSockets,
+    blocks: &mut BlockPool,
+    now: Instant,
+    options: &[SocketOption],
+) -> Result<(), Error> {
+    let stats = tcp.stats.clone();
+    let (_, mut cx) = tcp.split(now, blocks);
+    let mut trial = Connection::accepted(&mut cx, &TRIAL, None);
+    let tried = options.iter().try_for_each(|option| trial.set_option(&mut cx, *option));
+    let _closed = trial.abort(&mut cx);
+    tcp.stats = stats;
+    tried.map_err(Error::from)
+}
+
+/// A handshake that never was.
+const TRIAL: Accepted = Accepted {
+    arrived: Arrived::Established,
+    irs: Seq(0),
+    iss: Seq(0),
+    negotiated: Negotiated { mss: 1460, scales: None, sack: true, timestamps: true, ecn: false },
+    path_mss: 1460,
+    advertised_mss: 1460,
+    window: 65_535,
+    offered: 65_535,
+    rtt: None,
+    retransmissions: 0,
+    ts_recent: 0,
+    ts_offset: 0,
+};
 
 const fn bind_error(error: BindError) -> Error {
     match error {
