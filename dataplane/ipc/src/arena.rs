@@ -1,0 +1,313 @@
+//! The memory of one attached program, and where everything stands in it.
+//!
+//! ```text
+//!   head │ news tree │ for each worker: kick tree, call tree │ call slots │ cells │ rings: receive, send; receive, send; …
+//! ```
+//!
+//! The geometry says it all, and both sides compute the same offsets from it. The memfd is sparse: a ring takes memory
+//! when it is used for the first time.
+
+use crate::call::CallSlot;
+use crate::cell::Cell;
+use crate::limits::{MAX_CALLS, MAX_RING, MAX_SLOTS, MAX_WORKERS, MIN_RING};
+use crate::ring::Ring;
+use crate::tree::DirtyTree;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+const PAGE: usize = 4096;
+
+/// How an arena is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Geometry {
+    /// Sockets: a multiple of 64, at most [`MAX_SLOTS`].
+    pub slots: u32,
+    /// Calls on their way: a multiple of 64, at most [`MAX_CALLS`].
+    pub calls: u32,
+    /// Bytes of a receive ring: a power of two.
+    pub rx_bytes: u32,
+    /// Bytes of a send ring: a power of two.
+    pub tx_bytes: u32,
+    /// Workers.
+    pub workers: u32,
+}
+
+/// A geometry that makes no sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct GeometryError(&'static str);
+
+impl Geometry {
+    /// Refuses what makes no sense.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check(&self) -> Result<(), GeometryError> {
+        let Geometry { slots, calls, rx_bytes, tx_bytes, workers } = *self;
+        let group = |count: u32, most: u32| count > 0 && count <= most && count.is_multiple_of(64);
+        let ring = |bytes: u32| bytes.is_power_of_two() && (MIN_RING..=MAX_RING).contains(&bytes);
+        if !group(slots, MAX_SLOTS) {
+            return Err(GeometryError("the number of sockets is no multiple of 64, or beyond the limit"));
+        }
+        if !group(calls, MAX_CALLS) {
+            return Err(GeometryError("the number of calls is no multiple of 64, or beyond the limit"));
+        }
+        if !ring(rx_bytes) || !ring(tx_bytes) {
+            return Err(GeometryError("a ring's size is no power of two between 4 KiB and 16 MiB"));
+        }
+        if workers == 0 || workers as usize > MAX_WORKERS {
+            return Err(GeometryError("no workers, or more than there can be"));
+        }
+        Ok(())
+    }
+
+    /// Bytes of the arena.
+    pub fn bytes(&self) -> usize {
+        self.rings() + self.slots as usize * (self.rx_bytes as usize + self.tx_bytes as usize)
+    }
+
+    fn tree_bytes(numbers: u32) -> usize {
+        (DirtyTree::words(numbers) * 8).next_multiple_of(64)
+    }
+
+    const fn news(&self) -> usize {
+        PAGE
+    }
+
+    fn of_worker(&self, worker: usize) -> usize {
+        let each = Self::tree_bytes(self.slots) + Self::tree_bytes(self.calls);
+        self.news() + Self::tree_bytes(self.slots) + worker * each
+    }
+
+    fn calls_at(&self) -> usize {
+        self.of_worker(self.workers as usize).next_multiple_of(PAGE)
+    }
+
+    fn cells(&self) -> usize {
+        (self.calls_at() + self.calls as usize * size_of::<CallSlot>()).next_multiple_of(PAGE)
+    }
+
+    fn rings(&self) -> usize {
+        (self.cells() + self.slots as usize * size_of::<Cell>()).next_multiple_of(PAGE)
+    }
+}
+
+/// The first words of an arena, written by the program.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Head {
+    /// Threads of the program that sleep until its bell rings (in poll, select, epoll_wait).
+    pub sleepers: AtomicU32,
+}
+
+/// A mapping of an arena.
+#[derive(Debug)]
+pub struct Arena {
+    map: MmapRaw,
+    geometry: Geometry,
+}
+
+impl Arena {
+    /// Makes one; the descriptor is for the program.
+    ///
+    /// # Errors
+    /// The system's; a geometry that makes no sense.
+    pub fn create(geometry: Geometry) -> io::Result<(Arena, OwnedFd)> {
+        geometry.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let fd = rustix::fs::memfd_create("flumen-arena", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        rustix::fs::ftruncate(&fd, geometry.bytes() as u64)?;
+        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        let map = MmapOptions::new().len(geometry.bytes()).no_reserve_swap().map_raw(&fd)?;
+        Ok((Arena { map, geometry }, fd))
+    }
+
+    /// Maps one that came through a socket.
+    ///
+    /// # Errors
+    /// The system's; a memfd that is too short for the geometry.
+    pub fn open(fd: impl AsFd, geometry: Geometry) -> io::Result<Arena> {
+        geometry.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        if rustix::fs::fstat(&fd)?.st_size < geometry.bytes() as i64 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the arena is too short"));
+        }
+        let map = MmapOptions::new().len(geometry.bytes()).no_reserve_swap().map_raw(&fd.as_fd())?;
+        Ok(Arena { map, geometry })
+    }
+
+    /// Its layout.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Its first words.
+    pub fn head(&self) -> &Head {
+        // SAFETY: see `at`; a head is made of atomics.
+        unsafe { &*self.at(0).cast::<Head>() }
+    }
+
+    /// Sockets with news: marked by workers, taken by the program.
+    pub fn news(&self) -> DirtyTree<'_> {
+        self.tree(self.geometry.news(), self.geometry.slots)
+    }
+
+    /// Sockets that the program touched: marked by it, taken by the worker. Worker numbers are taken modulo their number.
+    pub fn kicks(&self, worker: usize) -> DirtyTree<'_> {
+        let worker = worker % self.geometry.workers as usize;
+        self.tree(self.geometry.of_worker(worker), self.geometry.slots)
+    }
+
+    /// Calls for a worker: marked by the program, taken by the worker.
+    pub fn call_marks(&self, worker: usize) -> DirtyTree<'_> {
+        let worker = worker % self.geometry.workers as usize;
+        let offset = self.geometry.of_worker(worker) + Geometry::tree_bytes(self.geometry.slots);
+        self.tree(offset, self.geometry.calls)
+    }
+
+    /// A call slot; its number is taken modulo their number.
+    pub fn call(&self, number: u32) -> &CallSlot {
+        let number = (number % self.geometry.calls) as usize;
+        // SAFETY: see `at`; slots are made of atomics and of bytes that are only copied.
+        unsafe { &*self.at(self.geometry.calls_at() + number * size_of::<CallSlot>()).cast::<CallSlot>() }
+    }
+
+    /// The words of a socket; slots are taken modulo their number.
+    pub fn cell(&self, slot: u32) -> &Cell {
+        let slot = (slot % self.geometry.slots) as usize;
+        // SAFETY: see `at`; cells are made of atomics.
+        unsafe { &*self.at(self.geometry.cells() + slot * size_of::<Cell>()).cast::<Cell>() }
+    }
+
+    /// The receive ring of a socket: the worker writes, the program reads.
+    pub fn rx(&self, slot: u32) -> Ring<'_> {
+        self.ring(slot, 0, self.geometry.rx_bytes)
+    }
+
+    /// The send ring of a socket: the program writes, the worker reads.
+    pub fn tx(&self, slot: u32) -> Ring<'_> {
+        self.ring(slot, self.geometry.rx_bytes, self.geometry.tx_bytes)
+    }
+
+    /// Wakes a thread of the program that sleeps until its bell rings, if one does: to be called after news were marked.
+    #[inline]
+    pub fn somebody_sleeps(&self) -> bool {
+        self.head().sleepers.load(SeqCst) > 0
+    }
+
+    /// Gives the memory of a slot's rings back to the system; they read as zeros afterwards. A system call: not on the
+    /// packet path.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn release_rings(&self, fd: impl AsFd, slot: u32) -> io::Result<()> {
+        let each = u64::from(self.geometry.rx_bytes) + u64::from(self.geometry.tx_bytes);
+        let offset = self.geometry.rings() as u64 + u64::from(slot % self.geometry.slots) * each;
+        rustix::fs::fallocate(fd, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, each)?;
+        Ok(())
+    }
+
+    fn ring(&self, slot: u32, offset: u32, size: u32) -> Ring<'_> {
+        let Geometry { slots, rx_bytes, tx_bytes, .. } = self.geometry;
+        let each = rx_bytes as usize + tx_bytes as usize;
+        let base = self.at(self.geometry.rings() + (slot % slots) as usize * each + offset as usize);
+        // SAFETY: a mapping does not start at address zero.
+        let base = unsafe { NonNull::new_unchecked(base) };
+        // SAFETY: the ring lies in the mapping, which lives as long as `self`; references to its bytes are never made.
+        unsafe { Ring::new(base, size as usize) }
+    }
+
+    fn tree(&self, offset: usize, numbers: u32) -> DirtyTree<'_> {
+        let words = DirtyTree::words(numbers);
+        // SAFETY: see `at`; the tree's words lie in the mapping, and are atomics.
+        let words = unsafe { core::slice::from_raw_parts(self.at(offset).cast::<AtomicU64>(), words) };
+        DirtyTree::new(words, numbers)
+    }
+
+    /// An address in the mapping. All that is made of it is made of atomics or copied by raw pointers: another process may
+    /// write it at any time. The geometry, checked and kept in private memory, keeps offsets within the mapping, which
+    /// is page-aligned, sealed against shrinking, and lives as long as `self`; offsets are multiples of the
+    /// alignment of what stands there.
+    fn at(&self, offset: usize) -> *mut u8 {
+        debug_assert!(offset < self.geometry.bytes());
+        self.map.as_mut_ptr().wrapping_add(offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: Geometry = Geometry { slots: 128, calls: 64, rx_bytes: 4096, tx_bytes: 8192, workers: 2 };
+
+    #[test]
+    fn both_mappings_see_the_same_and_nothing_overlaps() {
+        let (service, fd) = Arena::create(SMALL).unwrap();
+        let program = Arena::open(&fd, SMALL).unwrap();
+        service.news().mark(100);
+        program.kicks(0).mark(7);
+        program.kicks(1).mark(8);
+        program.call_marks(1).mark(9);
+        assert_eq!(program.news().take(), Some((64, 1 << 36)));
+        assert_eq!(service.kicks(0).take(), Some((0, 1 << 7)));
+        assert_eq!(service.kicks(1).take(), Some((0, 1 << 8)));
+        assert_eq!(service.call_marks(0).take(), None);
+        assert_eq!(service.call_marks(1).take(), Some((0, 1 << 9)));
+        for slot in 0..SMALL.slots {
+            program.rx(slot).copy_in(0, &[slot as u8; 4096]);
+            program.tx(slot).copy_in(0, &[!slot as u8; 8192]);
+            program.cell(slot).program.rx_head.store(u64::from(slot), SeqCst);
+        }
+        for slot in 0..SMALL.slots {
+            let mut out = [0; 8192];
+            service.rx(slot).copy_out(0, &mut out[..4096]);
+            assert!(out[..4096].iter().all(|byte| *byte == slot as u8));
+            service.tx(slot).copy_out(0, &mut out);
+            assert!(out.iter().all(|byte| *byte == !slot as u8));
+            assert_eq!(service.cell(slot).program.rx_head.load(SeqCst), u64::from(slot));
+        }
+        service.release_rings(&fd, 5).unwrap();
+        let mut out = [1; 16];
+        program.rx(5).copy_out(0, &mut out);
+        assert_eq!(out, [0; 16]);
+        program.rx(6).copy_out(0, &mut out);
+        assert_eq!(out, [6; 16]);
+    }
+
+    #[test]
+    fn a_program_cannot_take_the_memory_away() {
+        let (_service, fd) = Arena::create(SMALL).unwrap();
+        assert!(rustix::fs::ftruncate(&fd, 0).is_err());
+    }
+
+    #[test]
+    fn geometries_have_bounds() {
+        let wrong = [
+            Geometry { slots: 0, ..SMALL },
+            Geometry { slots: 100, ..SMALL },
+            Geometry { slots: MAX_SLOTS + 64, ..SMALL },
+            Geometry { calls: MAX_CALLS + 64, ..SMALL },
+            Geometry { rx_bytes: 5000, ..SMALL },
+            Geometry { tx_bytes: MIN_RING / 2, ..SMALL },
+            Geometry { tx_bytes: MAX_RING * 2, ..SMALL },
+            Geometry { workers: 0, ..SMALL },
+            Geometry { workers: MAX_WORKERS as u32 + 1, ..SMALL },
+        ];
+        assert!(wrong.iter().all(|geometry| geometry.check().is_err() && Arena::create(*geometry).is_err()));
+        let largest = Geometry {
+            slots: MAX_SLOTS,
+            calls: MAX_CALLS,
+            rx_bytes: MIN_RING,
+            tx_bytes: MIN_RING,
+            workers: MAX_WORKERS as u32,
+        };
+        let (arena, _fd) = Arena::create(largest).unwrap();
+        arena.tx(MAX_SLOTS - 1).copy_in(0, &[1; 4096]);
+        arena.call_marks(MAX_WORKERS - 1).mark(MAX_CALLS - 1);
+        assert!(Arena::open(rustix::fs::memfd_create("short", MemfdFlags::CLOEXEC).unwrap(), SMALL).is_err());
+    }
+}

@@ -1,0 +1,86 @@
+//! The service's page: what every program may read and none may write (the memfd is sealed against it). Which workers
+//! sleep, so that nobody rings those that are awake; and whether the service goes.
+
+use crate::limits::MAX_WORKERS;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::{MemfdFlags, SealFlags};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The words of the page.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct PageWords {
+    /// For each worker: 1 when it sleeps or is about to.
+    pub asleep: [AtomicU32; MAX_WORKERS],
+    /// Changes whenever the answer of [`crate::Op::Whose`] may have changed.
+    pub generation: AtomicU32,
+    /// Not 0: the service stops.
+    pub stopping: AtomicU32,
+    /// Nanoseconds between 1970 and the origin of the service's clock.
+    pub wall: AtomicU64,
+}
+
+/// A mapping of the page.
+#[derive(Debug)]
+pub struct ServicePage {
+    map: MmapRaw,
+}
+
+impl ServicePage {
+    /// Makes it; the descriptor is for programs, which can map it for reading only.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn create() -> io::Result<(ServicePage, OwnedFd)> {
+        let fd = rustix::fs::memfd_create("flumen-page", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let len = size_of::<PageWords>();
+        rustix::fs::ftruncate(&fd, len as u64)?;
+        let map = MmapOptions::new().len(len).map_raw(&fd)?;
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL;
+        rustix::fs::fcntl_add_seals(&fd, seals)?;
+        Ok((ServicePage { map }, fd))
+    }
+
+    /// Maps it in a program.
+    ///
+    /// # Errors
+    /// The system's; something that is no page.
+    pub fn open(fd: impl AsFd) -> io::Result<ServicePage> {
+        let len = size_of::<PageWords>();
+        if rustix::fs::fstat(&fd)?.st_size < len as i64 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the service's page is too short"));
+        }
+        let map = MmapOptions::new().len(len).map_raw_read_only(&fd.as_fd())?;
+        Ok(ServicePage { map })
+    }
+
+    /// The words. A program that writes to them is ended by the kernel.
+    pub fn words(&self) -> &PageWords {
+        // SAFETY: the mapping is page-aligned, long enough, sealed against shrinking, and lives as long as `self`; all words are
+        // atomics, for which any bits are valid.
+        unsafe { &*self.map.as_ptr().cast::<PageWords>() }
+    }
+
+    /// True when the worker sleeps or is about to. To be asked after what it should see was written.
+    #[inline]
+    pub fn sleeps(&self, worker: usize) -> bool {
+        self.words().asleep.get(worker).is_some_and(|word| word.load(SeqCst) != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_service_writes_a_program_reads_and_cannot_map_for_writing() {
+        let (page, fd) = ServicePage::create().unwrap();
+        let reader = ServicePage::open(&fd).unwrap();
+        page.words().asleep[3].store(1, SeqCst);
+        assert!(reader.sleeps(3) && !reader.sleeps(2) && !reader.sleeps(MAX_WORKERS));
+        assert!(MmapOptions::new().len(64).map_raw(&fd).is_err());
+        assert!(rustix::fs::ftruncate(&fd, 0).is_err());
+    }
+}
