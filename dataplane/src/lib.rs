@@ -22,4 +22,5 @@ pub mod packet_ring;
 pub mod port;
 pub mod report;
 pub mod service;
+pub mod session;
 pub mod worker;

@@ -18,8 +18,9 @@ pub struct Host<'a, 't, P: FramePool, M: Probe> {
 }
 
 impl<P: FramePool, M: Probe> Host<'_, '_, P, M> {
+    /// TCP's calls.
     #[inline]
-    fn tcp(&mut self) -> api::Sockets<'_, P::Frame> {
+    pub fn tcp(&mut self) -> api::Sockets<'_, P::Frame> {
         api::Sockets::new(self.stack, self.turn.now)
     }
 }
