@@ -1,0 +1,361 @@
+//! This process's connection to the service: its arena, the calls that it makes, the kicks that it gives and the news that
+//! it gets.
+//!
+//! It is made when a socket needs it for the first time, so that programs that never open one cost nothing. It lives as
+//! long as the process: sockets point to it. When the service dies it is dead, its sockets with it; a socket that is opened
+//! afterwards makes a new one. A child after fork gets its own ([`Attachment::inherit`], [`install`]).
+
+use crate::errno::{Errno, Result};
+use crate::lock::Lock;
+use crate::own::Own;
+use crate::socket::{Socket, SocketRef};
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
+use flumen_ipc::attach::{self, Hello, Welcome};
+use flumen_ipc::limits::CALL_DATA;
+use flumen_ipc::{Arena, Op, ServicePage, tree};
+use rustix::event::{PollFd, PollFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Where the service listens unless FLUMEN_SOCKET says otherwise.
+pub const DEFAULT_PATH: &str = "/run/flumen/programs.sock";
+
+/// The answer's data of a call.
+pub type Answer = [u8; CALL_DATA];
+
+/// The connection to the service.
+#[derive(Debug)]
+pub struct Attachment {
+    arena: Arena,
+    page: ServicePage,
+    connection: Own,
+    bell: Own,
+    workers: Vec<Own>,
+    token: [u8; 16],
+    dead: AtomicBool,
+    /// Where the last call found a free call slot.
+    hint: AtomicU32,
+    /// A bit for each slot that is taken.
+    taken: Lock<Vec<u64>>,
+    /// The socket in each slot.
+    sockets: Vec<AtomicPtr<Socket>>,
+}
+
+static CURRENT: AtomicPtr<Attachment> = AtomicPtr::new(null_mut());
+static MAKING: Lock<()> = Lock::new(());
+
+/// The attachment, if there is one.
+#[inline]
+pub fn current() -> Option<&'static Attachment> {
+    // SAFETY: attachments live for ever.
+    unsafe { CURRENT.load(Acquire).as_ref() }
+}
+
+/// The attachment; made when there is none, or when the last one is dead.
+///
+/// # Errors
+/// The service is not there, or lets nobody in.
+pub fn ensure() -> Result<&'static Attachment> {
+    let usable = || current().filter(|attachment| !attachment.is_dead());
+    if let Some(attachment) = usable() {
+        return Ok(attachment);
+    }
+    let _making = MAKING.lock();
+    if let Some(attachment) = usable() {
+        return Ok(attachment);
+    }
+    let attachment = Attachment::make(&Hello::new(attach::ATTACH))?;
+    Ok(install(attachment))
+}
+
+/// Makes an attachment that of the process: in a child after fork. The one before is still there, for its sockets.
+pub fn install(attachment: Attachment) -> &'static Attachment {
+    let attachment = Box::leak(Box::new(attachment));
+    CURRENT.store(attachment, Release);
+    attachment
+}
+
+/// In a child after fork: what other threads of the parent were doing is of no concern here.
+pub fn free_locks_after_fork() {
+    MAKING.free_after_fork();
+    if let Some(attachment) = current() {
+        attachment.taken.free_after_fork();
+    }
+}
+
+/// A new connection to the service, for [`flumen_ipc::attach`] messages.
+///
+/// # Errors
+/// The service is not there.
+pub fn connect() -> Result<OwnedFd> {
+    let path = std::env::var_os("FLUMEN_SOCKET").unwrap_or_else(|| DEFAULT_PATH.into());
+    let address = SocketAddrUnix::new(path.as_os_str())?;
+    let fd =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    rustix::net::connect(&fd, &address)?;
+    Ok(fd)
+}
+
+impl Attachment {
+    /// The attachment for the child that is about to be forked: made by the parent, installed by the child.
+    ///
+    /// # Errors
+    /// The service is gone, or has too many programs.
+    pub fn inherit(&self) -> Result<Attachment> {
+        let child = Attachment::make(&Hello { token: self.token, ..Hello::new(attach::INHERIT) })?;
+        child.taken.lock().clone_from(&self.taken.lock());
+        for (place, socket) in child.sockets.iter().zip(&self.sockets) {
+            place.store(socket.load(Acquire), Relaxed);
+        }
+        Ok(child)
+    }
+
+    fn make(hello: &Hello) -> Result<Attachment> {
+        let connection = connect()?;
+        attach::send(&connection, hello.as_bytes(), &[])?;
+        let mut message = [0; size_of::<Welcome>()];
+        let (len, descriptors) = attach::receive(&connection, &mut message)?;
+        let welcome = message.get(..len).and_then(|bytes| Welcome::read_from_bytes(bytes).ok());
+        let welcome = welcome.filter(|welcome| welcome.magic == attach::MAGIC).ok_or(Errno(libc::EPROTO))?;
+        match welcome.status {
+            0 if welcome.version == attach::VERSION => {}
+            0 => return Err(Errno(libc::EPROTO)),
+            status => return Err(Errno(status.min(4095) as i32)),
+        }
+        let mut descriptors = descriptors.into_iter();
+        let mut next = || descriptors.next().ok_or(Errno(libc::EPROTO));
+        let arena = Arena::open(next()?, welcome.geometry)?;
+        let page = ServicePage::open(next()?)?;
+        let bell = Own::new(next()?)?;
+        let workers = (0..welcome.geometry.workers).map(|_| Ok(Own::new(next()?)?)).collect::<Result<_>>()?;
+        let slots = welcome.geometry.slots;
+        Ok(Attachment {
+            arena,
+            page,
+            connection: Own::new(connection)?,
+            bell,
+            workers,
+            token: welcome.token,
+            dead: AtomicBool::new(false),
+            hint: AtomicU32::new(0),
+            taken: Lock::new(vec![0; slots as usize / 64]),
+            sockets: (0..slots).map(|_| AtomicPtr::new(null_mut())).collect(),
+        })
+    }
+
+    /// The memory.
+    pub fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    /// What the service tells all programs.
+    pub fn page(&self) -> &ServicePage {
+        &self.page
+    }
+
+    /// Readable once there are news, if this process says that it sleeps ([`Attachment::sleep`]).
+    pub fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.fd()
+    }
+
+    /// Readable (hung up) when the service is dead.
+    pub fn connection(&self) -> BorrowedFd<'_> {
+        self.connection.fd()
+    }
+
+    /// Names this attachment to the service.
+    pub fn token(&self) -> [u8; 16] {
+        self.token
+    }
+
+    /// Workers that there are.
+    pub fn workers(&self) -> u32 {
+        self.workers.len() as u32
+    }
+
+    /// True when the service was found dead. (Does not look: see [`Attachment::look`].)
+    #[inline]
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Relaxed) || self.page.words().stopping.load(Relaxed) != 0
+    }
+
+    /// Looks whether the service lives. A system call.
+    pub fn look(&self) -> bool {
+        let mut fds = [PollFd::from_borrowed_fd(self.connection(), PollFlags::IN)];
+        let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+        if rustix::event::poll(&mut fds, Some(&now)) != Ok(0) {
+            self.dead.store(true, Release);
+        }
+        !self.is_dead()
+    }
+
+    /// A slot for a new socket.
+    pub fn take_slot(&self) -> Option<u32> {
+        let mut taken = self.taken.lock();
+        let (group, word) = taken.iter_mut().enumerate().find(|(_, word)| **word != u64::MAX)?;
+        let bit = word.trailing_ones();
+        *word |= 1 << bit;
+        Some(group as u32 * 64 + bit)
+    }
+
+    /// The slot's socket, for who gets news.
+    pub fn set_socket(&self, slot: u32, socket: &Socket) {
+        if let Some(place) = self.sockets.get(slot as usize) {
+            place.store(core::ptr::from_ref(socket).cast_mut(), Release);
+        }
+    }
+
+    /// Gives a slot back that [`Attachment::take_slot`] gave.
+    pub fn give_slot(&self, slot: u32) {
+        if let Some(place) = self.sockets.get(slot as usize) {
+            place.store(null_mut(), Release);
+        }
+        if let Some(word) = self.taken.lock().get_mut(slot as usize / 64) {
+            *word &= !(1 << (slot % 64));
+        }
+    }
+
+    /// The socket in a slot.
+    pub fn socket(&self, slot: u32) -> Option<SocketRef> {
+        let place = self.sockets.get(slot as usize)?;
+        crate::table::hold(place, place.load(Acquire))
+    }
+
+    /// This process lets go of the slot's socket.
+    pub(crate) fn let_go(&self, worker: u32, slot: u32) {
+        self.call(worker, Op::Close, slot, [0; 4], &[]);
+        self.give_slot(slot);
+    }
+
+    /// Tells the worker that rings or cursors of a slot changed.
+    #[inline]
+    pub fn kick(&self, worker: u32, slot: u32) {
+        self.arena.kicks(worker as usize).mark(slot);
+        self.ring(worker);
+    }
+
+    /// Wakes the worker, if it sleeps.
+    #[inline]
+    fn ring(&self, worker: u32) {
+        if self.page.sleeps(worker as usize)
+            && let Some(bell) = self.workers.get(worker as usize)
+        {
+            // One that rings already (EAGAIN) rings on.
+            let _rings = rustix::io::write(bell.fd(), &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Takes all news: `tell` is called with each slot that something happened to. Several threads may take news at the same
+    /// time; each news goes to one of them.
+    pub fn take_news(&self, mut tell: impl FnMut(u32)) {
+        // No more rounds than there are groups: workers that go on marking must not keep us here.
+        for _ in 0..=self.sockets.len() / 64 {
+            let Some(group) = self.arena.news().take() else { return };
+            tree::numbers(group).for_each(&mut tell);
+        }
+    }
+
+    /// From now on the bell rings when there are news; look for what is there already before you sleep.
+    pub fn sleep(&self) -> Sleeping<'_> {
+        self.arena.head().sleepers.fetch_add(1, SeqCst);
+        Sleeping(self)
+    }
+
+    /// Silences the bell; to be done before news are taken.
+    pub fn silence(&self) {
+        let _was_silent = rustix::io::read(self.bell(), &mut [0u8; 8]);
+    }
+
+    /// Asks a worker and waits for its result: negative for an errno. A dead service is ECONNRESET.
+    pub fn call(&self, worker: u32, op: Op, slot: u32, args: [u64; 4], data: &[u8]) -> i64 {
+        self.ask(worker, op, slot, args, data, None).0
+    }
+
+    /// As [`Attachment::call`]; also the answer's data, and how many bytes.
+    pub fn call_for(
+        &self,
+        worker: u32,
+        op: Op,
+        slot: u32,
+        args: [u64; 4],
+        data: &[u8],
+        answer: &mut Answer,
+    ) -> (i64, usize) {
+        self.ask(worker, op, slot, args, data, Some(answer))
+    }
+
+    fn ask(
+        &self,
+        worker: u32,
+        op: Op,
+        slot: u32,
+        args: [u64; 4],
+        data: &[u8],
+        answer: Option<&mut Answer>,
+    ) -> (i64, usize) {
+        let dead = (-i64::from(libc::ECONNRESET), 0);
+        if self.is_dead() {
+            return dead;
+        }
+        let Some(number) = self.claim() else { return dead };
+        let call = self.arena.call(number);
+        call.submit(op, slot, args, data);
+        self.arena.call_marks(worker as usize).mark(number);
+        self.ring(worker);
+        let Some(result) = call.wait(|| self.look()) else { return dead };
+        let len = answer.map_or(0, |answer| call.answer_data(answer));
+        call.release();
+        (result, len)
+    }
+
+    /// A free call slot; waits when all are on their way.
+    fn claim(&self) -> Option<u32> {
+        let calls = self.arena.geometry().calls;
+        loop {
+            let hint = self.hint.load(Relaxed);
+            for number in (hint..hint + calls).map(|number| number % calls) {
+                if self.arena.call(number).claim() {
+                    self.hint.store(number, Relaxed);
+                    return Some(number);
+                }
+            }
+            if !self.look() {
+                return None;
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// While it lives, the bell rings for news.
+#[derive(Debug)]
+pub struct Sleeping<'a>(&'a Attachment);
+
+impl Drop for Sleeping<'_> {
+    fn drop(&mut self) {
+        self.0.arena.head().sleepers.fetch_sub(1, SeqCst);
+    }
+}
+
+/// Whether a program whose service is not there goes on with the kernel's sockets.
+pub fn falls_back() -> bool {
+    std::env::var_os("FLUMEN_FALLBACK").is_none_or(|value| value != "fail")
+}
+
+/// Says on standard error, once, that the service cannot be reached.
+pub fn complain(error: Errno) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    let wanted = !falls_back() || std::env::var_os("FLUMEN_VERBOSE").is_some();
+    if !wanted || SAID.swap(true, Relaxed) {
+        return;
+    }
+    let path = std::env::var_os("FLUMEN_SOCKET").unwrap_or_else(|| DEFAULT_PATH.into());
+    let what = io::Error::from_raw_os_error(error.0);
+    let then = if falls_back() { "using the kernel's sockets" } else { "sockets fail" };
+    let text = format!("flumen: no data plane at {}: {what}; {then}\n", path.display());
+    // SAFETY: the text is live; the result does not matter.
+    unsafe { crate::real::write(2, text.as_ptr().cast(), text.len()) };
+}

@@ -1,0 +1,18 @@
+//! The bounds of this library, each with its reason.
+
+/// Descriptors that the table covers: the kernel's own bound (fs.nr_open) unless an administrator raised it. Sockets with
+/// larger numbers are the kernel's.
+pub const MAX_DESCRIPTORS: usize = 1 << 20;
+
+/// Options that an undecided socket remembers: more than there are options that a program would set.
+pub const MAX_JOURNAL: usize = 128;
+
+/// Bytes of the options that an undecided socket remembers.
+pub const MAX_JOURNAL_BYTES: usize = 16 << 10;
+
+/// Descriptors of our own are moved to this number or above, out of the way of programs that count theirs from 3.
+pub const OWN_DESCRIPTORS_FROM: u64 = 900;
+
+/// Descriptors of our own: connection, bell, and a bell for each worker; twice, because a fork makes a second attachment
+/// before the first is let go.
+pub const MAX_OWN: usize = 2 * (2 + flumen_ipc::limits::MAX_WORKERS);

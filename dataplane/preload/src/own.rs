@@ -1,0 +1,124 @@
+//! Descriptors of our own: the connection to the service and the bells. They live high up, out of the way of programs that
+//! expect theirs to be numbered from 3, are closed by exec, and must survive what the program does to descriptors that
+//! it did not open: closing all there might be, or putting another one in their place.
+
+use crate::limits::{MAX_OWN, OWN_DESCRIPTORS_FROM};
+use crate::real;
+use core::ffi::c_int;
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering::*};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+/// A descriptor of our own, -1: none.
+static OWN: [AtomicI32; MAX_OWN] = [const { AtomicI32::new(-1) }; MAX_OWN];
+/// How many there are: nearly always the only word to look at.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A descriptor that the program cannot close.
+#[derive(Debug)]
+pub struct Own(&'static AtomicI32);
+
+impl Own {
+    /// Moves a descriptor up and makes it ours.
+    ///
+    /// # Errors
+    /// No descriptor, or no place, is left.
+    pub fn new(fd: OwnedFd) -> io::Result<Own> {
+        let high = lift(&fd)?;
+        let place = OWN.iter().find(|place| place.compare_exchange(-1, high, AcqRel, Relaxed).is_ok());
+        let Some(place) = place else {
+            close(high);
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        };
+        COUNT.fetch_add(1, AcqRel);
+        Ok(Own(place))
+    }
+
+    /// The number; it changes when the program wants it for something else.
+    pub fn number(&self) -> c_int {
+        self.0.load(Acquire)
+    }
+
+    /// The descriptor, for one call.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: it is open as long as `self` lives.
+        unsafe { BorrowedFd::borrow_raw(self.number()) }
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        close(self.0.swap(-1, AcqRel));
+        COUNT.fetch_sub(1, AcqRel);
+    }
+}
+
+fn close(fd: c_int) {
+    // SAFETY: the descriptor is ours to close.
+    unsafe { real::close(fd) };
+}
+
+/// Another number for it, out of the way.
+fn lift(fd: &impl AsRawFd) -> io::Result<c_int> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let from = OWN_DESCRIPTORS_FROM.min(limit.saturating_sub(limit / 4));
+    // SAFETY: both descriptors are ours.
+    let high = unsafe { real::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, from as usize) };
+    if high < 0 { Err(io::Error::last_os_error()) } else { Ok(high) }
+}
+
+/// True when the descriptor is ours: the program must find it closed.
+#[inline]
+pub fn is_own(fd: c_int) -> bool {
+    COUNT.load(Acquire) > 0 && fd >= 0 && OWN.iter().any(|place| place.load(Relaxed) == fd)
+}
+
+/// The program wants this number for something of its own (dup2): ours moves elsewhere.
+///
+/// # Errors
+/// No descriptor is left.
+pub fn make_way(fd: c_int) -> io::Result<()> {
+    if !is_own(fd) {
+        return Ok(());
+    }
+    for place in OWN.iter().filter(|place| place.load(Relaxed) == fd) {
+        // Not closed: dup2 puts the program's own into its place.
+        place.store(lift(&fd)?, Release);
+    }
+    Ok(())
+}
+
+/// The numbers of ours in `first..=last`, in order.
+pub fn within(first: u32, last: u32) -> impl Iterator<Item = u32> {
+    let mut next = i64::from(first);
+    core::iter::from_fn(move || {
+        let numbers = OWN.iter().map(|place| i64::from(place.load(Acquire)));
+        let least = numbers.filter(|fd| *fd >= next && *fd <= i64::from(last)).min()?;
+        next = least + 1;
+        u32::try_from(least).ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flumen_ipc::wake::Bell;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn they_live_high_and_make_way() {
+        let fd = Bell::new().unwrap().as_fd().try_clone_to_owned().unwrap();
+        let low = fd.as_raw_fd();
+        let own = Own::new(fd).unwrap();
+        let high = own.number();
+        assert!(is_own(high) && !is_own(low) && !is_own(-1) && high > low);
+        assert!(within(0, u32::MAX).any(|fd| fd == high as u32));
+        make_way(high).unwrap();
+        assert!(!is_own(high) && is_own(own.number()));
+        // SAFETY: what made way is ours to close.
+        unsafe { real::close(high) };
+        let moved = own.number();
+        drop(own);
+        assert!(!is_own(moved));
+    }
+}

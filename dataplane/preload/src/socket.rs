@@ -1,0 +1,383 @@
+//! One socket of the program: what it is, whose it is, and what it is ready for.
+//!
+//! ```text
+//!                   ┌─ bind, connect, send: the kernel's ──> KERNEL (left alone from then on)
+//!   UNDECIDED ──────┼─ … Flumen's ─────────────────────────> FLUMEN
+//!                   └─ bind to 0.0.0.0 or :: ──────────────> BOTH ── connect decides ──> FLUMEN or KERNEL
+//! ```
+//!
+//! All words are atomic: calls of other threads may hold the socket while it changes state. What stands in shared memory
+//! (cell, rings) belongs to the *home arena*, that of the process that made the socket; the slot in *this* process's arena
+//! names it in calls, kicks and news.
+
+use crate::attach::Attachment;
+use crate::lock::Lock;
+use core::ffi::c_int;
+use core::ops::Deref;
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering::*};
+use flumen_ipc::{Arena, Cell, Flags, Ring};
+
+/// Whose a socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum State {
+    /// Nobody knows yet; the kernel's socket stands for it.
+    Undecided = 0,
+    /// Flumen's.
+    Flumen = 1,
+    /// Bound to an unspecified address: both serve it.
+    Both = 2,
+    /// The kernel's: we have nothing to do with it any more.
+    Kernel = 3,
+}
+
+/// Bits of `open_flags` in the cell: what all who share the socket must know.
+pub mod open {
+    /// O_NONBLOCK.
+    pub const NONBLOCK: u32 = 1;
+    /// connect() was called and has not reported how it went (Linux's SS_CONNECTING).
+    pub const OPENING: u32 = 1 << 1;
+    /// SO_OOBINLINE.
+    pub const OOB_INLINE: u32 = 1 << 2;
+    /// SO_TIMESTAMP.
+    pub const TIMESTAMP: u32 = 1 << 3;
+    /// SO_TIMESTAMPNS.
+    pub const TIMESTAMP_NS: u32 = 1 << 4;
+    /// SO_RXQ_OVFL.
+    pub const DROPS: u32 = 1 << 5;
+    /// IP_PKTINFO.
+    pub const PACKET_INFO: u32 = 1 << 6;
+    /// IP_RECVTTL.
+    pub const TTL: u32 = 1 << 7;
+    /// IP_RECVTOS.
+    pub const TOS: u32 = 1 << 8;
+    /// IP_RECVORIGDSTADDR.
+    pub const ORIGINAL: u32 = 1 << 9;
+    /// IPV6_RECVPKTINFO.
+    pub const PACKET_INFO6: u32 = 1 << 10;
+    /// IPV6_RECVHOPLIMIT.
+    pub const HOP_LIMIT: u32 = 1 << 11;
+    /// IPV6_RECVTCLASS.
+    pub const CLASS: u32 = 1 << 12;
+    /// IPV6_RECVORIGDSTADDR.
+    pub const ORIGINAL6: u32 = 1 << 13;
+    /// UDP_GRO.
+    pub const GRO: u32 = 1 << 14;
+    /// TCP_INQ.
+    pub const INQ: u32 = 1 << 15;
+    /// IP_RECVERR or IPV6_RECVERR: errors come through the error queue, too.
+    pub const ERROR_QUEUE: u32 = 1 << 16;
+    /// UDP_CORK, or MSG_MORE began a datagram that is not finished.
+    pub const CORKED: u32 = 1 << 17;
+}
+
+/// An option that was set while nobody knew whose the socket is.
+#[derive(Debug, Clone)]
+pub struct Remembered {
+    /// Level.
+    pub level: c_int,
+    /// Name.
+    pub name: c_int,
+    /// Value.
+    pub value: Vec<u8>,
+}
+
+/// What only the slow paths touch.
+#[derive(Debug, Default)]
+pub struct Slow {
+    /// Options that were set, in this order.
+    pub journal: Vec<Remembered>,
+}
+
+/// One socket.
+#[derive(Debug)]
+pub struct Socket {
+    /// Descriptors that name it in this process, and calls on their way. 0: free.
+    pub(crate) references: AtomicU32,
+    pub(crate) next_free: AtomicPtr<Socket>,
+    state: AtomicU32,
+    domain: AtomicI32,
+    kind: AtomicI32,
+    protocol: AtomicI32,
+    slot: AtomicU32,
+    home_slot: AtomicU32,
+    worker: AtomicU32,
+    attachment: AtomicPtr<Attachment>,
+    home: AtomicPtr<Arena>,
+    /// What only the slow paths touch.
+    pub slow: Lock<Slow>,
+}
+
+impl Socket {
+    pub(crate) const fn free() -> Socket {
+        Socket {
+            references: AtomicU32::new(0),
+            next_free: AtomicPtr::new(null_mut()),
+            state: AtomicU32::new(State::Kernel as u32),
+            domain: AtomicI32::new(0),
+            kind: AtomicI32::new(0),
+            protocol: AtomicI32::new(0),
+            slot: AtomicU32::new(0),
+            home_slot: AtomicU32::new(0),
+            worker: AtomicU32::new(0),
+            attachment: AtomicPtr::new(null_mut()),
+            home: AtomicPtr::new(null_mut()),
+            slow: Lock::new(Slow { journal: Vec::new() }),
+        }
+    }
+
+    /// As new and undecided. By whoever took it from the pool, before anybody else can see it.
+    pub(crate) fn begin(&self, domain: c_int, kind: c_int, protocol: c_int) {
+        self.domain.store(domain, Relaxed);
+        self.kind.store(kind, Relaxed);
+        self.protocol.store(protocol, Relaxed);
+        self.attachment.store(null_mut(), Relaxed);
+        self.home.store(null_mut(), Relaxed);
+        self.slow.lock().journal.clear();
+        self.state.store(State::Undecided as u32, Release);
+    }
+
+    /// Gives it memory: where its cell and rings are, and what it is called in this process. The state is still as it was.
+    pub fn place(
+        &self,
+        attachment: &'static Attachment,
+        slot: u32,
+        worker: u32,
+        home: &'static Arena,
+        home_slot: u32,
+    ) {
+        self.slot.store(slot, Relaxed);
+        self.worker.store(worker, Relaxed);
+        self.home_slot.store(home_slot, Relaxed);
+        self.home.store(core::ptr::from_ref(home).cast_mut(), Relaxed);
+        self.attachment.store(core::ptr::from_ref(attachment).cast_mut(), Release);
+    }
+
+    /// In a child after fork: the same slot, in the attachment of the child.
+    pub fn move_to(&self, attachment: &'static Attachment) {
+        self.attachment.store(core::ptr::from_ref(attachment).cast_mut(), Release);
+    }
+
+    /// Decides whose it is.
+    pub fn decide(&self, state: State) {
+        self.state.store(state as u32, Release);
+    }
+
+    /// Whose it is.
+    #[inline]
+    pub fn state(&self) -> State {
+        match self.state.load(Acquire) {
+            0 => State::Undecided,
+            1 => State::Flumen,
+            2 => State::Both,
+            _ => State::Kernel,
+        }
+    }
+
+    /// Flumen's part of it: there is one once the state is Flumen or Both.
+    #[inline]
+    pub fn part(&self) -> Option<Part<'_>> {
+        if !matches!(self.state(), State::Flumen | State::Both) {
+            return None;
+        }
+        // SAFETY: pointers to attachments and arenas come from references that live for ever.
+        let (attachment, home) =
+            unsafe { (self.attachment.load(Acquire).as_ref()?, self.home.load(Relaxed).as_ref()?) };
+        let home_slot = self.home_slot.load(Relaxed);
+        Some(Part {
+            socket: self,
+            attachment,
+            home,
+            cell: home.cell(home_slot),
+            home_slot,
+            slot: self.slot.load(Relaxed),
+            worker: self.worker.load(Relaxed),
+        })
+    }
+
+    /// AF_INET or AF_INET6.
+    #[inline]
+    pub fn domain(&self) -> c_int {
+        self.domain.load(Relaxed)
+    }
+
+    /// SOCK_STREAM, SOCK_DGRAM or SOCK_RAW.
+    #[inline]
+    pub fn kind(&self) -> c_int {
+        self.kind.load(Relaxed)
+    }
+
+    /// IPPROTO_*, never 0 but for raw sockets that say so.
+    #[inline]
+    pub fn protocol(&self) -> c_int {
+        self.protocol.load(Relaxed)
+    }
+
+    /// True for TCP.
+    #[inline]
+    pub fn is_stream(&self) -> bool {
+        self.kind() == libc::SOCK_STREAM
+    }
+}
+
+/// Flumen's part of a socket.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    /// The socket.
+    pub socket: &'a Socket,
+    /// This process's connection to the service.
+    pub attachment: &'static Attachment,
+    /// The arena that holds cell and rings.
+    pub home: &'static Arena,
+    /// The words.
+    pub cell: &'static Cell,
+    home_slot: u32,
+    /// Its number in calls, kicks and news.
+    pub slot: u32,
+    /// The worker that it lives on.
+    pub worker: u32,
+}
+
+impl Part<'_> {
+    /// What came.
+    #[inline]
+    pub fn rx(&self) -> Ring<'static> {
+        self.home.rx(self.home_slot)
+    }
+
+    /// What is to go.
+    #[inline]
+    pub fn tx(&self) -> Ring<'static> {
+        self.home.tx(self.home_slot)
+    }
+
+    /// Tells the worker that rings or cursors changed.
+    #[inline]
+    pub fn kick(&self) {
+        self.attachment.kick(self.worker, self.slot);
+    }
+
+    /// Bits of [`open`] that are set.
+    #[inline]
+    pub fn open_flags(&self) -> u32 {
+        self.cell.program.open_flags.load(Relaxed)
+    }
+
+    /// Sets or clears bits of [`open`].
+    pub fn set_open(&self, bits: u32, on: bool) {
+        let word = &self.cell.program.open_flags;
+        if on {
+            word.fetch_or(bits, AcqRel)
+        } else {
+            word.fetch_and(!bits, AcqRel)
+        };
+    }
+
+    /// SO_RCVLOWAT, at least 1. (The low half of the cell's spare word.)
+    #[inline]
+    pub fn low_mark(&self) -> u64 {
+        (self.cell.program.spare.load(Relaxed) & u64::from(u32::MAX)).max(1)
+    }
+
+    /// Sets SO_RCVLOWAT.
+    pub fn set_low_mark(&self, bytes: u32) {
+        self.cell.program.spare.store(bytes.into(), Relaxed);
+    }
+
+    /// What Flumen's part is ready for: epoll's bits, of all events that Linux would report now.
+    pub fn readiness(&self) -> u32 {
+        let flags = self.cell.flags();
+        let mut ready = if self.socket.is_stream() { self.stream(flags) } else { self.datagrams(flags) };
+        let either = |flag, bits| if flags.intersects(flag) { bits } else { 0 };
+        ready |= either(Flags::ERROR | Flags::ERROR_QUEUE, libc::EPOLLERR as u32);
+        ready |= either(Flags::PRIORITY, libc::EPOLLPRI as u32);
+        ready |= either(Flags::HANG_UP, libc::EPOLLHUP as u32);
+        if flags.intersects(Flags::GONE) || self.attachment.is_dead() {
+            ready |= READ | WRITE | (libc::EPOLLERR | libc::EPOLLHUP | libc::EPOLLRDHUP) as u32;
+        }
+        ready
+    }
+
+    /// tcp_poll() of Linux.
+    fn stream(&self, flags: Flags) -> u32 {
+        if flags.intersects(Flags::LISTENING) {
+            return if flags.intersects(Flags::ACCEPTABLE) { READ } else { 0 };
+        }
+        let mut ready = 0;
+        if flags.intersects(Flags::READ_END) {
+            ready |= READ | libc::EPOLLRDHUP as u32;
+        }
+        if flags.intersects(Flags::CONNECTING) {
+            return ready;
+        }
+        if self.cell.readable() >= self.low_mark() {
+            ready |= READ;
+        }
+        if flags.intersects(Flags::WRITE_END)
+            || !flags.intersects(Flags::CONNECTED)
+            || flags.intersects(Flags::WRITABLE) && self.cell.room(self.tx().size()) > 0
+        {
+            ready |= WRITE;
+        }
+        if self.cell.worker.state.load(Relaxed) == TCP_CLOSE {
+            ready |= libc::EPOLLHUP as u32;
+        }
+        ready
+    }
+
+    /// datagram_poll() of Linux.
+    fn datagrams(&self, flags: Flags) -> u32 {
+        let mut ready = 0;
+        if flags.intersects(Flags::READ_END) {
+            ready |= READ | libc::EPOLLRDHUP as u32;
+        }
+        if self.cell.readable() > 0 {
+            ready |= READ;
+        }
+        if flags.intersects(Flags::WRITABLE) && self.cell.room(self.tx().size()) > 0 {
+            ready |= WRITE | libc::EPOLLWRBAND as u32;
+        }
+        ready
+    }
+}
+
+const READ: u32 = (libc::EPOLLIN | libc::EPOLLRDNORM) as u32;
+const WRITE: u32 = (libc::EPOLLOUT | libc::EPOLLWRNORM) as u32;
+
+/// Linux's number of the state CLOSED.
+pub const TCP_CLOSE: u32 = 7;
+
+/// What Flumen's part of a socket is ready for (epoll's bits); nothing when there is none. For one that is undecided or of
+/// both, the kernel's socket is to be asked, too.
+pub fn readiness(socket: &Socket) -> u32 {
+    socket.part().map_or(0, |part| part.readiness())
+}
+
+/// A socket that is held: it stays what it is until this is dropped.
+#[derive(Debug)]
+pub struct SocketRef(pub(crate) &'static Socket);
+
+impl Clone for SocketRef {
+    fn clone(&self) -> SocketRef {
+        self.0.references.fetch_add(1, Relaxed);
+        SocketRef(self.0)
+    }
+}
+
+impl Deref for SocketRef {
+    type Target = Socket;
+    #[inline]
+    fn deref(&self) -> &Socket {
+        self.0
+    }
+}
+
+impl Drop for SocketRef {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.references.fetch_sub(1, AcqRel) == 1 {
+            crate::pool::finish(self.0);
+        }
+    }
+}
