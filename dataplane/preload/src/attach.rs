@@ -201,6 +201,29 @@ impl Attachment {
         Some(group as u32 * 64 + bit)
     }
 
+    /// Opens a socket in a free slot, whose cell is as new: `ask` opens it, and gives the result. Slots that the service still uses
+    /// for another process (EBUSY) are passed over.
+    ///
+    /// # Errors
+    /// What `ask` says; ENOBUFS when no slot is free.
+    pub fn open_in_free_slot(&self, mut ask: impl FnMut(u32) -> i64) -> Result<u32> {
+        let mut used = Vec::new();
+        let opened = loop {
+            let Some(slot) = self.take_slot() else { break Err(Errno(libc::ENOBUFS)) };
+            self.arena.cell(slot).clear();
+            match crate::errno::from_raw(ask(slot)) {
+                Ok(_) => break Ok(slot),
+                Err(Errno(libc::EBUSY)) => used.push(slot),
+                Err(error) => {
+                    used.push(slot);
+                    break Err(error);
+                }
+            }
+        };
+        used.into_iter().for_each(|slot| self.give_slot(slot));
+        opened
+    }
+
     /// The slot's socket, for who gets news.
     pub fn set_socket(&self, slot: u32, socket: &Socket) {
         if let Some(place) = self.sockets.get(slot as usize) {

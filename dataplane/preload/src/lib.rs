@@ -24,12 +24,27 @@
 //! Locks of the slow paths keep signals out ([`lock`]); the fast paths take the two locks in the socket's cell, and neither
 //! allocate nor make a system call.
 
+pub mod accept;
+pub mod address;
 pub mod attach;
+pub mod both;
+pub mod calls;
+pub mod control;
+pub mod datagram;
+pub mod decide;
+pub mod descriptor;
 pub mod errno;
+pub mod ioctl;
 pub mod limits;
 pub mod lock;
+pub mod memory;
+pub mod options;
 pub mod own;
 pub mod pool;
 pub mod real;
+pub mod routes;
 pub mod socket;
+pub mod stream;
 pub mod table;
+pub mod transfer;
+pub mod wait;

@@ -105,16 +105,12 @@ real! {
     fn accept4(fd: c_int, address: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int = libc::SYS_accept4;
     /// Opens a connection.
     fn connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int = libc::SYS_connect;
-    /// Sends.
-    fn send(fd: c_int, bytes: *const c_void, len: size_t, flags: c_int) -> ssize_t = NONE;
     /// Sends to an address.
     fn sendto(fd: c_int, bytes: *const c_void, len: size_t, flags: c_int, address: *const sockaddr, size: socklen_t) -> ssize_t = libc::SYS_sendto;
     /// Sends with control messages.
     fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t = libc::SYS_sendmsg;
     /// Sends many.
     fn sendmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int = libc::SYS_sendmmsg;
-    /// Receives.
-    fn recv(fd: c_int, bytes: *mut c_void, len: size_t, flags: c_int) -> ssize_t = NONE;
     /// Receives, and says from whom.
     fn recvfrom(fd: c_int, bytes: *mut c_void, len: size_t, flags: c_int, address: *mut sockaddr, size: *mut socklen_t) -> ssize_t = libc::SYS_recvfrom;
     /// Receives with control messages.

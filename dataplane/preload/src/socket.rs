@@ -15,7 +15,7 @@ use crate::lock::Lock;
 use core::ffi::c_int;
 use core::ops::Deref;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering::*};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
 use flumen_ipc::{Arena, Cell, Flags, Ring};
 
 /// Whose a socket is.
@@ -70,6 +70,8 @@ pub mod open {
     pub const ERROR_QUEUE: u32 = 1 << 16;
     /// UDP_CORK, or MSG_MORE began a datagram that is not finished.
     pub const CORKED: u32 = 1 << 17;
+    /// SO_LINGER: close waits.
+    pub const LINGER: u32 = 1 << 18;
 }
 
 /// An option that was set while nobody knew whose the socket is.
@@ -105,6 +107,8 @@ pub struct Socket {
     worker: AtomicU32,
     attachment: AtomicPtr<Attachment>,
     home: AtomicPtr<Arena>,
+    /// Datagrams: where the last one went that was waited for, as a hash; 0 when the next is to be waited for.
+    sent_to: AtomicU64,
     /// What only the slow paths touch.
     pub slow: Lock<Slow>,
 }
@@ -123,6 +127,7 @@ impl Socket {
             worker: AtomicU32::new(0),
             attachment: AtomicPtr::new(null_mut()),
             home: AtomicPtr::new(null_mut()),
+            sent_to: AtomicU64::new(0),
             slow: Lock::new(Slow { journal: Vec::new() }),
         }
     }
@@ -134,6 +139,7 @@ impl Socket {
         self.protocol.store(protocol, Relaxed);
         self.attachment.store(null_mut(), Relaxed);
         self.home.store(null_mut(), Relaxed);
+        self.sent_to.store(0, Relaxed);
         self.slow.lock().journal.clear();
         self.state.store(State::Undecided as u32, Release);
     }
@@ -181,6 +187,12 @@ impl Socket {
         if !matches!(self.state(), State::Flumen | State::Both) {
             return None;
         }
+        self.placed()
+    }
+
+    /// As [`Socket::part`], also before it was decided: for who decides.
+    #[inline]
+    pub fn placed(&self) -> Option<Part<'_>> {
         // SAFETY: pointers to attachments and arenas come from references that live for ever.
         let (attachment, home) =
             unsafe { (self.attachment.load(Acquire).as_ref()?, self.home.load(Relaxed).as_ref()?) };
@@ -212,6 +224,18 @@ impl Socket {
     #[inline]
     pub fn protocol(&self) -> c_int {
         self.protocol.load(Relaxed)
+    }
+
+    /// Datagrams: where the last one went that was waited for (a hash, or 0).
+    #[inline]
+    pub fn sent_to(&self) -> u64 {
+        self.sent_to.load(Relaxed)
+    }
+
+    /// Datagrams to where the hash says need not be waited for from now on; 0: every one is waited for.
+    #[inline]
+    pub fn set_sent_to(&self, hash: u64) {
+        self.sent_to.store(hash, Relaxed);
     }
 
     /// True for TCP.
@@ -274,6 +298,35 @@ impl Part<'_> {
         };
     }
 
+    /// An error waits to be reported. (The flag in the cell says what the worker last knew; another may have taken it since.)
+    #[inline]
+    pub fn has_error(&self) -> bool {
+        self.cell.error.load(Acquire) != 0
+    }
+
+    /// Nothing will happen to this socket any more: the service has let go of it, or is dead.
+    #[inline]
+    pub fn is_over(&self) -> bool {
+        self.cell.flags().intersects(Flags::GONE) || self.attachment.is_dead()
+    }
+
+    /// Asks the worker something about this socket.
+    pub fn call(&self, op: flumen_ipc::Op, args: [u64; 4], data: &[u8]) -> crate::errno::Result<i64> {
+        crate::errno::from_raw(self.attachment.call(self.worker, op, self.slot, args, data))
+    }
+
+    /// As [`Part::call`]; also the answer's data.
+    pub fn call_for<'a>(
+        &self,
+        op: flumen_ipc::Op,
+        args: [u64; 4],
+        data: &[u8],
+        answer: &'a mut crate::attach::Answer,
+    ) -> crate::errno::Result<(i64, &'a [u8])> {
+        let (result, len) = self.attachment.call_for(self.worker, op, self.slot, args, data, answer);
+        Ok((crate::errno::from_raw(result)?, answer.get(..len).unwrap_or_default()))
+    }
+
     /// SO_RCVLOWAT, at least 1. (The low half of the cell's spare word.)
     #[inline]
     pub fn low_mark(&self) -> u64 {
@@ -282,7 +335,24 @@ impl Part<'_> {
 
     /// Sets SO_RCVLOWAT.
     pub fn set_low_mark(&self, bytes: u32) {
-        self.cell.program.spare.store(bytes.into(), Relaxed);
+        self.change_spare(|spare| spare & !u64::from(u32::MAX) | u64::from(bytes));
+    }
+
+    /// SO_LINGER: the seconds that close waits. (The high half of the spare word.)
+    pub fn linger(&self) -> Option<u32> {
+        let seconds = (self.cell.program.spare.load(Relaxed) >> 32) as u32;
+        (self.open_flags() & open::LINGER != 0).then_some(seconds)
+    }
+
+    /// Sets SO_LINGER's seconds; `None` for off.
+    pub fn set_linger(&self, seconds: Option<u32>) {
+        self.change_spare(|spare| spare & u64::from(u32::MAX) | u64::from(seconds.unwrap_or(0)) << 32);
+        self.set_open(open::LINGER, seconds.is_some());
+    }
+
+    fn change_spare(&self, change: impl Fn(u64) -> u64) {
+        // Ok or not, it was changed: the closure always gives a value.
+        let _before = self.cell.program.spare.fetch_update(AcqRel, Relaxed, |spare| Some(change(spare)));
     }
 
     /// What Flumen's part is ready for: epoll's bits, of all events that Linux would report now.
@@ -290,10 +360,13 @@ impl Part<'_> {
         let flags = self.cell.flags();
         let mut ready = if self.socket.is_stream() { self.stream(flags) } else { self.datagrams(flags) };
         let either = |flag, bits| if flags.intersects(flag) { bits } else { 0 };
-        ready |= either(Flags::ERROR | Flags::ERROR_QUEUE, libc::EPOLLERR as u32);
+        ready |= either(Flags::ERROR_QUEUE, libc::EPOLLERR as u32);
+        if self.has_error() {
+            ready |= libc::EPOLLERR as u32;
+        }
         ready |= either(Flags::PRIORITY, libc::EPOLLPRI as u32);
         ready |= either(Flags::HANG_UP, libc::EPOLLHUP as u32);
-        if flags.intersects(Flags::GONE) || self.attachment.is_dead() {
+        if self.is_over() {
             ready |= READ | WRITE | (libc::EPOLLERR | libc::EPOLLHUP | libc::EPOLLRDHUP) as u32;
         }
         ready
@@ -357,6 +430,13 @@ pub fn readiness(socket: &Socket) -> u32 {
 /// A socket that is held: it stays what it is until this is dropped.
 #[derive(Debug)]
 pub struct SocketRef(pub(crate) &'static Socket);
+
+impl SocketRef {
+    /// True when nobody else holds it.
+    pub fn is_last(&self) -> bool {
+        self.0.references.load(Acquire) == 1
+    }
+}
 
 impl Clone for SocketRef {
     fn clone(&self) -> SocketRef {

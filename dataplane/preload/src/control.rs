@@ -1,0 +1,329 @@
+//! Control messages: what comes beside a datagram in recvmsg, and what a program says beside one in sendmsg (cmsg(3)).
+
+use crate::address;
+use crate::errno::{Errno, Result};
+use crate::socket::{Part, open};
+use core::ffi::c_int;
+use core::slice;
+use flumen_ipc::message::{Address, ErrorRecord, Received, ToSend};
+use libc::{cmsghdr, in_addr, in_pktinfo, in6_addr, in6_pktinfo, msghdr, timespec, timeval};
+
+/// Writes control messages into the room that a program has for them.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    room: &'a mut [u8],
+    used: usize,
+    /// Something did not fit (MSG_CTRUNC).
+    pub cut: bool,
+}
+
+const ALIGN: usize = size_of::<usize>();
+
+const fn aligned(len: usize) -> usize {
+    len.next_multiple_of(ALIGN)
+}
+
+const HEAD: usize = aligned(size_of::<cmsghdr>());
+
+impl<'a> Writer<'a> {
+    /// The room of a message.
+    ///
+    /// # Safety
+    /// `msg_control` and `msg_controllen` name memory that can be written until the call is over.
+    pub unsafe fn new(message: &msghdr) -> Writer<'a> {
+        let room: &mut [u8] = if message.msg_control.is_null() {
+            &mut []
+        } else {
+            // SAFETY: by the caller.
+            unsafe { slice::from_raw_parts_mut(message.msg_control.cast(), message.msg_controllen) }
+        };
+        Writer { room, used: 0, cut: false }
+    }
+
+    /// Bytes that were written.
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Adds a message; one that does not fit is cut, as the kernel does it.
+    pub fn push(&mut self, level: c_int, kind: c_int, data: &[u8]) {
+        let left = self.room.len() - self.used;
+        if left < HEAD {
+            self.cut = true;
+            return;
+        }
+        let mut len = HEAD + data.len();
+        if len > left {
+            self.cut = true;
+            len = left;
+        }
+        let place = &mut self.room[self.used..];
+        place[..8].copy_from_slice(&len.to_ne_bytes());
+        place[8..12].copy_from_slice(&level.to_ne_bytes());
+        place[12..16].copy_from_slice(&kind.to_ne_bytes());
+        place[HEAD..len].copy_from_slice(&data[..len - HEAD]);
+        self.used = (self.used + aligned(len)).min(self.room.len());
+    }
+}
+
+/// What a value looks like in memory.
+fn plain<T: Copy>(value: &T) -> &[u8] {
+    // SAFETY: only called with C structures without padding, all bytes of which are initialised.
+    unsafe { slice::from_raw_parts(core::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+
+/// What goes beside a received datagram, as the socket's options ask.
+pub fn of_datagram(part: &Part<'_>, head: &Received, out: &mut Writer<'_>) {
+    let wanted = part.open_flags();
+    let has = |bit| wanted & bit != 0;
+    of_socket(wanted, head, out);
+    if has(open::GRO) && head.segment > 0 {
+        out.push(libc::SOL_UDP, libc::UDP_GRO, &c_int::from(head.segment).to_ne_bytes());
+    }
+    let to = head.to;
+    if is_v4(&to) {
+        if has(open::PACKET_INFO) {
+            let info =
+                in_pktinfo { ipi_ifindex: head.interface as c_int, ipi_spec_dst: v4(&to), ipi_addr: v4(&to) };
+            out.push(libc::SOL_IP, libc::IP_PKTINFO, plain(&info));
+        }
+        if has(open::TTL) {
+            out.push(libc::SOL_IP, libc::IP_TTL, &c_int::from(head.ttl).to_ne_bytes());
+        }
+        if has(open::TOS) {
+            out.push(libc::SOL_IP, libc::IP_TOS, &[head.tos]);
+        }
+        if has(open::ORIGINAL) {
+            let (bytes, len) = address::encode(libc::AF_INET, &as_v4(&to));
+            out.push(libc::SOL_IP, libc::IP_ORIGDSTADDR, &bytes[..len]);
+        }
+    }
+    if part.socket.domain() == libc::AF_INET6 {
+        of_datagram6(wanted, head, out);
+    }
+}
+
+/// What SOL_SOCKET options ask for.
+fn of_socket(wanted: u32, head: &Received, out: &mut Writer<'_>) {
+    let (seconds, nanos) = (head.timestamp / 1_000_000_000, head.timestamp % 1_000_000_000);
+    if wanted & open::TIMESTAMP_NS != 0 {
+        let time = timespec { tv_sec: seconds as i64, tv_nsec: nanos as i64 };
+        out.push(libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS, plain(&time));
+    } else if wanted & open::TIMESTAMP != 0 {
+        let time = timeval { tv_sec: seconds as i64, tv_usec: (nanos / 1000) as i64 };
+        out.push(libc::SOL_SOCKET, libc::SCM_TIMESTAMP, plain(&time));
+    }
+    if wanted & open::DROPS != 0 && head.drops > 0 {
+        out.push(libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &head.drops.to_ne_bytes());
+    }
+}
+
+fn of_datagram6(wanted: u32, head: &Received, out: &mut Writer<'_>) {
+    let has = |bit| wanted & bit != 0;
+    if has(open::PACKET_INFO6) {
+        let mapped = if head.to.family == 4 {
+            head.to.to_std().map(|to| Address::from(map(to))).unwrap_or_default()
+        } else {
+            head.to
+        };
+        let info = in6_pktinfo { ipi6_addr: in6_addr { s6_addr: mapped.ip }, ipi6_ifindex: head.interface };
+        out.push(libc::SOL_IPV6, libc::IPV6_PKTINFO, plain(&info));
+    }
+    if has(open::HOP_LIMIT) {
+        out.push(libc::SOL_IPV6, libc::IPV6_HOPLIMIT, &c_int::from(head.ttl).to_ne_bytes());
+    }
+    if has(open::CLASS) {
+        out.push(libc::SOL_IPV6, libc::IPV6_TCLASS, &c_int::from(head.tos).to_ne_bytes());
+    }
+    if has(open::ORIGINAL6) {
+        let (bytes, len) = address::encode(libc::AF_INET6, &head.to);
+        out.push(libc::SOL_IPV6, libc::IPV6_ORIGDSTADDR, &bytes[..len]);
+    }
+}
+
+/// What goes beside an entry of the error queue: `sock_extended_err` and the offender's address.
+pub fn of_error(part: &Part<'_>, record: &ErrorRecord, out: &mut Writer<'_>) {
+    let domain = part.socket.domain();
+    let mut data = [0; 16 + address::LONGEST];
+    data[..4].copy_from_slice(&record.errno.to_ne_bytes());
+    data[4..8].copy_from_slice(&[record.origin, record.kind, record.code, 0]);
+    data[8..12].copy_from_slice(&record.info.to_ne_bytes());
+    data[12..16].copy_from_slice(&record.data.to_ne_bytes());
+    let (bytes, len) = address::encode(domain, &record.offender);
+    data[16..16 + len].copy_from_slice(&bytes[..len]);
+    // Without an offender an address of family AF_UNSPEC stands there.
+    let longest = if domain == libc::AF_INET6 { address::LONGEST } else { size_of::<libc::sockaddr_in>() };
+    let wanted = part.open_flags();
+    if wanted & (open::TIMESTAMP | open::TIMESTAMP_NS) != 0 {
+        of_socket(wanted, &Received { timestamp: record.timestamp, ..Received::default() }, out);
+    }
+    let (level, kind) = if domain == libc::AF_INET6 {
+        (libc::SOL_IPV6, libc::IPV6_RECVERR)
+    } else {
+        (libc::SOL_IP, libc::IP_RECVERR)
+    };
+    out.push(level, kind, &data[..16 + longest]);
+}
+
+fn is_v4(address: &Address) -> bool {
+    address.to_std().is_some_and(|address| address.ip().to_canonical().is_ipv4())
+}
+
+fn as_v4(address: &Address) -> Address {
+    address
+        .to_std()
+        .map(|std| Address::from(core::net::SocketAddr::new(std.ip().to_canonical(), std.port())))
+        .unwrap_or_default()
+}
+
+fn v4(address: &Address) -> in_addr {
+    let [a, b, c, d, ..] = as_v4(address).ip;
+    in_addr { s_addr: u32::from_ne_bytes([a, b, c, d]) }
+}
+
+fn map(address: core::net::SocketAddr) -> core::net::SocketAddr {
+    match address.ip() {
+        core::net::IpAddr::V4(ip) => core::net::SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
+        core::net::IpAddr::V6(_) => address,
+    }
+}
+
+/// The control messages of a message that is sent: level, type, data.
+///
+/// # Errors
+/// EINVAL for lengths that make no sense.
+///
+/// # Safety
+/// `msg_control` and `msg_controllen` name memory that can be read until the call is over.
+pub unsafe fn passed<'a>(message: &msghdr) -> Result<Vec<(c_int, c_int, &'a [u8])>> {
+    let mut list = Vec::new();
+    if message.msg_control.is_null() || message.msg_controllen < HEAD {
+        return Ok(list);
+    }
+    // SAFETY: by the caller.
+    let mut left = unsafe { slice::from_raw_parts(message.msg_control.cast::<u8>(), message.msg_controllen) };
+    while let Some((&head, _)) = left.split_first_chunk::<16>() {
+        let [l0, l1, l2, l3, l4, l5, l6, l7, a0, a1, a2, a3, b0, b1, b2, b3] = head;
+        let len = usize::from_ne_bytes([l0, l1, l2, l3, l4, l5, l6, l7]);
+        if len < HEAD || len > left.len() {
+            return Err(Errno(libc::EINVAL));
+        }
+        let (level, kind) = (c_int::from_ne_bytes([a0, a1, a2, a3]), c_int::from_ne_bytes([b0, b1, b2, b3]));
+        list.push((level, kind, &left[HEAD..len]));
+        left = left.get(aligned(len)..).unwrap_or_default();
+    }
+    Ok(list)
+}
+
+/// What control messages say about a datagram to be sent.
+///
+/// # Errors
+/// EINVAL for one that the socket does not know, or whose value makes no sense.
+pub fn apply(domain: c_int, kind: c_int, list: &[(c_int, c_int, &[u8])], head: &mut ToSend) -> Result<()> {
+    let number =
+        |data: &[u8]| data.first_chunk().map(|bytes| c_int::from_ne_bytes(*bytes)).ok_or(Errno(libc::EINVAL));
+    let byte = |value: c_int, low: c_int| {
+        u8::try_from(value).ok().filter(|value| c_int::from(*value) >= low).ok_or(Errno(libc::EINVAL))
+    };
+    for (level, name, data) in list.iter().copied() {
+        match (level, name) {
+            (libc::SOL_IP, libc::IP_TTL) => {
+                head.ttl = byte(number(data)?, 1)?;
+                head.flags |= ToSend::HAS_TTL;
+            }
+            (libc::SOL_IP, libc::IP_TOS) => {
+                head.tos = match data {
+                    [one] => *one,
+                    _ => byte(number(data)?, 0)?,
+                };
+                head.flags |= ToSend::HAS_TOS;
+            }
+            (libc::SOL_IP, libc::IP_PKTINFO) if data.len() == size_of::<in_pktinfo>() => {
+                head.interface = number(data)? as u32;
+                let mut ip = [0; 16];
+                ip[..4].copy_from_slice(&data[4..8]);
+                head.source = Address { family: 4, ip, ..Address::NONE };
+            }
+            (libc::SOL_IPV6, libc::IPV6_PKTINFO)
+                if domain == libc::AF_INET6 && data.len() >= size_of::<in6_pktinfo>() =>
+            {
+                let mut ip = [0; 16];
+                ip.copy_from_slice(&data[..16]);
+                head.interface = number(&data[16..])? as u32;
+                head.source = Address { family: 6, ip, ..Address::NONE };
+            }
+            (libc::SOL_IPV6, libc::IPV6_HOPLIMIT) if domain == libc::AF_INET6 => match number(data)? {
+                -1 => {}
+                value => {
+                    head.ttl = byte(value, 0)?;
+                    head.flags |= ToSend::HAS_TTL;
+                }
+            },
+            (libc::SOL_IPV6, libc::IPV6_TCLASS) if domain == libc::AF_INET6 => match number(data)? {
+                -1 => {}
+                value => {
+                    head.tos = byte(value, 0)?;
+                    head.flags |= ToSend::HAS_TOS;
+                }
+            },
+            (libc::SOL_UDP, libc::UDP_SEGMENT) if kind == libc::SOCK_DGRAM && data.len() == 2 => {
+                head.segment = u16::from_ne_bytes([data[0], data[1]]);
+                head.flags |= ToSend::HAS_SEGMENT;
+            }
+            // Linux passes over those of levels that it does not ask.
+            (level, _)
+                if !matches!(level, libc::SOL_IP | libc::SOL_IPV6 | libc::SOL_UDP | libc::SOL_SOCKET) => {}
+            _ => return Err(Errno(libc::EINVAL)),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(room: &mut [u8]) -> msghdr {
+        // SAFETY: a C structure for which zeros are valid.
+        let mut message: msghdr = unsafe { core::mem::zeroed() };
+        message.msg_control = room.as_mut_ptr().cast();
+        message.msg_controllen = room.len();
+        message
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_what_does_not_fit_is_cut() {
+        let mut room = [0u8; 64];
+        let header = message(&mut room);
+        // SAFETY: the room is live.
+        let mut writer = unsafe { Writer::new(&header) };
+        writer.push(libc::SOL_IP, libc::IP_TTL, &64u32.to_ne_bytes());
+        writer.push(libc::SOL_IP, libc::IP_TOS, &[4]);
+        assert!(!writer.cut && writer.used() == 48);
+        writer.push(libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &[0; 4]);
+        assert!(writer.cut && writer.used() == 64);
+        let header = message(&mut room[..48]);
+        // SAFETY: as above.
+        let list = unsafe { passed(&header) }.unwrap();
+        let mut head = ToSend::default();
+        apply(libc::AF_INET, libc::SOCK_DGRAM, &list, &mut head).unwrap();
+        assert_eq!((head.ttl, head.tos, head.flags), (64, 4, ToSend::HAS_TTL | ToSend::HAS_TOS));
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_refused() {
+        let mut head = ToSend::default();
+        let zero = 0u32.to_ne_bytes();
+        let mut apply = |level, name, data: &[u8]| {
+            apply(libc::AF_INET, libc::SOCK_DGRAM, &[(level, name, data)], &mut head)
+        };
+        assert!(apply(libc::SOL_IP, libc::IP_TTL, &zero).is_err());
+        assert!(apply(libc::SOL_IP, libc::IP_TTL, &[1]).is_err());
+        assert!(apply(libc::SOL_IP, libc::IP_OPTIONS, &zero).is_err());
+        assert!(apply(libc::SOL_IPV6, libc::IPV6_TCLASS, &zero).is_err());
+        assert!(apply(12345, 1, &zero).is_ok());
+        let mut room = [0xffu8; 32];
+        // SAFETY: the room is live.
+        assert!(unsafe { passed(&message(&mut room)) }.is_err());
+    }
+}

@@ -1,0 +1,204 @@
+//! Datagrams of UDP, raw and ping sockets: records in the rings of the cell, one for each.
+
+use crate::attach::Answer;
+use crate::errno::{Errno, Result};
+use crate::memory::Vectors;
+use crate::socket::{Part, open};
+use crate::wait::{self, Patience};
+use core::ffi::c_int;
+use core::hash::{Hash, Hasher};
+use core::sync::atomic::Ordering::*;
+use flumen_ipc::call::SEND_MORE;
+use flumen_ipc::limits::{CALL_DATA, MAX_DATAGRAM};
+use flumen_ipc::message::{Address, ErrorRecord, RECEIVED_HEAD, Received, TO_SEND_HEAD, ToSend};
+use flumen_ipc::{Flags, Op};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// What a datagram brought with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    /// It is a datagram.
+    Datagram(Received),
+    /// It is an entry of the error queue.
+    Error(ErrorRecord),
+    /// There was none: reading is over.
+    End,
+}
+
+/// A datagram that was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Incoming {
+    /// What it brought with it.
+    pub head: Head,
+    /// Bytes of it, whether there was room for them or not.
+    pub len: usize,
+    /// Bytes that were copied.
+    pub copied: usize,
+}
+
+/// Receives a datagram.
+///
+/// # Errors
+/// Those of recv(2).
+pub fn receive(part: &Part<'_>, fd: c_int, to: &Vectors<'_>, flags: c_int) -> Result<Incoming> {
+    if flags & libc::MSG_ERRQUEUE != 0 {
+        return from_error_queue(part, to);
+    }
+    if flags & libc::MSG_OOB != 0 && part.socket.kind() == libc::SOCK_RAW {
+        return Err(Errno(libc::EOPNOTSUPP));
+    }
+    let patience = Patience::to_receive(part, flags);
+    loop {
+        if let Some(incoming) = receive_now(part, to, flags)? {
+            return Ok(incoming);
+        }
+        wait::until(part, fd, libc::EPOLLIN as u32, patience, || {
+            part.cell.readable() > 0 || part.cell.flags().intersects(Flags::READ_END) || part.has_error()
+        })?;
+    }
+}
+
+/// Receives a datagram that is there already.
+///
+/// # Errors
+/// The error that waits.
+pub fn receive_now(part: &Part<'_>, to: &Vectors<'_>, flags: c_int) -> Result<Option<Incoming>> {
+    let error = part.cell.take_error();
+    if error != 0 {
+        return Err(Errno(error as c_int));
+    }
+    let ended = part.cell.flags().intersects(Flags::READ_END);
+    let _turn = wait::turn_to_read(part)?;
+    let waiting = part.cell.readable();
+    if waiting == 0 {
+        if part.is_over() {
+            return Err(Errno(libc::ENETDOWN));
+        }
+        return Ok(ended.then_some(Incoming { head: Head::End, len: 0, copied: 0 }));
+    }
+    let (ring, start) = (part.rx(), part.cell.program.rx_head.load(Relaxed));
+    let mut bytes = [0; RECEIVED_HEAD];
+    ring.copy_out(start, &mut bytes);
+    let head = Received::read_from_bytes(&bytes).map_err(|_size| Errno(libc::EIO))?;
+    let len = head.len as usize;
+    if RECEIVED_HEAD as u64 + len as u64 > waiting.min(ring.size() as u64) {
+        return Err(Errno(libc::EIO));
+    }
+    let copied = len.min(to.len());
+    to.from_ring(0, copied, ring, start + RECEIVED_HEAD as u64);
+    if flags & libc::MSG_PEEK == 0 {
+        part.cell.program.rx_head.store(start + (RECEIVED_HEAD + len) as u64, Release);
+        part.kick();
+    }
+    Ok(Some(Incoming { head: Head::Datagram(head), len, copied }))
+}
+
+/// Bytes of the datagram that is the next to be received; 0 when there is none (FIONREAD).
+pub fn next_len(part: &Part<'_>) -> usize {
+    let Ok(_turn) = wait::turn_to_read(part) else { return 0 };
+    if part.cell.readable() < RECEIVED_HEAD as u64 {
+        return 0;
+    }
+    let mut bytes = [0; RECEIVED_HEAD];
+    part.rx().copy_out(part.cell.program.rx_head.load(Relaxed), &mut bytes);
+    Received::read_from_bytes(&bytes).map_or(0, |head| head.len as usize)
+}
+
+fn from_error_queue(part: &Part<'_>, to: &Vectors<'_>) -> Result<Incoming> {
+    let mut answer: Answer = [0; CALL_DATA];
+    let (_, bytes) = part.call_for(Op::ErrorQueue, [0; 4], &[], &mut answer)?;
+    let (record, quoted) = ErrorRecord::read_from_prefix(bytes).map_err(|_size| Errno(libc::EIO))?;
+    let copied = to.fill(quoted);
+    Ok(Incoming { head: Head::Error(record), len: quoted.len(), copied })
+}
+
+/// A datagram to be sent, as the call and its control messages say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Outgoing {
+    /// The head of the record; its length is not filled in yet.
+    pub head: ToSend,
+}
+
+/// Sends a datagram.
+///
+/// # Errors
+/// Those of send(2).
+pub fn send(
+    part: &Part<'_>,
+    fd: c_int,
+    from: &Vectors<'_>,
+    outgoing: &Outgoing,
+    flags: c_int,
+) -> Result<usize> {
+    if flags & libc::MSG_OOB != 0 {
+        return Err(Errno(libc::EOPNOTSUPP));
+    }
+    if from.len() > MAX_DATAGRAM {
+        return Err(Errno(libc::EMSGSIZE));
+    }
+    let whole = TO_SEND_HEAD + from.len();
+    let ring = part.tx();
+    if whole > ring.size() {
+        return Err(Errno(libc::EMSGSIZE));
+    }
+    let patience = Patience::to_send(part, flags);
+    loop {
+        let error = part.cell.take_error();
+        if error != 0 {
+            return Err(Errno(error as c_int));
+        }
+        if part.is_over() {
+            return Err(Errno(libc::ENETDOWN));
+        }
+        let turn = wait::turn_to_write(part)?;
+        if part.cell.room(ring.size()) >= whole as u64 {
+            return put(part, from, outgoing, flags);
+        }
+        drop(turn);
+        wait::until(part, fd, libc::EPOLLOUT as u32, patience, || {
+            part.cell.room(ring.size()) >= whole as u64 || part.has_error()
+        })?;
+    }
+}
+
+/// Writes the record; the turn is held, and there is room.
+fn put(part: &Part<'_>, from: &Vectors<'_>, outgoing: &Outgoing, flags: c_int) -> Result<usize> {
+    let more = flags & libc::MSG_MORE != 0;
+    let mut head = ToSend { len: from.len() as u32, ..outgoing.head };
+    let destination = simple(&head).map(|to| hash(&to));
+    let corked = part.open_flags() & open::CORKED != 0;
+    let known = destination.filter(|to| *to == part.socket.sent_to() && !more && !corked);
+    head.flags |= if more { ToSend::MORE } else { 0 } | if known.is_none() { ToSend::WAITED_FOR } else { 0 };
+    let start = part.cell.program.tx_tail.load(Relaxed);
+    part.tx().copy_in(start, head.as_bytes());
+    from.into_ring(0, from.len(), part.tx(), start + TO_SEND_HEAD as u64);
+    let end = start + (TO_SEND_HEAD + from.len()) as u64;
+    part.cell.program.tx_tail.store(end, SeqCst);
+    if known.is_some() {
+        part.kick();
+        return Ok(from.len());
+    }
+    if more {
+        part.set_open(open::CORKED, true);
+    }
+    let sent = part.call(Op::Send, [end, if more { SEND_MORE } else { 0 }, 0, 0], &[]);
+    if !more && corked {
+        part.set_open(open::CORKED, false);
+    }
+    part.socket.set_sent_to(destination.filter(|_| sent.is_ok()).unwrap_or(0));
+    sent.map(|_| from.len())
+}
+
+/// Where a datagram goes that asks for nothing special.
+fn simple(head: &ToSend) -> Option<Address> {
+    (*head == ToSend { len: head.len, to: head.to, ..ToSend::default() }).then_some(head.to)
+}
+
+/// Names a destination; never 0.
+fn hash(address: &Address) -> u64 {
+    #[allow(deprecated)]
+    // SipHash with fixed keys: an address is no secret, and a collision costs one error that is not reported
+    let mut hasher = core::hash::SipHasher::new();
+    address.as_bytes().hash(&mut hasher);
+    hasher.finish().max(1)
+}

@@ -1,0 +1,238 @@
+//! Bytes of TCP: what recv and send do, as tcp_recvmsg and tcp_sendmsg of Linux do it.
+
+use crate::errno::{Errno, Result};
+use crate::lock::Turn;
+use crate::memory::Vectors;
+use crate::socket::{Part, TCP_CLOSE, open};
+use crate::wait::{self, Patience};
+use core::ffi::c_int;
+use core::sync::atomic::Ordering::*;
+use flumen_ipc::call::SEND_MORE;
+use flumen_ipc::{Flags, Op};
+
+/// What recv found out beside the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Received {
+    /// Bytes.
+    pub len: usize,
+    /// Flags for msg_flags.
+    pub flags: c_int,
+}
+
+/// Receives bytes.
+///
+/// # Errors
+/// Those of recv(2).
+pub fn receive(part: &Part<'_>, fd: c_int, to: &Vectors<'_>, flags: c_int) -> Result<Received> {
+    let now = part.cell.flags();
+    if now.intersects(Flags::LISTENING) {
+        return Err(Errno(libc::ENOTCONN));
+    }
+    let patience = Patience::to_receive(part, flags);
+    if flags & libc::MSG_OOB != 0 {
+        return urgent(part, to, flags);
+    }
+    if flags & libc::MSG_ERRQUEUE != 0 {
+        // TCP's error queue holds time stamps and notices of zero copy, neither of which can be asked for here.
+        return Err(Errno(libc::EAGAIN));
+    }
+    let whole = flags & libc::MSG_WAITALL != 0;
+    let target = if whole { to.len() as u64 } else { part.low_mark().min(to.len() as u64) };
+    // No more than the ring holds can be waited for: what is peeked at stays in it.
+    let peeked = flags & libc::MSG_PEEK != 0;
+    let target = if peeked { target.min(part.rx().size() as u64) } else { target }.max(1);
+    let mut done = 0;
+    loop {
+        let seen = part.cell.flags();
+        let at_mark = take(part, to, &mut done, flags)?;
+        if done as u64 >= target
+            || to.len() == done && (done > 0 || part.cell.readable() > 0)
+            || at_mark && done > 0
+        {
+            break;
+        }
+        let over = seen.intersects(Flags::READ_END) || part.has_error() || part.is_over();
+        if done > 0 {
+            if over || patience.is_none() {
+                break;
+            }
+        } else if let Some(end) = nothing(part, seen)? {
+            return Ok(Received { len: end, flags: 0 });
+        }
+        let wanted = if peeked { target } else { 1 };
+        let waited = wait::until(part, fd, libc::EPOLLIN as u32, patience, || {
+            part.cell.readable() >= wanted
+                || part.cell.flags().intersects(Flags::READ_END)
+                || part.has_error()
+        });
+        if peeked && waited.is_ok() {
+            done = 0;
+        }
+        match waited {
+            Ok(()) => {}
+            Err(_) if done > 0 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Received { len: done, flags: 0 })
+}
+
+/// Takes what is there; says whether reading stopped at the urgent mark.
+fn take(part: &Part<'_>, to: &Vectors<'_>, done: &mut usize, flags: c_int) -> Result<bool> {
+    let _turn = wait::turn_to_read(part)?;
+    let cell = part.cell;
+    let head = cell.program.rx_head.load(Relaxed);
+    let peeked = flags & libc::MSG_PEEK != 0;
+    let ring = part.rx();
+    let mut count = cell.readable().min(ring.size() as u64).min((to.len() - *done) as u64) as usize;
+    let mut at_mark = false;
+    if cell.flags().intersects(Flags::URGENT) && part.open_flags() & open::OOB_INLINE == 0 {
+        let ahead = cell.worker.urgent.load(Acquire).wrapping_sub(head);
+        if ahead > 0 && ahead <= count as u64 {
+            count = ahead as usize;
+            at_mark = true;
+        }
+    }
+    if count == 0 {
+        return Ok(at_mark);
+    }
+    if flags & libc::MSG_TRUNC == 0 {
+        to.from_ring(*done, count, ring, head);
+    }
+    *done += count;
+    if !peeked {
+        cell.program.rx_head.store(head + count as u64, Release);
+        part.kick();
+    }
+    Ok(at_mark)
+}
+
+/// Nothing was there: the end (0), an error, or nothing yet.
+fn nothing(part: &Part<'_>, seen: Flags) -> Result<Option<usize>> {
+    let error = part.cell.take_error();
+    if error != 0 {
+        return Err(Errno(error as c_int));
+    }
+    if part.cell.readable() > 0 {
+        return Ok(None);
+    }
+    if part.is_over() {
+        return Err(Errno(libc::ECONNRESET));
+    }
+    if seen.intersects(Flags::READ_END) {
+        return Ok(Some(0));
+    }
+    if part.cell.worker.state.load(Acquire) == TCP_CLOSE {
+        // It never was connected; one that was says READ_END.
+        return if seen.intersects(Flags::CONNECTED) { Ok(Some(0)) } else { Err(Errno(libc::ENOTCONN)) };
+    }
+    Ok(None)
+}
+
+/// MSG_OOB.
+fn urgent(part: &Part<'_>, to: &Vectors<'_>, flags: c_int) -> Result<Received> {
+    let peek = u64::from(flags & libc::MSG_PEEK != 0);
+    let byte = part.call(Op::ReceiveUrgent, [peek, 0, 0, 0], &[])? as u8;
+    if to.is_empty() {
+        return Ok(Received { len: 0, flags: libc::MSG_OOB | libc::MSG_TRUNC });
+    }
+    if flags & libc::MSG_TRUNC == 0 {
+        to.fill(&[byte]);
+    }
+    Ok(Received { len: 1, flags: libc::MSG_OOB })
+}
+
+/// Sends bytes.
+///
+/// # Errors
+/// Those of send(2); EPIPE without the signal, which is the caller's to send.
+pub fn send(part: &Part<'_>, fd: c_int, from: &Vectors<'_>, flags: c_int) -> Result<usize> {
+    let patience = Patience::to_send(part, flags);
+    let mut done = 0;
+    let sent = push(part, fd, from, flags, patience, &mut done);
+    match sent {
+        Err(_) if done > 0 => Ok(done),
+        Err(error) => Err(error),
+        Ok(()) => Ok(done),
+    }
+}
+
+fn push(
+    part: &Part<'_>,
+    fd: c_int,
+    from: &Vectors<'_>,
+    flags: c_int,
+    patience: Patience,
+    done: &mut usize,
+) -> Result<()> {
+    connected(part, fd, patience)?;
+    let urgent = flags & libc::MSG_OOB != 0 && !from.is_empty();
+    let plain = from.len() - usize::from(urgent);
+    loop {
+        may_send(part)?;
+        let turn = wait::turn_to_write(part)?;
+        let room = part.cell.room(part.tx().size()) as usize;
+        let count = room.min(plain - *done);
+        if count > 0 {
+            put(part, from, done, count, flags, turn);
+        } else {
+            drop(turn);
+        }
+        if *done == plain && !urgent {
+            return Ok(());
+        }
+        if *done == plain && room > count {
+            let byte = from.last().unwrap_or_default();
+            part.call(Op::SendUrgent, [byte.into(), 0, 0, 0], &[])?;
+            *done += 1;
+            return Ok(());
+        }
+        wait::until(part, fd, libc::EPOLLOUT as u32, patience, || {
+            part.cell.room(part.tx().size()) > 0
+                || part.cell.flags().intersects(Flags::WRITE_END)
+                || part.has_error()
+        })?;
+    }
+}
+
+/// Writes `count` bytes behind what stands in the ring.
+fn put(part: &Part<'_>, from: &Vectors<'_>, done: &mut usize, count: usize, flags: c_int, turn: Turn<'_>) {
+    let tail = part.cell.program.tx_tail.load(Relaxed);
+    from.into_ring(*done, count, part.tx(), tail);
+    let end = tail + count as u64;
+    part.cell.program.tx_tail.store(end, SeqCst);
+    *done += count;
+    drop(turn);
+    if flags & libc::MSG_MORE != 0 && *done == from.len() {
+        // What went wrong is found out by the next call.
+        part.attachment.call(part.worker, Op::Send, part.slot, [end, SEND_MORE, 0, 0], &[]);
+    } else {
+        part.kick();
+    }
+}
+
+/// Waits for a connection that is being opened (sk_stream_wait_connect).
+fn connected(part: &Part<'_>, fd: c_int, patience: Patience) -> Result<()> {
+    loop {
+        let flags = part.cell.flags();
+        if flags.intersects(Flags::CONNECTED) || !flags.intersects(Flags::CONNECTING) {
+            return Ok(());
+        }
+        wait::until(part, fd, libc::EPOLLOUT as u32, patience, || {
+            !part.cell.flags().intersects(Flags::CONNECTING)
+        })?;
+    }
+}
+
+/// EPIPE, or the error that waits, when nothing can be sent any more.
+fn may_send(part: &Part<'_>) -> Result<()> {
+    let flags = part.cell.flags();
+    let open = flags.intersects(Flags::CONNECTED) && !flags.intersects(Flags::WRITE_END);
+    if open && !part.has_error() && !part.is_over() {
+        return Ok(());
+    }
+    match part.cell.take_error() {
+        0 => Err(Errno(libc::EPIPE)),
+        error => Err(Errno(error as c_int)),
+    }
+}
