@@ -46,5 +46,7 @@ pub mod routes;
 pub mod socket;
 pub mod stream;
 pub mod table;
+#[cfg(test)]
+mod testing;
 pub mod transfer;
 pub mod wait;

@@ -9,6 +9,9 @@ pub mod receiving;
 pub mod sending;
 pub mod transfers;
 
+#[cfg(test)]
+mod tests;
+
 use crate::errno::{self, Result};
 
 /// Runs what answers a call, and turns the result into what C expects.
