@@ -7,6 +7,7 @@ pub mod naming;
 pub mod options;
 pub mod receiving;
 pub mod sending;
+pub mod stdio;
 pub mod transfers;
 
 #[cfg(test)]

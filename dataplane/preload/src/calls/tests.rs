@@ -245,3 +245,20 @@ fn our_own_descriptors_cannot_be_closed() {
     assert_eq!(of(unsafe { close(own) }), Err(EBADF));
     assert!(attachment.look());
 }
+
+#[test]
+fn a_stream_reads_and_writes_a_socket_and_closes_it() {
+    let fd = connected(ECHO);
+    // SAFETY: the stream is live until it is closed, and the room is.
+    unsafe {
+        let stream = fdopen(fd, c"r+".as_ptr());
+        assert!(!stream.is_null());
+        assert_eq!(fileno(stream), fd);
+        assert!(fputs(c"a line\n".as_ptr(), stream) >= 0 && fflush(stream) == 0);
+        let mut line = [0; 32];
+        assert!(!fgets(line.as_mut_ptr(), 32, stream).is_null());
+        assert_eq!(core::ffi::CStr::from_ptr(line.as_ptr()), c"a line\n");
+        assert_eq!(fclose(stream), 0);
+    }
+    assert_eq!(say(fd, b"x", 0), Err(EBADF));
+}
