@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 pub mod check;
 pub mod doctor;
+pub mod exec;
 pub mod route;
 pub mod run;
 pub mod service;
@@ -33,6 +34,8 @@ pub enum Command {
     Check(check::Args),
     /// Run the data plane until SIGINT or SIGTERM
     Run(run::Args),
+    /// Run a program with the sockets of the data plane
+    Exec(exec::Args),
     /// Show what a running service does
     Show(show::Args),
     /// Change the routes of a running service
@@ -48,6 +51,7 @@ pub fn execute(cli: &Cli) -> ExitCode {
     match &cli.command {
         Command::Check(args) => check::execute(args),
         Command::Run(args) => run::execute(args),
+        Command::Exec(args) => exec::execute(args),
         Command::Show(args) => show::execute(args),
         Command::Route(args) => route::execute(args),
         Command::Doctor(args) => doctor::execute(args),
