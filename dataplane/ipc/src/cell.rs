@@ -79,6 +79,11 @@ impl Not for Flags {
     }
 }
 
+/// A bit of [`ProgramWords::open_flags`], which the program sets when it found no room to write, and the worker clears when
+/// it tells that there is some (SOCK_NOSPACE in Linux). So room that comes between the look and the sleep is not
+/// missed, and room that nobody waits for is no news.
+pub const WANTS_ROOM: u32 = 1 << 31;
+
 /// Written by the worker.
 #[derive(Debug)]
 #[repr(C, align(64))]

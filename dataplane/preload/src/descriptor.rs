@@ -1,5 +1,6 @@
 //! Descriptors: closing them, making other numbers for the same socket, and their flags.
 
+use crate::epoll::descriptors as epoll;
 use crate::errno::{Errno, Result, from_libc};
 use crate::socket::{Part, SocketRef, open};
 use crate::{own, real, table};
@@ -17,6 +18,7 @@ pub fn close(fd: c_int) -> Result<()> {
     }
     // The entry goes first: once the kernel has closed the number, another thread may have it again.
     let socket = table::remove(fd);
+    epoll::closed(fd);
     if let Some(socket) = &socket {
         linger(socket);
     }
@@ -64,6 +66,7 @@ pub fn close_range(first: c_uint, last: c_uint, flags: c_int) -> Result<()> {
     }
     let mut sockets = Vec::new();
     table::each(first, last, |fd, _| sockets.extend(table::remove(fd)));
+    epoll::closed_range(first, last);
     sockets.iter().for_each(linger);
     let mut from = first;
     let mut closed = Ok(());
@@ -92,6 +95,7 @@ pub fn duplicate(fd: c_int, make: impl FnOnce() -> c_int) -> Result<c_int> {
     let socket = table::get(fd);
     let new = from_libc(make())?;
     name(new, socket.as_ref());
+    epoll::copied(fd, new);
     Ok(new)
 }
 
@@ -109,6 +113,7 @@ pub fn duplicate_to(fd: c_int, to: c_int, make: impl FnOnce() -> c_int) -> Resul
     if fd != to {
         let before = table::remove(to);
         name(new, socket.as_ref());
+        epoll::copied(fd, new);
         drop(before);
     }
     Ok(new)

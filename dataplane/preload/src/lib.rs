@@ -10,6 +10,7 @@
 //!   decide      whose an address is; what happens when a socket becomes Flumen's
 //!   wait        sleeping until a socket's cell changes, a time is over or a signal comes
 //!   socket      one socket: states, readiness;  pool: its memory;  table: descriptor → socket
+//!   epoll, poll, select      waiting for many;  watcher: where threads sleep that do
 //!   attach      the connection to the service: arena, calls, kicks, news
 //!   real        libc's own functions
 //! ```
@@ -33,6 +34,7 @@ pub mod control;
 pub mod datagram;
 pub mod decide;
 pub mod descriptor;
+pub mod epoll;
 pub mod errno;
 pub mod ioctl;
 pub mod limits;
@@ -40,9 +42,11 @@ pub mod lock;
 pub mod memory;
 pub mod options;
 pub mod own;
+pub mod poll;
 pub mod pool;
 pub mod real;
 pub mod routes;
+pub mod select;
 pub mod socket;
 pub mod stream;
 pub mod table;
@@ -50,3 +54,4 @@ pub mod table;
 mod testing;
 pub mod transfer;
 pub mod wait;
+pub mod watcher;

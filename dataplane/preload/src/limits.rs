@@ -14,5 +14,9 @@ pub const MAX_JOURNAL_BYTES: usize = 16 << 10;
 pub const OWN_DESCRIPTORS_FROM: u64 = 900;
 
 /// Descriptors of our own: connection, bell, and a bell for each worker; twice, because a fork makes a second attachment
-/// before the first is let go.
-pub const MAX_OWN: usize = 2 * (2 + flumen_ipc::limits::MAX_WORKERS);
+/// before the first is let go. And a place to sleep for each epoll set with sockets of ours and each thread in poll.
+pub const MAX_OWN: usize = 2 * (2 + flumen_ipc::limits::MAX_WORKERS) + MAX_SLEEPING_PLACES;
+
+/// Sets and threads that can sleep at a time: more than programs have event loops and threads in poll. A set beyond them
+/// takes no socket of ours (ENOSPC).
+pub const MAX_SLEEPING_PLACES: usize = 1024;

@@ -11,8 +11,14 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// A descriptor of our own, -1: none.
 static OWN: [AtomicI32; MAX_OWN] = [const { AtomicI32::new(-1) }; MAX_OWN];
-/// How many there are: nearly always the only word to look at.
-static COUNT: AtomicU32 = AtomicU32::new(0);
+/// The least number that ever was ours: nearly always the only word to look at.
+static LEAST: AtomicI32 = AtomicI32::new(c_int::MAX);
+/// Places that were ever used.
+static USED: AtomicU32 = AtomicU32::new(0);
+
+fn places() -> impl Iterator<Item = &'static AtomicI32> {
+    OWN.iter().take(USED.load(Acquire) as usize)
+}
 
 /// A descriptor that the program cannot close.
 #[derive(Debug)]
@@ -25,12 +31,13 @@ impl Own {
     /// No descriptor, or no place, is left.
     pub fn new(fd: OwnedFd) -> io::Result<Own> {
         let high = lift(&fd)?;
-        let place = OWN.iter().find(|place| place.compare_exchange(-1, high, AcqRel, Relaxed).is_ok());
-        let Some(place) = place else {
+        let free = |place: &AtomicI32| place.compare_exchange(-1, high, AcqRel, Relaxed).is_ok();
+        let Some((index, place)) = OWN.iter().enumerate().find(|(_, place)| free(place)) else {
             close(high);
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         };
-        COUNT.fetch_add(1, AcqRel);
+        USED.fetch_max(index as u32 + 1, AcqRel);
+        LEAST.fetch_min(high, AcqRel);
         Ok(Own(place))
     }
 
@@ -49,7 +56,6 @@ impl Own {
 impl Drop for Own {
     fn drop(&mut self) {
         close(self.0.swap(-1, AcqRel));
-        COUNT.fetch_sub(1, AcqRel);
     }
 }
 
@@ -70,7 +76,7 @@ fn lift(fd: &impl AsRawFd) -> io::Result<c_int> {
 /// True when the descriptor is ours: the program must find it closed.
 #[inline]
 pub fn is_own(fd: c_int) -> bool {
-    COUNT.load(Acquire) > 0 && fd >= 0 && OWN.iter().any(|place| place.load(Relaxed) == fd)
+    fd >= LEAST.load(Acquire) && places().any(|place| place.load(Relaxed) == fd)
 }
 
 /// The program wants this number for something of its own (dup2): ours moves elsewhere.
@@ -81,9 +87,11 @@ pub fn make_way(fd: c_int) -> io::Result<()> {
     if !is_own(fd) {
         return Ok(());
     }
-    for place in OWN.iter().filter(|place| place.load(Relaxed) == fd) {
+    for place in places().filter(|place| place.load(Relaxed) == fd) {
         // Not closed: dup2 puts the program's own into its place.
-        place.store(lift(&fd)?, Release);
+        let high = lift(&fd)?;
+        place.store(high, Release);
+        LEAST.fetch_min(high, AcqRel);
     }
     Ok(())
 }
@@ -92,7 +100,7 @@ pub fn make_way(fd: c_int) -> io::Result<()> {
 pub fn within(first: u32, last: u32) -> impl Iterator<Item = u32> {
     let mut next = i64::from(first);
     core::iter::from_fn(move || {
-        let numbers = OWN.iter().map(|place| i64::from(place.load(Acquire)));
+        let numbers = places().map(|place| i64::from(place.load(Acquire)));
         let least = numbers.filter(|fd| *fd >= next && *fd <= i64::from(last)).min()?;
         next = least + 1;
         u32::try_from(least).ok()

@@ -56,6 +56,13 @@ fn make(free: &AtomicPtr<Socket>) -> Option<()> {
 /// The last reference is gone: this process lets go of the socket.
 #[cold]
 pub(crate) fn finish(socket: &'static Socket) {
+    if !socket.watched.load(Relaxed) || crate::epoll::state::closed(socket) {
+        finish_unwatched(socket);
+    }
+}
+
+/// As [`finish`], for a socket that is in no epoll set any more.
+pub(crate) fn finish_unwatched(socket: &'static Socket) {
     if let Some(part) = socket.part() {
         part.attachment.let_go(part.worker, part.slot);
     }

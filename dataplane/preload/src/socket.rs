@@ -15,7 +15,8 @@ use crate::lock::Lock;
 use core::ffi::c_int;
 use core::ops::Deref;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
+use flumen_ipc::cell::WANTS_ROOM;
 use flumen_ipc::{Arena, Cell, Flags, Ring};
 
 /// Whose a socket is.
@@ -109,6 +110,10 @@ pub struct Socket {
     home: AtomicPtr<Arena>,
     /// Datagrams: where the last one went that was waited for, as a hash; 0 when the next is to be waited for.
     sent_to: AtomicU64,
+    /// True once it was put into an epoll set.
+    pub(crate) watched: AtomicBool,
+    /// Writes that found no room, or not enough: each makes the next room an edge for epoll.
+    pub(crate) refusals: AtomicU32,
     /// What only the slow paths touch.
     pub slow: Lock<Slow>,
 }
@@ -128,6 +133,8 @@ impl Socket {
             attachment: AtomicPtr::new(null_mut()),
             home: AtomicPtr::new(null_mut()),
             sent_to: AtomicU64::new(0),
+            watched: AtomicBool::new(false),
+            refusals: AtomicU32::new(0),
             slow: Lock::new(Slow { journal: Vec::new() }),
         }
     }
@@ -140,6 +147,8 @@ impl Socket {
         self.attachment.store(null_mut(), Relaxed);
         self.home.store(null_mut(), Relaxed);
         self.sent_to.store(0, Relaxed);
+        self.watched.store(false, Relaxed);
+        self.refusals.store(0, Relaxed);
         self.slow.lock().journal.clear();
         self.state.store(State::Undecided as u32, Release);
     }
@@ -165,9 +174,12 @@ impl Socket {
         self.attachment.store(core::ptr::from_ref(attachment).cast_mut(), Release);
     }
 
-    /// Decides whose it is.
+    /// Decides whose it is. Who waits for it in another thread learns of it.
     pub fn decide(&self, state: State) {
-        self.state.store(state as u32, Release);
+        let before = self.state.swap(state as u32, SeqCst);
+        if before != state as u32 && self.references.load(Relaxed) > 0 {
+            crate::watcher::decided(self, state == State::Kernel);
+        }
     }
 
     /// Whose it is.
@@ -325,6 +337,18 @@ impl Part<'_> {
     ) -> crate::errno::Result<(i64, &'a [u8])> {
         let (result, len) = self.attachment.call_for(self.worker, op, self.slot, args, data, answer);
         Ok((crate::errno::from_raw(result)?, answer.get(..len).unwrap_or_default()))
+    }
+
+    /// There was no room to write: the worker shall tell when there is.
+    #[inline]
+    pub fn want_room(&self) {
+        self.cell.program.open_flags.fetch_or(WANTS_ROOM, SeqCst);
+    }
+
+    /// As [`Part::want_room`], after a write that could not be done: the room that comes is an edge.
+    pub fn refuse(&self) {
+        self.socket.refusals.fetch_add(1, Relaxed);
+        self.want_room();
     }
 
     /// SO_RCVLOWAT, at least 1. (The low half of the cell's spare word.)

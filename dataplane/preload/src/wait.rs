@@ -72,6 +72,13 @@ pub fn until(
         return Ok(());
     }
     if patience.is_none() {
+        if events & libc::EPOLLOUT as u32 != 0 {
+            // Whoever waits for room now is told of it, even if it comes just now.
+            part.refuse();
+            if ready() {
+                return Ok(());
+            }
+        }
         return Err(Errno(libc::EAGAIN));
     }
     if part.socket.state() == State::Both {

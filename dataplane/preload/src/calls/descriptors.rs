@@ -2,7 +2,7 @@
 
 use super::answer;
 use crate::errno::from_libc;
-use crate::{descriptor, own, real, table};
+use crate::{descriptor, real, table};
 use core::ffi::{c_int, c_uint};
 
 /// close(2).
@@ -69,9 +69,7 @@ fn control(fd: c_int, command: c_int, arg: usize) -> c_int {
     let kernel = || unsafe { real::fcntl(fd, command, arg) };
     let Some(socket) = table::get(fd) else {
         return match command {
-            libc::F_DUPFD | libc::F_DUPFD_CLOEXEC if own::is_own(fd) => {
-                answer(|| descriptor::duplicate(fd, kernel))
-            }
+            libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => answer(|| descriptor::duplicate(fd, kernel)),
             _ => kernel(),
         };
     };

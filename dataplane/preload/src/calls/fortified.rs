@@ -8,7 +8,8 @@ unsafe extern "C" {
     fn __chk_fail() -> !;
 }
 
-fn check(len: size_t, room: size_t) {
+/// Ends the program when `room` is too small.
+pub(crate) fn check(len: size_t, room: size_t) {
     if len > room {
         // SAFETY: libc's way to end the program.
         unsafe { __chk_fail() }

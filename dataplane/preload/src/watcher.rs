@@ -1,0 +1,221 @@
+//! Where threads sleep that wait for many things: a set of the kernel's, of our own, that becomes readable when the program's bell
+//! rings, when the service dies, when somebody knocks, or when what else was put into it is ready.
+//!
+//! The bell is never silenced: it is watched for its edges, and each ring is one. To knock is to touch the registration of
+//! an eventfd that is always readable: the kernel then looks at it again, and wakes who sleeps.
+
+use crate::attach::{self, Attachment};
+use crate::errno::{self, Errno, Result};
+use crate::own::Own;
+use crate::real;
+use crate::socket::Socket;
+use core::ffi::c_int;
+use core::ptr::null;
+use core::sync::atomic::{AtomicPtr, Ordering::*};
+use core::time::Duration;
+use rustix::event::{EventfdFlags, epoll};
+use std::os::fd::{AsFd, AsRawFd};
+
+const KNOCK: u64 = 0;
+const BELL: u64 = 1;
+const CONNECTION: u64 = 2;
+const WATCHED: u64 = 3;
+
+/// Why a sleep ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Woken {
+    /// The descriptor that was put in is ready.
+    pub watched: bool,
+    /// The time is over.
+    pub timed_out: bool,
+}
+
+/// A set to sleep in.
+#[derive(Debug)]
+pub struct Watcher {
+    set: Own,
+    /// Whose bell and connection it holds.
+    follows: *const Attachment,
+    exclusive: bool,
+}
+
+// SAFETY: the pointer is only compared.
+unsafe impl Send for Watcher {}
+
+/// An eventfd that is always readable.
+static KNOCKER: AtomicPtr<Own> = AtomicPtr::new(core::ptr::null_mut());
+
+/// The descriptor to knock with; `None` when no descriptor is left.
+pub fn knocker() -> Option<c_int> {
+    // SAFETY: it lives for ever.
+    if let Some(there) = unsafe { KNOCKER.load(Acquire).as_ref() } {
+        return Some(there.number());
+    }
+    let fd = rustix::event::eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?;
+    let own = Box::into_raw(Box::new(Own::new(fd).ok()?));
+    if let Err(there) = KNOCKER.compare_exchange(core::ptr::null_mut(), own, AcqRel, Acquire) {
+        // SAFETY: nobody else saw it; another thread was faster, and its one lives for ever.
+        let there = unsafe {
+            drop(Box::from_raw(own));
+            there.as_ref()
+        };
+        return there.map(Own::number);
+    }
+    // SAFETY: as above.
+    unsafe { own.as_ref() }.map(Own::number)
+}
+
+impl Watcher {
+    /// A new one. `exclusive`: of those that sleep until the bell rings, only one need wake up.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn new(exclusive: bool) -> Result<Watcher> {
+        let set = Own::new(epoll::create(epoll::CreateFlags::CLOEXEC)?)?;
+        let watcher = Watcher { set, follows: null(), exclusive };
+        let knock = knocker().ok_or(Errno(libc::EMFILE))?;
+        watcher.control(libc::EPOLL_CTL_ADD, knock, libc::EPOLLIN | libc::EPOLLET, KNOCK)?;
+        Ok(watcher)
+    }
+
+    fn control(&self, op: c_int, fd: c_int, events: c_int, data: u64) -> Result<()> {
+        let mut event = libc::epoll_event { events: events as u32, u64: data };
+        // SAFETY: the event is live.
+        errno::from_libc(unsafe { real::waits::epoll_ctl(self.number(), op, fd, &raw mut event) }).map(|_| ())
+    }
+
+    /// Its descriptor.
+    pub fn number(&self) -> c_int {
+        self.set.number()
+    }
+
+    /// Wakes up as well when this descriptor is readable.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub fn watch(&self, fd: c_int) -> Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN, WATCHED)
+    }
+
+    /// Hears the bell of the attachment that is the process's now.
+    pub fn follow(&mut self) {
+        let now = attach::current();
+        let pointer = now.map_or(null(), core::ptr::from_ref);
+        let Some(attachment) = now.filter(|_| pointer != self.follows) else { return };
+        self.follows = pointer;
+        let edge = libc::EPOLLIN | libc::EPOLLET;
+        let manner = if self.exclusive { edge | libc::EPOLLEXCLUSIVE } else { edge };
+        // What fails for want of kernel memory leaves a thread that wakes up late, by its timeout or by other news.
+        let _late = self.control(libc::EPOLL_CTL_ADD, attachment.bell().as_raw_fd(), manner, BELL);
+        let connection = attachment.connection().as_fd().as_raw_fd();
+        let _late = self.control(libc::EPOLL_CTL_ADD, connection, edge | libc::EPOLLRDHUP, CONNECTION);
+    }
+
+    /// Wakes who sleeps in it.
+    pub fn knock(&self) {
+        if let Some(knock) = knocker() {
+            let _there = self.control(libc::EPOLL_CTL_MOD, knock, libc::EPOLLIN | libc::EPOLLET, KNOCK);
+        }
+    }
+}
+
+/// Sleeps in the watcher with this number.
+///
+/// # Errors
+/// EINTR: a signal handler ran.
+pub fn sleep(watcher: c_int, timeout: Option<Duration>, mask: Option<&libc::sigset_t>) -> Result<Woken> {
+    let mut events = [libc::epoll_event { events: 0, u64: 0 }; 4];
+    let time = timeout.map(timespec);
+    let time = time.as_ref().map_or(null(), core::ptr::from_ref);
+    let mask = mask.map_or(null(), core::ptr::from_ref);
+    // SAFETY: events and time are live; the mask is at least as long as the kernel's.
+    let count = unsafe {
+        libc::syscall(
+            libc::SYS_epoll_pwait2,
+            watcher,
+            events.as_mut_ptr(),
+            events.len() as c_int,
+            time,
+            mask,
+            KERNEL_SIGSET,
+        )
+    };
+    let count = errno::from_libc(count)?;
+    let seen = events.get(..count as usize).unwrap_or_default();
+    let saw = |data: u64| seen.iter().any(|event| { event.u64 } == data);
+    if saw(CONNECTION) {
+        attach::current().map(Attachment::look);
+    }
+    Ok(Woken { watched: saw(WATCHED), timed_out: count == 0 })
+}
+
+/// A socket was decided, or is the kernel's now: threads that wait for it wait for the wrong one of its halves.
+#[cold]
+pub fn decided(socket: &Socket, to_kernel: bool) {
+    if socket.watched.load(Relaxed) {
+        // SAFETY: sockets live for ever (see `pool`).
+        let socket = unsafe { &*core::ptr::from_ref(socket) };
+        crate::epoll::control::decided(socket, to_kernel);
+    }
+    crate::poll::disturb();
+}
+
+/// Bytes of a signal mask, as the kernel counts them.
+pub const KERNEL_SIGSET: usize = 8;
+
+/// A time as C has it.
+pub fn timespec(time: Duration) -> libc::timespec {
+    let tv_sec = time.as_secs().try_into().unwrap_or(libc::time_t::MAX);
+    libc::timespec { tv_sec, tv_nsec: time.subsec_nanos().into() }
+}
+
+/// As Rust has it.
+///
+/// # Errors
+/// EINVAL, as the kernel says of times that are none.
+pub fn duration(time: libc::timespec) -> Result<Duration> {
+    let (Ok(seconds), Ok(nanos)) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec)) else {
+        return Err(Errno(libc::EINVAL));
+    };
+    if nanos >= 1_000_000_000 { Err(Errno(libc::EINVAL)) } else { Ok(Duration::new(seconds, nanos)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Option<Duration> = Some(Duration::ZERO);
+
+    #[test]
+    fn a_knock_wakes_once() {
+        let watcher = Watcher::new(true).unwrap();
+        let sleep = || sleep(watcher.number(), NOW, None).unwrap();
+        assert!(!sleep().timed_out, "the first look finds the knocker");
+        assert!(sleep().timed_out);
+        watcher.knock();
+        assert!(!sleep().timed_out);
+        assert!(sleep().timed_out);
+    }
+
+    #[test]
+    fn what_is_watched_wakes_as_long_as_it_is_readable() {
+        let watcher = Watcher::new(false).unwrap();
+        let sleep = || sleep(watcher.number(), NOW, None).unwrap();
+        let bell = flumen_ipc::wake::Bell::new().unwrap();
+        watcher.watch(bell.as_fd().as_raw_fd()).unwrap();
+        sleep();
+        assert!(sleep().timed_out);
+        bell.ring();
+        assert!(sleep().watched && sleep().watched);
+        bell.silence();
+        assert!(sleep().timed_out);
+    }
+
+    #[test]
+    fn times_go_there_and_back() {
+        let time = Duration::new(5, 7);
+        assert_eq!(duration(timespec(time)), Ok(time));
+        assert!(duration(libc::timespec { tv_sec: -1, tv_nsec: 0 }).is_err());
+        assert!(duration(libc::timespec { tv_sec: 0, tv_nsec: 1_000_000_000 }).is_err());
+    }
+}
