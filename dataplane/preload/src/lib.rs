@@ -28,7 +28,6 @@
 pub mod accept;
 pub mod address;
 pub mod attach;
-pub mod both;
 pub mod calls;
 pub mod control;
 pub mod datagram;

@@ -82,7 +82,7 @@ pub fn until(
         return Err(Errno(libc::EAGAIN));
     }
     if part.socket.state() == State::Both {
-        return crate::both::wait_for(part, fd, events, patience);
+        return for_either(fd, events, patience);
     }
     let word = &part.cell.worker.seq;
     part.cell.program.waiters.fetch_add(1, SeqCst);
@@ -112,6 +112,39 @@ pub fn until(
     };
     part.cell.program.waiters.fetch_sub(1, SeqCst);
     slept
+}
+
+/// Waits for the kernel's part of a socket of both kinds, or Flumen's.
+fn for_either(fd: c_int, events: u32, patience: Patience) -> Result<()> {
+    loop {
+        let timeout = match patience {
+            Patience::None => Some(Duration::ZERO),
+            Patience::Endless => None,
+            Patience::Until(end) => Some(end.saturating_duration_since(Instant::now())),
+        };
+        let mut fds = [libc::pollfd { fd, events: events as i16, revents: 0 }];
+        match crate::poll::wait(&mut fds, timeout, None) {
+            Ok(0) => return Err(Errno(libc::EAGAIN)),
+            Ok(_) => return Ok(()),
+            // ppoll ends with any signal; the call that waits here may go on.
+            Err(Errno(libc::EINTR)) if patience == Patience::Endless && all_handlers_restart() => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// True when every handler that the program has is one with SA_RESTART: which one ran nobody says.
+fn all_handlers_restart() -> bool {
+    (1..=libc::SIGRTMAX()).all(|signal| {
+        let mut action = core::mem::MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: asks for the action, which zeros are a valid value of.
+        let action = unsafe {
+            libc::sigaction(signal, core::ptr::null(), action.as_mut_ptr());
+            action.assume_init()
+        };
+        matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN)
+            || action.sa_flags & libc::SA_RESTART != 0
+    })
 }
 
 /// Takes the turn to read.
