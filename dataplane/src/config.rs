@@ -27,6 +27,7 @@ pub mod model;
 pub mod names;
 pub mod ports;
 pub mod problem;
+pub mod programs;
 pub mod read;
 pub mod routes;
 pub mod routes_file;

@@ -12,6 +12,7 @@
 pub mod build;
 pub mod links;
 pub mod ports;
+pub mod programs;
 pub mod provider;
 pub mod routes;
 pub mod transport;
@@ -197,6 +198,8 @@ pub struct Service {
     pub clock: Clock,
     cycles_at_start: u64,
     stop: Arc<AtomicBool>,
+    /// The door for programs, until it is opened.
+    pub door: Option<programs::Door>,
 }
 
 impl Service {
@@ -210,7 +213,7 @@ impl Service {
         let interfaces = ports::interfaces(&config, &layout);
         let rib = routes::build(&config, &interfaces)?;
         let stop = Arc::new(AtomicBool::new(false));
-        let seats = seats(&config, &layout, &interfaces, &mut attached, &rib, &stop, clock)?;
+        let (seats, door) = seats(&config, &layout, &interfaces, &mut attached, &rib, &stop, clock)?;
         let mut service = Service {
             config,
             layout,
@@ -221,6 +224,7 @@ impl Service {
             clock,
             cycles_at_start,
             stop,
+            door,
         };
         let mut waiting = Vec::new();
         for (seat, ends) in seats {
@@ -306,6 +310,9 @@ struct Ends {
     reports: rtrb::Consumer<Box<Report>>,
 }
 
+/// What each worker starts with and the ends that stay here; the door for programs.
+type Seats = (Vec<(Seat, Ends)>, Option<programs::Door>);
+
 /// What each worker starts with, and the ends that stay here.
 fn seats(
     config: &Config,
@@ -315,7 +322,7 @@ fn seats(
     rib: &Rib,
     stop: &Arc<AtomicBool>,
     clock: Clock,
-) -> Result<Vec<(Seat, Ends)>, StartError> {
+) -> Result<Seats, StartError> {
     let count = config.cores.len();
     let system = |source| StartError::System { doing: "make an eventfd", source };
     let bells = (0..count).map(|_| Doorbell::new().map_err(system)).collect::<Result<Vec<_>, _>>()?;
@@ -329,6 +336,7 @@ fn seats(
             source,
         })?
         .into();
+    let (door, mut sessions) = programs::prepare(config, interfaces, &bells)?.unzip();
     let mut seats = Vec::with_capacity(count);
     for number in 0..count {
         let (commands_in, commands_out) = rtrb::RingBuffer::new(COMMANDS);
@@ -347,6 +355,7 @@ fn seats(
             tx_queues: config.ports.iter().map(|port| port.tx_queue).collect(),
             stack: build::stack_settings(config, &seed, number),
             services: Arc::clone(&services),
+            sessions: sessions.take(),
             neighbours: config.neighbours.clone(),
             routes: rib.reader()?,
             to_others: core::mem::take(&mut senders[number]),
@@ -361,7 +370,7 @@ fn seats(
         };
         seats.push((seat, Ends { commands: commands_in, reports: reports_out }));
     }
-    Ok(seats)
+    Ok((seats, door))
 }
 
 /// Rings between every two workers: `senders[from][to]` (none to oneself) and `receivers[to]`.
@@ -452,7 +461,7 @@ addresses = ["10.0.4.1/24"]
         let interfaces = ports::interfaces(&config, &layout);
         let rib = routes::build(&config, &interfaces).unwrap();
         let clock = Clock(std::time::Instant::now());
-        let seats =
+        let (seats, _) =
             seats(&config, &layout, &interfaces, &mut attached, &rib, &Arc::default(), clock).unwrap();
         (folder, seats.into_iter().map(|(seat, _)| seat).collect())
     }

@@ -11,12 +11,14 @@
 //! that write files and for requests of the control thread, which watches the links. Everything in here belongs to this thread; other threads are met in
 //! bounded rings (handoff, commands) and in numbers that are published ([`crate::metrics`]).
 
+use crate::builtin::host::Host;
 use crate::builtin::{self, Plan, Services};
 use crate::handoff::{Doorbell, Errand, Receiver, Sender};
 use crate::mempool::{PoolFrame, WorkerPool};
 use crate::metrics::{Metrics, Runtime, StageClock};
 use crate::port::PortQueue;
 use crate::report::Report;
+use crate::session::Sessions;
 use core::sync::atomic::{AtomicBool, Ordering};
 use flumen_stack::ip::flow;
 use flumen_stack::limits::BURST;
@@ -138,6 +140,8 @@ pub struct Worker {
     pub sharing: Sharing,
     /// What answers clients at our own addresses.
     pub services: Services,
+    /// Sockets of programs.
+    pub sessions: Option<Box<Sessions>>,
     /// How it spends its time.
     pub runtime: Runtime,
     /// The stop-watch.
@@ -183,7 +187,7 @@ impl Worker {
                 Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
             self.stack.timers(&mut turn);
         }
-        self.serve(now);
+        let served = self.serve(now);
         let sent = self.transmit(now);
         self.hand_over_facts();
         for queue in &mut self.queues {
@@ -191,7 +195,7 @@ impl Worker {
         }
         self.probe.mark(Stage::Transmit);
         self.runtime.turns += 1;
-        let busy = received + sent > 0;
+        let busy = received + sent > 0 || served;
         if busy {
             self.runtime.busy_turns += 1;
             self.runtime.busy_cycles += af_xdp::cycles::now().wrapping_sub(started);
@@ -199,12 +203,22 @@ impl Worker {
         busy
     }
 
-    /// Owners of sockets hear their news, and what they say leaves the stack.
+    /// Programs are asked what they want, owners of sockets hear their news, and what they say leaves the stack. True when a
+    /// program wanted or heard something.
     #[inline]
-    fn serve(&mut self, now: Instant) {
+    fn serve(&mut self, now: Instant) -> bool {
         let mut turn = Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
-        self.services.turn(&mut self.stack, &mut turn);
+        let Some(sessions) = self.sessions.as_deref_mut() else {
+            self.services.turn(&mut self.stack, &mut turn, None);
+            self.stack.output(&mut turn);
+            return false;
+        };
+        let mut host = Host { stack: &mut self.stack, turn: &mut turn };
+        let asked = sessions.ask(&mut host);
+        self.services.turn(host.stack, host.turn, Some(sessions));
+        let settled = sessions.settle(&mut host);
         self.stack.output(&mut turn);
+        asked || settled
     }
 
     /// Makes the services and opens their sockets: before the first turn. `seed` is for what should look random.
@@ -214,7 +228,7 @@ impl Worker {
     pub fn start_services(&mut self, plans: &[Plan], seed: u64) -> Result<(), builtin::StartError> {
         let now = self.clock.now();
         let mut turn = Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
-        let mut host = builtin::host::Host { stack: &mut self.stack, turn: &mut turn };
+        let mut host = Host { stack: &mut self.stack, turn: &mut turn };
         self.services = Services::start(plans, seed, &mut host)?;
         Ok(())
     }
@@ -376,7 +390,11 @@ impl Worker {
     pub fn housekeeping(&mut self) {
         self.stack.quiesce();
         if let Ok(unix) = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
-            self.services.set_wall(self.clock.now(), unix);
+            let now = self.clock.now();
+            self.services.set_wall(now, unix);
+            if let Some(sessions) = &mut self.sessions {
+                sessions.set_wall(now, unix);
+            }
         }
         while let Ok(command) = self.commands.pop() {
             match command {
@@ -433,15 +451,17 @@ impl Worker {
         if !self.stack.events.is_empty() {
             return Instant::ZERO;
         }
-        self.stack.next_deadline().min(self.services.next_deadline())
+        let sessions = self.sessions.as_ref().map_or(Instant::NEVER, |sessions| sessions.next_deadline());
+        self.stack.next_deadline().min(self.services.next_deadline()).min(sessions)
     }
 
     /// Sleeps until a packet arrives, the doorbell rings, or a timer is due; at most `longest`.
     fn sleep(&mut self, longest: Duration) {
         self.bell.going_to_sleep();
         let endless = self.queues.iter().any(PortQueue::is_endless);
+        let asked = self.sessions.as_ref().is_some_and(|sessions| sessions.going_to_sleep());
         let left_for_us = self.from_others.iter().any(|ring| !ring.is_empty()) || !self.commands.is_empty();
-        if !(endless || left_for_us || self.stop.load(Ordering::Acquire)) {
+        if !(endless || asked || left_for_us || self.stop.load(Ordering::Acquire)) {
             let until_timer = self.next_deadline().since(self.clock.now());
             let limit = longest.min(until_timer);
             self.stack.going_to_sleep();
@@ -460,6 +480,9 @@ impl Worker {
             let _ = rustix::event::poll(&mut waits, Some(&timeout));
             self.stack.awake();
             self.runtime.sleeps += 1;
+        }
+        if let Some(sessions) = &self.sessions {
+            sessions.awake();
         }
         self.bell.awake();
     }

@@ -416,7 +416,7 @@ fn an_urgent_byte_overtakes_what_waits_and_leaves_its_mark() {
         let now = pair.now;
         let mut sockets = pair.nodes[1].sockets(now);
         assert!(sockets.tcp_ready(server).contains(Ready::PRIORITY));
-        assert_eq!(sockets.tcp_recv_urgent(server), Ok(b'!'));
+        assert_eq!(sockets.tcp_recv_urgent(server, false), Ok(b'!'));
         let mut buffer = [0; 16];
         assert_eq!(sockets.tcp_peek(server, 2, &mut buffer), Ok(4), "up to the mark");
         assert_eq!(&buffer[..4], b"fore");
@@ -424,7 +424,7 @@ fn an_urgent_byte_overtakes_what_waits_and_leaves_its_mark() {
         assert!(sockets.tcp_at_mark(server));
         assert_eq!(sockets.tcp_recv(server, &mut buffer), Ok(6));
         assert_eq!(&buffer[..6], b"behind");
-        assert_eq!(sockets.tcp_recv_urgent(server), Err(Error::InvalidArgument), "it was read");
+        assert_eq!(sockets.tcp_recv_urgent(server, false), Err(Error::InvalidArgument), "it was read");
     }
 }
 

@@ -21,8 +21,9 @@ pub enum Op {
     /// Whose is an address? `args`: protocol (IPPROTO_*), 0 to bind or 1 to connect or send to; data: [`crate::message::Address`].
     /// Result: [`Whose`].
     Whose = 1,
-    /// Makes a socket in the slot (which the program chose and cleared). `args`: domain, type, protocol, cookie of the kernel's
-    /// socket behind it (SO_COOKIE).
+    /// Makes a socket in the slot, which the program chose; the worker clears the cell ([`crate::Cell::clear`]) before it answers.
+    /// `args`: domain, type, protocol, cookie of the kernel's socket behind it (SO_COOKIE). EBUSY: the slot is taken, perhaps
+    /// as the home of a socket that another process still has: choose another.
     Open = 2,
     /// Names it. Data: the address. Result 0; the answer's data: the name it got.
     Bind = 3,
@@ -31,12 +32,13 @@ pub enum Op {
     /// Opens a connection, or names the peer of a datagram socket. Data: the address; none dissolves (AF_UNSPEC). Result 0, or
     /// -EINPROGRESS: the cell tells how it went. `args`: 1 for MSG_FASTOPEN with what stands in the send ring.
     Connect = 5,
-    /// Takes a connection of the listener into a new slot (`args[0]`, cleared by the program); `args[1]`: cookie of the kernel's
+    /// Takes a connection of the listener into a new slot (`args[0]`, as in [`Op::Open`]); `args[1]`: cookie of the kernel's
     /// socket that stands for it. Answer: the peer's name, and ours.
     Accept = 6,
     /// Closes directions. `args`: SHUT_RD, SHUT_WR, SHUT_RDWR.
     Shutdown = 7,
-    /// This process lets go of the slot; the last one closes the socket. `args[0]`: 1 to abort.
+    /// This process lets go of the slot; the last one closes the socket. `args[0]`: 1 to abort. Result: 1 when others still have
+    /// it; its home slot is not free then, whoever's it is.
     Close = 8,
     /// Sets an option. `args`: level, name; data: the value.
     SetOption = 9,

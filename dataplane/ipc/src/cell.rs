@@ -171,7 +171,8 @@ impl Cell {
         if self.error.load(Acquire) == 0 { 0 } else { self.error.swap(0, AcqRel) }
     }
 
-    /// As new, for another socket in the same slot. By the program, before it asks for the socket.
+    /// As new, for another socket in the same slot. By the worker, when the program asks for the socket: a slot may still be the home
+    /// of a socket that another process has, and only the worker knows.
     pub fn clear(&self) {
         let WorkerWords { rx_tail, tx_head, tx_limit, urgent, flags, seq: _, drops, state } = &self.worker;
         let ProgramWords {

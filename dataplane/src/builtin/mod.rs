@@ -14,6 +14,7 @@
 //! ```text
 //!   63 ………… 32 │ 31 ………… 0
 //!     service   │ place in the service's table of connections; 0 for listeners and UDP
+//!   bit 63: a session's, see `session`
 //! ```
 
 pub mod api;
@@ -34,6 +35,7 @@ mod fake;
 
 use crate::config::model::{self, ServiceKind};
 use crate::service::transport;
+use crate::session::{self, Sessions};
 use api::{Error, ListenOptions, Sockets};
 use chargen::Chargen;
 use core::net::SocketAddr;
@@ -177,9 +179,14 @@ impl Default for Services {
 
 impl Services {
     /// The part of the services in a turn: who has news hears them, and who was idle for too long goes. What they say
-    /// leaves with [`Stack::output`].
+    /// leaves with [`Stack::output`]. News of the sockets of programs go to their `sessions`.
     #[inline]
-    pub fn turn<P: FramePool, M: Probe>(&mut self, stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>) {
+    pub fn turn<P: FramePool, M: Probe>(
+        &mut self,
+        stack: &mut Stack<P::Frame>,
+        turn: &mut Turn<'_, P, M>,
+        mut sessions: Option<&mut Sessions>,
+    ) {
         let idle = turn.now >= self.next_deadline();
         if stack.events.is_empty() && !idle {
             return;
@@ -188,7 +195,10 @@ impl Services {
         // News that come up meanwhile are heard in the next turn, so that packets do not wait for ever.
         for _ in 0..host.stack.events.len() {
             let Some((owner, socket, news)) = host.stack.next_event() else { break };
-            self.on_event(&mut host, owner, socket, news);
+            match &mut sessions {
+                Some(sessions) if session::is_owner(owner) => sessions.on_event(owner, socket, news),
+                _ => self.on_event(&mut host, owner, socket, news),
+            }
         }
         if idle {
             self.on_timer(&mut host);

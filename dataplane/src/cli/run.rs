@@ -1,10 +1,10 @@
 //! `flumen run CONFIG`: the data plane, until it is told to stop.
 
 use crate::config::{self, Host, Missing};
-use crate::control::server::ControlServer;
-use crate::service::Service;
+use crate::control::server::{ControlServer, TOKENS};
 use crate::service::links::Links;
 use crate::service::provider::{Round, View};
+use crate::service::{Service, WorkerHandle};
 use flumen_stack::{Counter, DropReason};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -81,6 +81,10 @@ fn run(config: config::Config, layout: config::Layout, name: &str) -> Result<(),
     let mut links = Links::new(config.ports.len());
     let mut round = Round::default();
     let mut service = Service::start(config, layout)?;
+    let door = service.door.take().zip(service.config.programs.as_ref());
+    let behind = Token(CONTROL.0 + TOKENS);
+    let mut programs =
+        door.map(|(door, programs)| door.open(programs, poll.registry(), behind)).transpose()?;
     announce(&service);
     let mut events = Events::with_capacity(64);
     let mut next_look = Instant::now();
@@ -109,6 +113,11 @@ fn run(config: config::Config, layout: config::Layout, name: &str) -> Result<(),
             if server.owns(event.token()) {
                 let mut view = View { service: &mut service, links: &links, round: &mut round, config: name };
                 server.on_event(event.token(), Instant::now(), &mut view);
+            }
+            if let Some(programs) = programs.as_mut().filter(|programs| programs.owns(event.token()))
+                && programs.on_event(event.token())
+            {
+                service.workers.iter().for_each(WorkerHandle::wake);
             }
         }
         server.expire(Instant::now());

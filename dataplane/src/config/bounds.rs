@@ -24,6 +24,21 @@ pub const MAX_QUEUES: u16 = 256;
 /// but at 64 bytes a packet that is already 20 ms of a full 1 Gbit/s link, and 64 MiB of frames.
 pub const RING: RangeInclusive<i64> = 64..=32_768;
 
+/// Programs at a time: each has two descriptors of the service.
+pub const PROGRAMS: RangeInclusive<i64> = 1..=256;
+
+/// Sockets of one program: what a dirty tree has numbers for.
+pub const PROGRAM_SOCKETS: RangeInclusive<i64> = 64..=flumen_ipc::limits::MAX_SLOTS as i64;
+
+/// Bytes of a ring of a program's socket: from what holds the longest datagram with its head to what no window needs more than.
+pub const SOCKET_RING: RangeInclusive<i64> = 131_072..=flumen_ipc::limits::MAX_RING as i64;
+
+/// Users and groups, as Linux counts them; the last is nobody's (it means "leave it as it is").
+pub const USER_ID: RangeInclusive<i64> = 0..=4_294_967_294;
+
+/// Users that are named in a list.
+pub const MAX_USERS: usize = 64;
+
 /// Frames of a pool. 4 Mi frames of 2 KiB are 8 GiB.
 pub const FRAMES: RangeInclusive<i64> = 64..=4_194_304;
 

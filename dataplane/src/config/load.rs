@@ -7,7 +7,7 @@ use super::names::Names;
 use super::problem::{At, Problem, Problems, Source, Sources};
 use super::read::{Reader, Section, Value};
 use super::schema::{self, Spec};
-use super::{assign, cores, ports, routes, routes_file, services, settings, transport};
+use super::{assign, cores, ports, programs, routes, routes_file, services, settings, transport};
 use flumen_stack::{PortId, limits};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -162,6 +162,15 @@ fn read(
         single("sockets", &schema::SOCKETS).map_or_else(Sockets::default, |s| transport::read_sockets(&s));
     let tcp = single("tcp", &schema::TCP).map_or_else(Tcp::default, |s| transport::read_tcp(&s));
     let udp = single("udp", &schema::UDP).map_or_else(Udp::default, |s| transport::read_udp(&s));
+    let programs = single("programs", &schema::PROGRAMS).map(|s| programs::read(&s));
+    if let Some(programs) = &programs
+        && cores.len() > 1
+    {
+        reader.report(
+            Problem::error(programs.at, format!("sockets for programs, and {} cores", cores.len()))
+                .help("they live on one worker: leave one [[core]], which polls all ports"),
+        );
+    }
     let control =
         single("control", &schema::CONTROL).map_or_else(Control::default, |s| settings::read_control(&s));
     let log = single("log", &schema::LOG).map_or_else(Log::default, |s| settings::read_log(&s));
@@ -217,6 +226,7 @@ fn read(
         sockets,
         tcp,
         udp,
+        programs,
         control,
         log,
     };

@@ -14,9 +14,11 @@
 //! 2. Every number is within the range that `config/flumen.toml` gives for its key.
 //! 3. Every [`At`] lies inside the text that it came from.
 
+pub mod programs;
 pub mod service;
 pub mod transport;
 
+pub use programs::{Claimed, LowPorts, Programs};
 pub use service::{HttpService, Service, ServiceKind, SizedResponse};
 pub use transport::{Buffer, Congestion, Ecn, MtuProbing, Sockets, SynCookies, Tcp, Udp};
 
@@ -53,6 +55,8 @@ pub struct Config {
     pub tcp: Tcp,
     /// UDP.
     pub udp: Udp,
+    /// Sockets for programs; `None`: there are none.
+    pub programs: Option<Programs>,
     /// The control socket.
     pub control: Control,
     /// The log.

@@ -266,7 +266,8 @@ fn read_never(value: &Value<'_>) -> Option<Never> {
 
 const RULES_EXAMPLE: &str = "[{ address = \"192.0.2.1\", protocol = \"tcp\", ports = [80] }]";
 
-fn read_rules(value: &Value<'_>) -> Option<Vec<PacketRule>> {
+/// A list of rules.
+pub fn read_rules(value: &Value<'_>) -> Option<Vec<PacketRule>> {
     let elements = value.list(bounds::MAX_RULES, RULES_EXAMPLE)?;
     Some(elements.iter().filter_map(read_rule).collect())
 }

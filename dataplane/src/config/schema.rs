@@ -25,6 +25,7 @@ pub const FILE: Spec = Spec {
         "sockets",
         "tcp",
         "udp",
+        "programs",
         "control",
         "log",
     ],
@@ -198,6 +199,24 @@ pub const TCP: Spec = Spec {
 pub const BUFFER: Spec = Spec { name: "a buffer", keys: &["min", "initial", "max"] };
 /// `[udp]`.
 pub const UDP: Spec = Spec { name: "[udp]", keys: &["receive_buffer"] };
+/// `[programs]`.
+pub const PROGRAMS: Spec = Spec {
+    name: "[programs]",
+    keys: &[
+        "socket",
+        "mode",
+        "user",
+        "group",
+        "programs",
+        "programs_per_user",
+        "sockets",
+        "receive_ring",
+        "send_ring",
+        "claim",
+        "never",
+        "low_ports",
+    ],
+};
 /// `[control]`.
 pub const CONTROL: Spec = Spec { name: "[control]", keys: &["socket", "mode"] };
 /// `[log]`.
@@ -224,6 +243,7 @@ pub const ALL: &[&Spec] = &[
     &TCP,
     &BUFFER,
     &UDP,
+    &PROGRAMS,
     &CONTROL,
     &LOG,
 ];

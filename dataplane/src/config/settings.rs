@@ -4,7 +4,7 @@
 use super::bounds;
 use super::model::{Control, Icmp, Limits, Log, LogLevel};
 use super::ports::{size, size32};
-use super::read::Section;
+use super::read::{Section, Value};
 use std::path::PathBuf;
 
 impl Default for Limits {
@@ -118,33 +118,34 @@ pub fn read_icmp(section: &Section<'_>) -> Icmp {
 /// Reads `[control]`.
 pub fn read_control(section: &Section<'_>) -> Control {
     let default = Control::default();
-    let socket = section.value("socket").and_then(|value| {
-        let path = PathBuf::from(value.name("/run/flumen/control.sock")?);
-        if !path.is_absolute() {
-            value.wrong(
-                "the path of the control socket must be absolute",
-                "begin it with a slash: tools look for it",
-            );
-        }
-        // sun_path of sockaddr_un has 108 bytes, the last of which is zero.
-        if path.as_os_str().len() > 107 {
-            value.wrong("the path of the control socket is too long", "Linux allows 107 bytes");
-        }
-        Some(path)
-    });
-    let mode = section.value("mode").and_then(|value| {
-        let text = value.string("0660")?;
-        let octal = text.len() <= 4 && !text.is_empty() && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
-        let mode = u32::from_str_radix(text, 8).ok().filter(|mode| octal && *mode <= 0o777);
-        if mode.is_none() {
-            value.wrong(
-                format!("\"{text}\" is not a set of permissions"),
-                "write them in octal, as in \"0660\"",
-            );
-        }
-        mode
-    });
+    let socket =
+        section.value("socket").and_then(|value| read_socket(&value, "the path of the control socket"));
+    let mode = section.value("mode").and_then(|value| read_mode(&value));
     Control { socket: socket.unwrap_or(default.socket), mode: mode.unwrap_or(default.mode) }
+}
+
+/// The path of a unix socket, which a problem calls `what`.
+pub fn read_socket(value: &Value<'_>, what: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(value.name("/run/flumen/control.sock")?);
+    if !path.is_absolute() {
+        value.wrong(format!("{what} must be absolute"), "begin it with a slash: tools look for it");
+    }
+    // sun_path of sockaddr_un has 108 bytes, the last of which is zero.
+    if path.as_os_str().len() > 107 {
+        value.wrong(format!("{what} is too long"), "Linux allows 107 bytes");
+    }
+    Some(path)
+}
+
+/// Permission bits, in octal.
+pub fn read_mode(value: &Value<'_>) -> Option<u32> {
+    let text = value.string("0660")?;
+    let octal = text.len() <= 4 && !text.is_empty() && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| octal && *mode <= 0o777);
+    if mode.is_none() {
+        value.wrong(format!("\"{text}\" is not a set of permissions"), "write them in octal, as in \"0660\"");
+    }
+    mode
 }
 
 /// Reads `[log]`.

@@ -9,7 +9,7 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 use nix::sys::stat::{Mode, fchmod};
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -56,6 +56,26 @@ pub struct SocketFile {
 impl SocketFile {
     /// Makes the socket at `path` with permission bits `mode`, and listens. The folder is made if it is missing.
     pub fn bind(path: &Path, mode: u32) -> Result<(SocketFile, UnixListener), BindError> {
+        let (file, listener) = SocketFile::make(path, mode, SockType::Stream)?;
+        Ok((file, listener.into()))
+    }
+
+    /// As [`SocketFile::bind`], for a socket of packets (SOCK_SEQPACKET), and it is somebody's: user, group.
+    pub fn bind_packets(
+        path: &Path,
+        mode: u32,
+        (user, group): (Option<u32>, Option<u32>),
+    ) -> Result<(SocketFile, OwnedFd), BindError> {
+        let made = SocketFile::make(path, mode, SockType::SeqPacket)?;
+        std::os::unix::fs::chown(path, user, group).map_err(|error| BindError::System {
+            path: path.to_owned(),
+            doing: "its owner",
+            error,
+        })?;
+        Ok(made)
+    }
+
+    fn make(path: &Path, mode: u32, kind: SockType) -> Result<(SocketFile, OwnedFd), BindError> {
         let system =
             |doing| move |error: io::Error| BindError::System { path: path.to_owned(), doing, error };
         if let Some(folder) = path.parent() {
@@ -64,13 +84,13 @@ impl SocketFile {
         let lock = lock_path(path);
         let locked = take_lock(path, &lock)?;
         remove_stale(path)?;
-        let listener = listen(path, mode).map_err(system("bind"))?;
+        let listener = listen(path, mode, kind).map_err(system("bind"))?;
         let inode = std::fs::symlink_metadata(path).map_err(system("look at it"))?.ino();
         // From here on the file goes away with `file`, whatever fails.
         let file = SocketFile { path: path.to_owned(), inode, lock, _locked: locked };
         // The umask may have taken bits away.
         std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(system("its permissions"))?;
-        listener.set_nonblocking(true).map_err(system("non-blocking"))?;
+        rustix::io::ioctl_fionbio(&listener, true).map_err(|error| system("non-blocking")(error.into()))?;
         Ok((file, listener))
     }
 
@@ -130,7 +150,7 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => return Err(BindError::InTheWay(path.to_owned())),
         // Somebody listens without holding our lock: another program, or a service in another mount namespace.
-        Ok(_) if UnixStream::connect(path).is_ok() => {
+        Ok(_) if is_alive(path) => {
             return Err(BindError::Running { path: path.to_owned(), pid: None });
         }
         Ok(_) => {}
@@ -146,15 +166,23 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     })
 }
 
-fn listen(path: &Path, mode: u32) -> io::Result<UnixListener> {
+/// True when somebody listens there, by packets or by bytes.
+fn is_alive(path: &Path) -> bool {
+    match UnixStream::connect(path) {
+        Ok(_) => true,
+        Err(error) => error.raw_os_error() == Some(libc::EPROTOTYPE),
+    }
+}
+
+fn listen(path: &Path, mode: u32, kind: SockType) -> io::Result<OwnedFd> {
     use nix::sys::socket::{bind, listen, socket};
-    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let fd = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)?;
     // Linux gives the file the bits that the socket has when it is bound, less the umask: so there is no moment
     // in which others may connect.
     fchmod(&fd, Mode::from_bits_truncate(mode))?;
     bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
     listen(&fd, Backlog::new(BACKLOG)?)?;
-    Ok(fd.into())
+    Ok(fd)
 }
 
 #[cfg(test)]

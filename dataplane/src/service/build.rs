@@ -12,6 +12,8 @@ use crate::metrics::{Metrics, Runtime, StageClock};
 use crate::port::{AfXdpQueue, Port, PortQueue};
 use crate::report::Report;
 use crate::service::ports::{Carrier, PortSeat};
+use crate::service::programs::SessionSeat;
+use crate::session::Sessions;
 use crate::worker::{Clock, Command, Idle, Sharing, Way, Worker};
 use af_xdp::{ChunkSize, Grant, HugePages, Pool, PoolConfig, Socket};
 use core::sync::atomic::AtomicBool;
@@ -104,6 +106,8 @@ pub struct Seat {
     pub stack: StackConfig,
     /// The services.
     pub services: Arc<[Plan]>,
+    /// What the sockets of programs need.
+    pub sessions: Option<SessionSeat>,
     /// Static neighbours.
     pub neighbours: Vec<StaticNeighbour>,
     /// Its view of the routes.
@@ -218,6 +222,9 @@ impl Seat {
             burst: self.burst,
             sharing: self.sharing,
             services: Services::default(),
+            sessions: self
+                .sessions
+                .map(|(settings, page, ends)| Box::new(Sessions::new(settings, page, ends))),
             runtime: Runtime::default(),
             probe: StageClock::default(),
         };

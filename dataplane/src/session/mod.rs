@@ -7,12 +7,42 @@
 //!   cell, rings, news <──── events ── what changed <─────────────────────────────────── news
 //! ```
 //!
-//! The control thread admits processes and makes all tables; the worker only fills them. The program is not trusted: its
-//! memory is read through [`flumen_ipc`] alone, and what it says names nothing but its own sockets.
+//! The control thread admits processes and makes all tables ([`attach`], [`order`]); the worker only fills them. The program is
+//! not trusted: its memory is read through [`flumen_ipc`] alone, and what it says names nothing but its own sockets.
+//!
+//! The word that names the owner of a socket in the stack says that it is a session's, and which socket:
+//!
+//! ```text
+//!   63 │ 62 ………… 32 │ 31 ………… 0
+//!    1 │     0      │ place in the table of sockets
+//! ```
 
+pub mod attach;
+pub mod calls;
+pub mod datagrams;
+pub mod limits;
 pub mod links;
 pub mod options;
+pub mod order;
+pub mod policy;
+pub mod program;
+pub mod share;
 pub mod socket;
+pub mod status;
+pub mod stream;
+pub mod turn;
+
+use flumen_ipc::ServicePage;
+use flumen_stack::Instant;
+use flumen_stack::socket::{Handle, Owner, Slab};
+use flumen_stack::tcp::listen::ListenSettings;
+use links::Links;
+use order::WorkerEnds;
+use policy::Policy;
+use program::Program;
+use socket::Socket;
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// What a call fails with.
 pub use rustix::io::Errno;
@@ -20,4 +50,94 @@ pub use rustix::io::Errno;
 /// The number that the stack's error has in Linux.
 pub fn errno(error: flumen_stack::socket::Error) -> Errno {
     Errno::from_raw_os_error(error.errno())
+}
+
+/// Marks the owners of sockets that are sessions'.
+const TAG: u64 = 1 << 63;
+
+/// True when the news of a socket are for a session.
+#[inline]
+pub fn is_owner(owner: Owner) -> bool {
+    owner.0 & TAG != 0
+}
+
+/// What the sessions of a worker are made with.
+#[derive(Debug)]
+pub struct Settings {
+    /// The number of the worker among those that programs talk to.
+    pub worker: usize,
+    /// Programs at a time, those included that are gone but whose memory others use.
+    pub programs: usize,
+    /// Sockets of all programs together.
+    pub sockets: usize,
+    /// Whose addresses are.
+    pub policy: Policy,
+    /// The ports as programs know them.
+    pub links: Links,
+    /// What listeners do with SYNs.
+    pub listen: ListenSettings,
+}
+
+/// The sessions of a worker.
+#[derive(Debug)]
+pub struct Sessions {
+    worker: usize,
+    page: Arc<ServicePage>,
+    ends: WorkerEnds,
+    policy: Policy,
+    links: Links,
+    listen: ListenSettings,
+    /// By place.
+    programs: Vec<Option<Box<Program>>>,
+    /// The places that are taken, in no order.
+    present: Vec<u16>,
+    sockets: Slab<Socket>,
+    /// Sockets that are to be looked at; each stands in it once.
+    queue: VecDeque<Handle>,
+    /// Sockets that wait to be adopted, and until when.
+    held: VecDeque<(Handle, Instant)>,
+    /// Programs whose bells may have to be rung at the end of the turn.
+    to_ring: Vec<u16>,
+    /// Nanoseconds between 1970 and the origin of the clock.
+    wall: u64,
+    scratch: Box<[u8]>,
+}
+
+impl Sessions {
+    /// No programs yet.
+    pub fn new(settings: Settings, page: Arc<ServicePage>, ends: WorkerEnds) -> Sessions {
+        let Settings { worker, programs, sockets, policy, links, listen } = settings;
+        Sessions {
+            worker,
+            page,
+            ends,
+            policy,
+            links,
+            listen,
+            programs: std::iter::repeat_with(|| None).take(programs).collect(),
+            present: Vec::with_capacity(programs),
+            sockets: Slab::new(sockets),
+            queue: VecDeque::with_capacity(sockets),
+            held: VecDeque::with_capacity(limits::MAX_HELD),
+            to_ring: Vec::with_capacity(programs),
+            wall: 0,
+            scratch: vec![0; datagrams::SCRATCH].into_boxed_slice(),
+        }
+    }
+
+    /// Attached programs.
+    pub fn programs(&self) -> usize {
+        self.present.len()
+    }
+
+    /// Sockets of all programs.
+    pub fn sockets(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// Corrects the time of day: at `now` it is `unix` after 1970.
+    pub fn set_wall(&mut self, now: Instant, unix: core::time::Duration) {
+        self.wall = datagrams::wall(now, unix);
+        self.page.words().wall.store(self.wall, core::sync::atomic::Ordering::Relaxed);
+    }
 }

@@ -1,7 +1,11 @@
 //! A socket of a program: what it is in the stack, and what POSIX knows about it beside that.
 
 use super::options;
-use flumen_stack::socket::{Family, Handle};
+use super::program::Place;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use flumen_ipc::Flags;
+use flumen_stack::PortId;
+use flumen_stack::socket::{BindId, Error, Family, Handle, SocketId};
 
 /// What a socket is in the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +23,24 @@ pub enum Kind {
     Raw(Handle),
     /// Ping (SOCK_DGRAM with ICMP).
     Ping(Handle),
+}
+
+impl Kind {
+    /// Its name in the stack.
+    pub fn id(self) -> Option<SocketId> {
+        match self {
+            Kind::TcpClosed => None,
+            Kind::Listener(handle) => Some(SocketId::Listener(handle)),
+            Kind::Tcp(handle) => Some(SocketId::Tcp(handle)),
+            Kind::Udp(handle) => Some(SocketId::Udp(handle)),
+            Kind::Raw(handle) | Kind::Ping(handle) => Some(SocketId::Raw(handle)),
+        }
+    }
+
+    /// True for TCP.
+    pub fn is_tcp(self) -> bool {
+        matches!(self, Kind::TcpClosed | Kind::Listener(_) | Kind::Tcp(_))
+    }
 }
 
 /// Who made a socket.
@@ -39,6 +61,19 @@ impl Credentials {
     }
 }
 
+/// How far the bytes of both rings are, as the worker knows it: what it wrote to the cell is never read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cursors {
+    /// What the program has read, as far as the stack was told.
+    pub rx_head: u64,
+    /// The end of what was put into the receive ring.
+    pub rx_tail: u64,
+    /// How far the send ring was taken.
+    pub tx_head: u64,
+    /// How far the program may write.
+    pub tx_limit: u64,
+}
+
 /// A socket of a program.
 #[derive(Debug)]
 pub struct Socket {
@@ -54,4 +89,95 @@ pub struct Socket {
     pub user: Credentials,
     /// What setsockopt said, as far as the stack does not keep it.
     pub options: options::State,
+    /// Names the kernel's socket that stands for it (SO_COOKIE).
+    pub cookie: u64,
+    /// Where its cell and rings are.
+    pub home: Place,
+    /// The first of the slots that name it.
+    pub first: Option<Place>,
+    /// How many slots name it, and one more while it waits to be adopted.
+    pub owners: u32,
+    /// TCP: the port that bind chose or was given, while there is no connection that holds it.
+    pub bind: Option<BindId>,
+    /// TCP: what bind was given, with the port that it got.
+    pub name: Option<SocketAddr>,
+    /// The link of a link-local name.
+    pub link: Option<PortId>,
+    /// The rings.
+    pub cursors: Cursors,
+    /// Datagrams: what became of the last record that somebody waits for, and where it ended.
+    pub sent: Option<(u64, Option<Error>)>,
+    /// What the cell said last.
+    pub told: Flags,
+    /// TCP: the connection stood once.
+    pub was_connected: bool,
+    /// Reading was shut down.
+    pub shut_read: bool,
+    /// Writing was shut down.
+    pub shut_write: bool,
+    /// Nobody names it any more, but bytes in the send ring wait for room.
+    pub closing: bool,
+    /// It stands in the queue of sockets to be looked at.
+    pub queued: bool,
+    /// The program said of its rings what cannot be: there is nothing behind the slot any more.
+    pub gone: bool,
+}
+
+impl Socket {
+    /// A new one.
+    pub fn new(kind: Kind, family: Family, user: Credentials, home: Place, cookie: u64) -> Socket {
+        let (socket_type, protocol) = match kind {
+            Kind::TcpClosed | Kind::Listener(_) | Kind::Tcp(_) => (libc::SOCK_STREAM, libc::IPPROTO_TCP),
+            Kind::Udp(_) => (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+            Kind::Raw(_) => (libc::SOCK_RAW, 0),
+            Kind::Ping(_) => (libc::SOCK_DGRAM, 0),
+        };
+        Socket {
+            kind,
+            family,
+            socket_type,
+            protocol,
+            user,
+            options: options::State::default(),
+            cookie,
+            home,
+            first: None,
+            owners: 0,
+            bind: None,
+            name: None,
+            link: None,
+            cursors: Cursors::default(),
+            sent: None,
+            told: Flags::NONE,
+            was_connected: false,
+            shut_read: false,
+            shut_write: false,
+            closing: false,
+            queued: false,
+            gone: false,
+        }
+    }
+
+    /// An address as the program sees it: on an IPv6 socket IPv4 addresses are mapped (RFC 4291 section 2.5.5.2), and a
+    /// link-local one says its link.
+    pub fn shown(&self, address: SocketAddr, scope: u32) -> SocketAddr {
+        match (self.family, address.ip()) {
+            (Family::Ipv6, IpAddr::V4(ip)) if ip.is_unspecified() => {
+                SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port())
+            }
+            (Family::Ipv6, IpAddr::V4(ip)) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
+            (Family::Ipv6, IpAddr::V6(ip)) if ip.is_unicast_link_local() => {
+                SocketAddr::V6(SocketAddrV6::new(ip, address.port(), 0, scope))
+            }
+            _ => address,
+        }
+    }
+
+    /// The name of a socket that has none.
+    pub fn unnamed(&self) -> SocketAddr {
+        match self.family {
+            Family::Ipv4 => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+            Family::Ipv6 => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0),
+        }
+    }
 }

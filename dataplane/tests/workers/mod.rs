@@ -200,6 +200,7 @@ impl Parts {
             burst: 64,
             sharing: Sharing { by_flow: self.by_flow, key: KEY },
             services: flumen::builtin::Services::default(),
+            sessions: None,
             runtime: Runtime::default(),
             probe: StageClock::default(),
         };

@@ -56,6 +56,22 @@ pub(crate) const fn error_of(refusal: Refusal) -> Error {
 }
 
 impl<F: Frame> Stack<F> {
+    /// True when an address is one of ours.
+    pub fn owns(&self, address: IpAddr) -> bool {
+        self.owner_of(address.to_canonical(), None).is_some()
+    }
+
+    /// True when what is sent to an address would leave, or come back to ourselves: somebody asks before there is a socket.
+    pub fn reaches(&mut self, now: Instant, destination: IpAddr) -> bool {
+        let destination = destination.to_canonical();
+        if destination.is_multicast() {
+            return self.route_port(destination).is_some();
+        }
+        let wish = Wish { destination, source: None, port: None, broadcast: true, path_mtu: true };
+        // A link-local destination is on some link: which one, the sender says later.
+        self.select(now, &wish).is_ok() || is_link_local(destination)
+    }
+
     /// The way of what a socket sends.
     pub(crate) fn select(&mut self, now: Instant, wish: &Wish) -> Result<Choice, Error> {
         if wish.port.is_some_and(|port| self.interfaces.get(port).is_none()) {

@@ -207,6 +207,39 @@ impl<F: Frame> Stack<F> {
         self.raw.slab.get(handle).map_or(Ready::CLOSED, |socket| socket.end.readiness())
     }
 
+    /// The local name, and the peer's when the socket is connected (getsockname, getpeername).
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn raw_names(&self, handle: Handle) -> Result<(SocketAddr, Option<SocketAddr>), Error> {
+        self.raw.slab.get(handle).map(|socket| socket.end.names()).ok_or(Error::BadHandle)
+    }
+
+    /// The error that waits, which waits no longer (SO_ERROR).
+    pub fn raw_take_error(&mut self, handle: Handle) -> Option<Error> {
+        self.raw.slab.get_mut(handle)?.end.take_error()
+    }
+
+    /// Bytes of the oldest packet; `None`: none waits.
+    pub fn raw_waiting(&self, handle: Handle) -> Option<usize> {
+        self.raw.slab.get(handle)?.end.waiting(&self.blocks)
+    }
+
+    /// Entries in the error queue.
+    pub fn raw_reports(&self, handle: Handle) -> usize {
+        self.raw.slab.get(handle).map_or(0, |socket| socket.end.reports.len())
+    }
+
+    /// Shuts one side down, or both (shutdown(2)).
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`].
+    pub fn raw_shutdown(&mut self, handle: Handle, reading: bool, writing: bool) -> Result<(), Error> {
+        let Stack { raw, events, .. } = self;
+        let end = &mut raw.slab.get_mut(handle).ok_or(Error::BadHandle)?.end;
+        end.shut_down(events, SocketId::Raw(handle), reading, writing)
+    }
+
     /// The owner hears a socket's news now.
     pub fn raw_news(&mut self, handle: Handle) -> Option<(Owner, Ready)> {
         let pending = &mut self.raw.slab.get_mut(handle)?.end.pending;

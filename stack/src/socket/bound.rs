@@ -170,6 +170,13 @@ impl Bound {
         claimed.map_err(|error| (self.again(&bind, state), error))
     }
 
+    /// The holder listens no more, and holds its port as one that was only bound.
+    pub fn unlisten(&mut self, id: BindId) -> BindId {
+        let Some(Holder { bind, .. }) = self.holder(&id) else { return id };
+        self.release(id);
+        self.again(&bind, State::Bound)
+    }
+
     /// One more hold on a port, by a connection that came to the holder's port at this address; it does not listen
     /// and is not asked for conflicts.
     pub fn inherit(&mut self, id: &BindId, address: Address) -> Result<BindId, BindError> {

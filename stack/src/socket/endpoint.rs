@@ -6,7 +6,7 @@
 use super::blocks::BlockPool;
 use super::control::{ErrorReport, Origin, Received};
 use super::error::Error;
-use super::event::{Owner, Pending, Ready};
+use super::event::{EventQueue, Owner, Pending, Ready, SocketId};
 use super::messages::Messages;
 use super::options::{Opt, Options};
 use crate::ethernet::LinkCast;
@@ -246,6 +246,37 @@ impl Endpoint {
     /// The local name (getsockname).
     pub fn local_name(&self) -> SocketAddr {
         SocketAddr::new(self.local.unwrap_or(self.any()), self.local_port)
+    }
+
+    /// The local name, and the peer's.
+    pub fn names(&self) -> (SocketAddr, Option<SocketAddr>) {
+        (self.local_name(), self.peer.map(|(address, port)| SocketAddr::new(address, port)))
+    }
+
+    /// Shuts one side down, or both (shutdown(2)).
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`].
+    pub fn shut_down(
+        &mut self,
+        events: &mut EventQueue,
+        socket: SocketId,
+        reading: bool,
+        writing: bool,
+    ) -> Result<(), Error> {
+        if self.peer.is_none() {
+            return Err(Error::NotConnected);
+        }
+        self.no_reading |= reading;
+        self.no_writing |= writing;
+        let news = if reading { Ready::READABLE | Ready::READ_CLOSED } else { Ready::NONE };
+        self.pending.add(events, socket, news);
+        Ok(())
+    }
+
+    /// Bytes of the oldest datagram; `None`: none waits.
+    pub fn waiting(&self, pool: &BlockPool) -> Option<usize> {
+        (!self.received.is_empty()).then(|| self.received.next_len(pool))
     }
 
     /// Sets an option that all these sockets share.

@@ -94,7 +94,21 @@ impl ByteRing {
     /// 4 MiB ahead can need four blocks, three of them indexes; with fewer left in the pool none is placed.
     #[inline]
     pub fn write_at(&mut self, pool: &mut BlockPool, offset: usize, bytes: &[u8]) -> usize {
-        self.place(pool, offset, bytes, |to, from| to.copy_from_slice(from))
+        self.place(pool, offset, bytes.len(), |to, at| to.copy_from_slice(&bytes[at..at + to.len()]))
+    }
+
+    /// Appends `len` bytes that `fill` writes, piece by piece, for bytes that are not in one slice; it is told where among
+    /// them each piece begins. Returns how many, as [`ByteRing::write`].
+    #[inline]
+    pub fn write_with(
+        &mut self,
+        pool: &mut BlockPool,
+        len: usize,
+        fill: impl FnMut(&mut [u8], usize),
+    ) -> usize {
+        let written = self.place(pool, 0, len, fill);
+        self.advance(written);
+        written
     }
 
     /// As [`ByteRing::write_at`], and returns the sum of the bytes that were placed.
@@ -104,8 +118,8 @@ impl ByteRing {
     #[inline]
     pub fn write_at_summed(&mut self, pool: &mut BlockPool, offset: usize, bytes: &[u8]) -> (usize, Sum) {
         let mut sum = Checksum::default();
-        let placed = self.place(pool, offset, bytes, |to, from| {
-            sum.add_summed(checksum::copy_and_sum(to, from), from.len());
+        let placed = self.place(pool, offset, bytes.len(), |to, at| {
+            sum.add_summed(checksum::copy_and_sum(to, &bytes[at..at + to.len()]), to.len());
         });
         (placed, sum.sum())
     }
@@ -205,18 +219,18 @@ impl ByteRing {
         &mut self,
         pool: &mut BlockPool,
         offset: usize,
-        bytes: &[u8],
-        mut copy: impl FnMut(&mut [u8], &[u8]),
+        len: usize,
+        mut fill: impl FnMut(&mut [u8], usize),
     ) -> usize {
         let at = self.len().saturating_add(offset);
         let room = MAX_RING.saturating_sub(at);
-        let wanted = bytes.len().min(room);
+        let wanted = len.min(room);
         if wanted == 0 {
             return 0;
         }
-        let mut rest = &bytes[..wanted];
+        let mut done = 0;
         let mut at = at as u32;
-        while !rest.is_empty() {
+        while done < wanted {
             // Only when a byte needs it: the last block of the pool is better full of bytes than an index.
             if !self.reach(pool, at) {
                 break;
@@ -226,10 +240,10 @@ impl ByteRing {
                 break;
             };
             let block: &mut Block = pool.block_mut(id);
-            let (piece, behind) = rest.split_at(rest.len().min(BLOCK - within));
-            copy(&mut block[within..within + piece.len()], piece);
-            at += piece.len() as u32;
-            rest = behind;
+            let piece = (wanted - done).min(BLOCK - within);
+            fill(&mut block[within..within + piece], done);
+            at += piece as u32;
+            done += piece;
             // At once, so that the block is within the extent, and is found when it is given back.
             self.extent = self.extent.max(at);
         }
@@ -237,7 +251,7 @@ impl ByteRing {
             // The pool had a block for an index, and none for bytes.
             self.clear(pool);
         }
-        wanted - rest.len()
+        done
     }
 
     #[inline]

@@ -104,6 +104,30 @@ impl Connection {
         if taken == 0 && !bytes.is_empty() { Err(SocketError::WouldBlock) } else { Ok(taken) }
     }
 
+    /// As [`Connection::send`] for `len` bytes that `fill` writes piece by piece; it is told where among them each piece
+    /// begins. An owner that is told how much room there is never asks for more: WRITABLE is news for it when it left
+    /// less than the third of the buffer that makes a socket writable.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn send_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        len: usize,
+        more: bool,
+        fill: impl FnMut(&mut [u8], usize),
+    ) -> Result<usize, SocketError> {
+        self.may_write()?;
+        let wanted = len.min(self.writable());
+        let taken = if wanted == 0 { 0 } else { self.tx.ring.write_with(cx.blocks, wanted, fill) };
+        self.knobs.more = more;
+        self.tx.starved = taken < len || (self.writable() as u32) < self.tx.limit / 3;
+        if taken < wanted {
+            self.timers.set_earlier(Purpose::Memory, cx.now + super::output::MEMORY_RETRY);
+        }
+        Ok(taken)
+    }
+
     /// Sends bytes of which the last is urgent (RFC 9293 section 3.8.5).
     ///
     /// # Errors
@@ -186,6 +210,41 @@ impl Connection {
         Ok(self.rx.ring.peek(cx.blocks, offset, &mut out[..most]))
     }
 
+    /// Shows what can be read from `offset` on, at most `most` bytes, piece by piece, and leaves it there. Says how many
+    /// bytes were shown: 0 when there are no more.
+    pub fn peek_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        offset: usize,
+        most: usize,
+        mut show: impl FnMut(&[u8]),
+    ) -> usize {
+        self.skip_urgent(cx);
+        let end = self.before_mark().min(offset.saturating_add(most));
+        let mut at = offset;
+        while at < end {
+            let piece = self.rx.ring.slice(cx.blocks, at);
+            let piece = &piece[..piece.len().min(end - at)];
+            if piece.is_empty() {
+                break;
+            }
+            show(piece);
+            at += piece.len();
+        }
+        at - offset
+    }
+
+    /// How many bytes are to be read before the urgent byte, while there is one ahead or here.
+    pub fn urgent_ahead(&self) -> Option<usize> {
+        let at = self.urgent_in.mark()?;
+        (!at.before(self.read_at())).then(|| at.since(self.read_at()) as usize)
+    }
+
+    /// True when this end sends no more: it was shut down, or the connection is over.
+    pub fn is_write_closed(&self) -> bool {
+        self.tx.fin || self.state == State::Closed
+    }
+
     /// The bytes that can be read without copying them; [`Connection::consume`] takes them.
     pub fn read_slice<'b>(&mut self, cx: &'b mut Context<'_>) -> &'b [u8] {
         self.skip_urgent(cx);
@@ -203,17 +262,19 @@ impl Connection {
         }
     }
 
-    /// The urgent byte, out of band.
+    /// The urgent byte, out of band. `peek`: it can be read again.
     ///
     /// # Errors
     /// `Invalid`: there is none, it was taken, or it is in line. `WouldBlock`: announced, not here yet.
-    pub fn recv_urgent(&mut self) -> Result<u8, SocketError> {
+    pub fn recv_urgent(&mut self, peek: bool) -> Result<u8, SocketError> {
         match self.urgent_in {
             _ if self.knobs.oob_inline => Err(SocketError::Invalid),
             UrgentIn::None | UrgentIn::Taken(_) => Err(SocketError::Invalid),
             UrgentIn::Announced(_) => Err(SocketError::WouldBlock),
             UrgentIn::Here(at, byte) => {
-                self.urgent_in = UrgentIn::Taken(at);
+                if !peek {
+                    self.urgent_in = UrgentIn::Taken(at);
+                }
                 Ok(byte)
             }
         }

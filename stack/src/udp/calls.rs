@@ -209,14 +209,7 @@ impl<F: Frame> Stack<F> {
     pub fn udp_shutdown(&mut self, handle: Handle, reading: bool, writing: bool) -> Result<(), Error> {
         let Stack { udp, events, .. } = self;
         let end = &mut udp.slab.get_mut(handle).ok_or(Error::BadHandle)?.end;
-        if end.peer.is_none() {
-            return Err(Error::NotConnected);
-        }
-        end.no_reading |= reading;
-        end.no_writing |= writing;
-        let news = if reading { Ready::READABLE | Ready::READ_CLOSED } else { Ready::NONE };
-        end.pending.add(events, SocketId::Udp(handle), news);
-        Ok(())
+        end.shut_down(events, SocketId::Udp(handle), reading, writing)
     }
 
     /// What a socket is ready for.
@@ -224,6 +217,32 @@ impl<F: Frame> Stack<F> {
         let Some(socket) = self.udp.slab.get(handle) else { return Ready::CLOSED };
         let joining = if socket.joining.is_some() { Ready::READABLE } else { Ready::NONE };
         socket.end.readiness() | joining
+    }
+
+    /// The local name, and the peer's when the socket is connected (getsockname, getpeername).
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn udp_names(&self, handle: Handle) -> Result<(SocketAddr, Option<SocketAddr>), Error> {
+        self.udp.slab.get(handle).map(|socket| socket.end.names()).ok_or(Error::BadHandle)
+    }
+
+    /// The error that waits, which waits no longer (SO_ERROR).
+    pub fn udp_take_error(&mut self, handle: Handle) -> Option<Error> {
+        self.udp.slab.get_mut(handle)?.end.take_error()
+    }
+
+    /// Bytes of the oldest datagram; `None`: none waits.
+    pub fn udp_waiting(&mut self, handle: Handle) -> Option<usize> {
+        let Stack { udp, blocks, .. } = self;
+        let socket = udp.slab.get_mut(handle)?;
+        settle(socket, blocks);
+        socket.end.waiting(blocks)
+    }
+
+    /// Entries in the error queue.
+    pub fn udp_reports(&self, handle: Handle) -> usize {
+        self.udp.slab.get(handle).map_or(0, |socket| socket.end.reports.len())
     }
 
     /// The owner hears a socket's news now.

@@ -12,6 +12,28 @@ use flumen_stack::{FramePool, Probe};
 #[derive(Debug, Clone, Default)]
 pub struct State {}
 
+impl State {
+    /// SO_REUSEADDR and SO_REUSEPORT of a TCP socket.
+    pub fn reuse(&self) -> (bool, bool) {
+        (false, false)
+    }
+
+    /// IPV6_V6ONLY.
+    pub fn v6_only(&self) -> bool {
+        false
+    }
+
+    /// SO_BINDTODEVICE.
+    pub fn device(&self) -> Option<flumen_stack::PortId> {
+        None
+    }
+
+    /// IP_FREEBIND.
+    pub fn free_bind(&self) -> bool {
+        false
+    }
+}
+
 /// What an option may need to know beside the socket.
 #[derive(Debug, Clone, Copy)]
 pub struct About<'a> {

@@ -68,9 +68,9 @@ fn must_30_must_31_must_32_urgent_data_stop_reading_at_the_mark_and_the_byte_is_
     assert!(script.tcp().take_news().contains(crate::socket::Ready::PRIORITY));
     assert_eq!(script.host.recv(), Ok(b"abc".to_vec()));
     assert!(script.tcp().at_mark());
-    assert_eq!(script.tcp().recv_urgent(), Ok(b'X'));
+    assert_eq!(script.tcp().recv_urgent(false), Ok(b'X'));
     assert_eq!(script.host.recv(), Ok(b"def".to_vec()));
-    assert_eq!(script.tcp().recv_urgent(), Err(SocketError::Invalid));
+    assert_eq!(script.tcp().recv_urgent(false), Err(SocketError::Invalid));
 }
 
 #[test]

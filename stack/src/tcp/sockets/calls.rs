@@ -10,6 +10,7 @@ use crate::frame::Frame;
 use crate::ip::select::Wish;
 use crate::port::PortId;
 use crate::socket::api::Sockets;
+use crate::socket::bound::BindId;
 use crate::socket::error::Error;
 use crate::socket::{Handle, Owner, Ready, SocketId};
 use crate::stack::Stack;
@@ -73,6 +74,22 @@ impl<F: Frame> Sockets<'_, F> {
         to: SocketAddr,
         options: &ConnectOptions,
     ) -> Result<Handle, Error> {
+        self.tcp_connect_bound(owner, to, options, &mut None)
+    }
+
+    /// As [`Sockets::tcp_connect`], from a name that is held already ([`Sockets::tcp_bind`]) and that
+    /// [`ConnectOptions::from`] says: the connection holds it from now on, and `bind` is empty. An address that is not ours
+    /// was allowed there, or not.
+    ///
+    /// # Errors
+    /// As there; the name is still held.
+    pub fn tcp_connect_bound(
+        &mut self,
+        owner: Owner,
+        to: SocketAddr,
+        options: &ConnectOptions,
+        bind: &mut Option<BindId>,
+    ) -> Result<Handle, Error> {
         let now = self.now;
         let stack = &mut *self.stack;
         let from = options.from.filter(|from| !from.ip().is_unspecified());
@@ -87,6 +104,7 @@ impl<F: Frame> Sockets<'_, F> {
             return Err(Error::NetworkUnreachable);
         }
         if let Some(from) = from
+            && bind.is_none()
             && stack.interfaces.iter().all(|interface| !interface.owns(from.ip()))
         {
             return Err(Error::AddressNotAvailable);
@@ -135,6 +153,9 @@ impl<F: Frame> Sockets<'_, F> {
         let entry =
             Entry { keys, asked_fast_open, ..Entry::new(connection, tuple, way, choice.port, owner, ip_id) };
         let handle = tcp.add(entry)?;
+        if let Some(entry) = tcp.entries.get_mut(handle) {
+            entry.bind = bind.take();
+        }
         tcp.settle(now, events, handle, true);
         Ok(handle)
     }
@@ -193,6 +214,48 @@ impl<F: Frame> Sockets<'_, F> {
         self.tcp_call(socket, |connection, cx| connection.peek(cx, offset, out))
     }
 
+    /// As [`Sockets::tcp_peek`], without a copy: `show` gets at most `most` bytes, piece by piece. The end of what the peer
+    /// sends is no error here, but 0 bytes.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn tcp_peek_with(
+        &mut self,
+        socket: Handle,
+        offset: usize,
+        most: usize,
+        show: impl FnMut(&[u8]),
+    ) -> Result<usize, Error> {
+        self.tcp_call(socket, |connection, cx| Ok(connection.peek_with(cx, offset, most, show)))
+    }
+
+    /// What was looked at was read: `count` bytes, or as many as there are.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn tcp_consume(&mut self, socket: Handle, count: usize) -> Result<(), Error> {
+        self.tcp_call(socket, |connection, cx| {
+            connection.consume(cx, count);
+            Ok(())
+        })
+    }
+
+    /// As [`Sockets::tcp_send_more`], for bytes that are not in one slice: `fill` writes them, at most `len`, piece by piece,
+    /// and is told where among them each piece begins. No room is 0 bytes; WRITABLE is news when a third of the buffer is free
+    /// that was not.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn tcp_send_with(
+        &mut self,
+        socket: Handle,
+        len: usize,
+        more: bool,
+        fill: impl FnMut(&mut [u8], usize),
+    ) -> Result<usize, Error> {
+        self.tcp_call(socket, |connection, cx| connection.send_with(cx, len, more, fill))
+    }
+
     /// As [`Sockets::tcp_send`]; the last byte, if all of them find room, is urgent (MSG_OOB, RFC 9293 section 3.8.5).
     ///
     /// # Errors
@@ -201,18 +264,33 @@ impl<F: Frame> Sockets<'_, F> {
         self.tcp_call(socket, |connection, cx| connection.send_urgent(cx, bytes))
     }
 
-    /// The urgent byte, out of band; PRIORITY was its news.
+    /// The urgent byte, out of band; PRIORITY was its news. `peek`: it can be read again.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] when there is none, or when urgent data come in line; [`Error::WouldBlock`] when it was
     /// announced and is not here.
-    pub fn tcp_recv_urgent(&mut self, socket: Handle) -> Result<u8, Error> {
-        self.tcp_call(socket, |connection, _| connection.recv_urgent())
+    pub fn tcp_recv_urgent(&mut self, socket: Handle, peek: bool) -> Result<u8, Error> {
+        self.tcp_call(socket, |connection, _| connection.recv_urgent(peek))
     }
 
     /// True when the next byte to read stands at the urgent mark (SIOCATMARK).
     pub fn tcp_at_mark(&self, socket: Handle) -> bool {
         self.stack.tcp.entries.get(socket).is_some_and(|entry| entry.connection.at_mark())
+    }
+
+    /// How many bytes are to be read before the urgent byte, while there is one ahead or here.
+    pub fn tcp_urgent_ahead(&self, socket: Handle) -> Option<usize> {
+        self.stack.tcp.entries.get(socket)?.connection.urgent_ahead()
+    }
+
+    /// Bytes that came and were not consumed, an urgent byte out of band left out.
+    pub fn tcp_readable(&self, socket: Handle) -> usize {
+        self.stack.tcp.entries.get(socket).map_or(0, |entry| entry.connection.readable())
+    }
+
+    /// True when this end sends no more: it was shut down, or the connection is over.
+    pub fn tcp_is_write_closed(&self, socket: Handle) -> bool {
+        self.stack.tcp.entries.get(socket).is_none_or(|entry| entry.connection.is_write_closed())
     }
 
     /// Closes a direction (shutdown).
@@ -254,6 +332,11 @@ impl<F: Frame> Sockets<'_, F> {
     pub fn tcp_local(&self, socket: Handle) -> Result<SocketAddr, Error> {
         let entry = self.stack.tcp.entries.get(socket).ok_or(Error::BadHandle)?;
         Ok(SocketAddr::new(entry.tuple.local_ip(), entry.tuple.local_port))
+    }
+
+    /// The port that its packets come in by.
+    pub fn tcp_port(&self, socket: Handle) -> Option<PortId> {
+        self.stack.tcp.entries.get(socket).map(|entry| entry.port)
     }
 
     /// Bytes that [`Sockets::tcp_send`] would take now.

@@ -17,6 +17,7 @@
 //! 3. The wheel's deadline of a connection is never later than the connection's own.
 //! 4. What a connection holds of the shared pools it gives back before its place is free.
 
+mod bind;
 mod build;
 mod calls;
 mod input;
@@ -26,6 +27,7 @@ mod output;
 mod passive;
 mod timers;
 
+pub use bind::BindOptions;
 pub use calls::{ConnectOptions, TcpRow};
 pub(crate) use input::{deliver4, deliver6, on_icmp};
 pub(crate) use output::output;
@@ -55,7 +57,7 @@ use crate::frame::Frame;
 use crate::ip::path::Hop;
 use crate::port::PortId;
 use crate::socket::blocks::BlockPool;
-use crate::socket::bound::{Bound, Rules};
+use crate::socket::bound::{BindId, Bound, Rules};
 use crate::socket::error::Error;
 use crate::socket::listeners::Listeners;
 use crate::socket::{EventQueue, Handle, Owner, Pending, Ready, Slab, SocketId};
@@ -111,6 +113,8 @@ pub(super) struct Entry {
     pub(super) farewell: Option<Reset>,
     /// The deadline that the wheel has of it; never later than the connection's own.
     pub(super) filed: Instant,
+    /// Its hold on its local port, when that was named or is a listener's.
+    pub(super) bind: Option<BindId>,
 }
 
 /// Bounds and secrets of the TCP sockets of one worker.
@@ -277,7 +281,7 @@ impl TcpSockets {
             entries: Slab::new(connections),
             listeners: Slab::new(listeners),
             hearing: Listeners::new(listeners, key(107)),
-            bound: Bound::new(Rules::Tcp, listeners * 4),
+            bound: Bound::new(Rules::Tcp, listeners * 4 + connections),
             passive: Passive::new(requests, isn, cookies, fast_open),
             request_wheel: TimerWheel::new(requests, now),
             request_ports: Vec::with_capacity(requests),
@@ -301,7 +305,10 @@ impl TcpSockets {
     /// Puts a connection in, under its names.
     pub(super) fn add(&mut self, entry: Entry) -> Result<Handle, Error> {
         let tuple = entry.tuple;
-        let handle = self.entries.insert(entry).map_err(|_entry| Error::TooManySockets)?;
+        let handle = self.entries.insert(entry).map_err(|entry| {
+            self.let_go(entry);
+            Error::TooManySockets
+        })?;
         let seat = Seat::Connection(handle.index() as u32);
         if self.names.get(&tuple).is_none() && self.names.take(&tuple, seat)
             || self.names.hand_over(&tuple, seat)
@@ -311,8 +318,17 @@ impl TcpSockets {
             }
             return Ok(handle);
         }
-        self.entries.remove(handle);
+        if let Some(entry) = self.entries.remove(handle) {
+            self.let_go(entry);
+        }
         Err(Error::AddressInUse)
+    }
+
+    /// A connection that is gone holds its port no more.
+    fn let_go(&mut self, entry: Entry) {
+        if let Some(bind) = entry.bind {
+            self.bound.release(bind);
+        }
     }
 
     /// A TIME-WAIT record stands for the names of a connection from now on. `None`: there was no room for it.
@@ -392,6 +408,7 @@ impl TcpSockets {
         if let Some(seen) = entry.connection.seen(now) {
             self.metrics.learn(entry.tuple.remote_ip(), &seen, now);
         }
+        self.let_go(entry);
     }
 
     /// Connections, whatever their state but TIME-WAIT.
@@ -489,6 +506,7 @@ impl Entry {
             keys: None,
             farewell: None,
             filed: Instant::NEVER,
+            bind: None,
         }
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! A child belongs to its listener until it is accepted: its own news wait until then.
 
+use super::bind::{BindOptions, bind_error};
 use super::build::Fields;
 use super::input::MAX_PIECES;
 use super::input::{on_connection, send_reset};
@@ -17,7 +18,7 @@ use crate::limits::BURST;
 use crate::port::PortId;
 use crate::socket::api::Sockets;
 use crate::socket::blocks::BlockPool;
-use crate::socket::bound::{Address, Bind, BindError, BindId};
+use crate::socket::bound::{Address, Bind, BindId};
 use crate::socket::error::Error;
 use crate::socket::listeners::{Arrival as Heard, Place};
 use crate::socket::{Handle, Owner, Pending, Ready, SocketId};
@@ -280,7 +281,7 @@ fn make_child<F: Frame>(
         return None;
     }
     let metrics = tcp.metrics.get(came.tuple.remote_ip(), now);
-    let TcpSockets { settings, stats, listeners, runs, ranges, challenge, .. } = &mut *tcp;
+    let TcpSockets { settings, stats, listeners, bound, runs, ranges, challenge, .. } = &mut *tcp;
     let mut cx = crate::tcp::connection::Context { now, blocks, runs, ranges, settings, stats, challenge };
     let mut connection = Connection::accepted(&mut cx, accepted, metrics.as_ref());
     for option in listeners.get(listener).map_or(&[][..], |listening| &listening.options) {
@@ -296,9 +297,12 @@ fn make_child<F: Frame>(
             Some(Box::new(keys))
         }
     };
+    // Without room in the table of holders, the connection goes on without a hold of its own.
+    let listening = listeners.get(listener).and_then(|listening| listening.bind.as_ref());
+    let local = Address::new(came.tuple.local_ip(), false);
+    let bind = listening.and_then(|bind| bound.inherit(bind, local).ok());
     let entry = Entry::new(connection, *came.tuple, way, came.port, Owner::default(), ip_id);
-    let handle = tcp.add(Entry { is_accepted: false, keys, ..entry }).ok()?;
-    Some(handle)
+    tcp.add(Entry { is_accepted: false, keys, bind, ..entry }).ok()
 }
 
 fn send_syn_ack<P, M>(
@@ -387,40 +391,48 @@ impl<F: Frame> Sockets<'_, F> {
         at: SocketAddr,
         options: &ListenOptions,
     ) -> Result<Handle, Error> {
-        let ip = at.ip();
-        if !ip.is_unspecified() && self.stack.interfaces.iter().all(|interface| !interface.owns(ip)) {
-            return Err(Error::AddressNotAvailable);
-        }
         if at.port() == 0 {
             return Err(Error::InvalidArgument);
         }
-        let now = self.now;
-        let Stack { tcp, blocks, .. } = &mut *self.stack;
-        try_options(tcp, blocks, now, &options.options)?;
-        let address = Address::new(ip, options.v6_only);
-        let bind = Bind {
-            address,
-            port: at.port(),
-            device: options.device,
+        let how = BindOptions {
             // A server that starts again may take its port while old connections wait (as every server on Linux asks).
             reuse_address: true,
             reuse_port: options.reuse_port,
+            v6_only: options.v6_only,
+            device: options.device,
+            free_bind: false,
             user: options.user,
-            automatic: false,
         };
-        if tcp.listeners.is_full() {
-            return Err(Error::TooManySockets);
+        let (at, bound) = self.tcp_bind(at, &how)?;
+        self.tcp_listen_bound(owner, at, bound, options).map_err(|(bound, error)| {
+            self.tcp_unbind(bound);
+            error
+        })
+    }
+
+    /// Listens at a name that is held already, as the options of that hold say.
+    ///
+    /// # Errors
+    /// As [`Sockets::tcp_listen`]; the name is still held.
+    pub fn tcp_listen_bound(
+        &mut self,
+        owner: Owner,
+        at: SocketAddr,
+        bound: BindId,
+        options: &ListenOptions,
+    ) -> Result<Handle, (BindId, Error)> {
+        let now = self.now;
+        let Stack { tcp, blocks, .. } = &mut *self.stack;
+        if let Err(error) = try_options(tcp, blocks, now, &options.options) {
+            return Err((bound, error));
         }
-        let bound = tcp.bound.bind(&bind).map_err(bind_error)?;
-        let bound = match tcp.bound.listen(bound) {
-            Ok(bound) => bound,
-            Err((bound, error)) => {
-                tcp.bound.release(bound);
-                return Err(bind_error(error));
-            }
-        };
-        let place =
-            Place { address, port: at.port(), device: options.device, reuse_port: options.reuse_port };
+        if tcp.listeners.is_full() {
+            return Err((bound, Error::TooManySockets));
+        }
+        let Some(bind) = tcp.bound.get(&bound) else { return Err((bound, Error::InvalidArgument)) };
+        let Bind { address, port, device, reuse_port, .. } = bind;
+        let bound = tcp.bound.listen(bound).map_err(|(bound, error)| (bound, bind_error(error)))?;
+        let place = Place { address, port, device, reuse_port };
         let listener = tcp.listeners.insert_with(|handle| Listening {
             listener: Listener::new(handle, options.settings),
             pending: Pending::new(owner),
@@ -429,19 +441,56 @@ impl<F: Frame> Sockets<'_, F> {
             bind: None,
             options: options.options.clone(),
         });
-        let Some(handle) = listener else {
-            tcp.bound.release(bound);
-            return Err(Error::TooManySockets);
-        };
+        let Some(handle) = listener else { return Err((bound, Error::TooManySockets)) };
         if tcp.hearing.insert(place, handle.index() as u32).is_err() {
             tcp.listeners.remove(handle);
-            tcp.bound.release(bound);
-            return Err(Error::TooManySockets);
+            return Err((bound, Error::TooManySockets));
         }
         if let Some(listening) = tcp.listeners.get_mut(handle) {
             listening.bind = Some(bound);
         }
         Ok(handle)
+    }
+
+    /// What the listener does with SYNs.
+    pub fn tcp_listen_settings(&self, listener: Handle) -> Option<ListenSettings> {
+        self.stack.tcp.listeners.get(listener).map(|listening| *listening.listener.settings())
+    }
+
+    /// Changes what the listener does with SYNs, the backlog too (listen called again). What stands in its queues stays.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn tcp_set_listen(&mut self, listener: Handle, settings: ListenSettings) -> Result<(), Error> {
+        self.stack.tcp.listeners.get_mut(listener).ok_or(Error::BadHandle)?.listener.set(settings);
+        Ok(())
+    }
+
+    /// What connections that are made from now on begin with, instead of what was said before.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`]; those of an option that a connection does not take once it stands.
+    pub fn tcp_set_listen_options(
+        &mut self,
+        listener: Handle,
+        options: &[SocketOption],
+    ) -> Result<(), Error> {
+        let Stack { tcp, blocks, .. } = &mut *self.stack;
+        try_options(tcp, blocks, self.now, options)?;
+        let listening = tcp.listeners.get_mut(listener).ok_or(Error::BadHandle)?;
+        listening.options.clear();
+        listening.options.extend_from_slice(options);
+        Ok(())
+    }
+
+    /// What can be done with a listener now: READABLE when a connection waits.
+    pub fn tcp_listen_ready(&self, listener: Handle) -> Ready {
+        let waiting = self.stack.tcp.listeners.get(listener).map(|listening| listening.listener.waiting());
+        match waiting {
+            None => Ready::CLOSED,
+            Some(0) => Ready::NONE,
+            Some(_) => Ready::READABLE,
+        }
     }
 
     /// Peers of a prefix must sign their segments to this listener with this key, and we sign ours to them (RFC 2385,
@@ -491,14 +540,20 @@ impl<F: Frame> Sockets<'_, F> {
 
     /// Stops listening: connections that wait to be accepted are reset.
     pub fn tcp_unlisten(&mut self, listener: Handle) {
-        let Some(listening) = self.stack.tcp.listeners.remove(listener) else { return };
-        self.stack.tcp.hearing.remove(listening.place, listener.index() as u32);
-        if let Some(bind) = listening.bind {
-            self.stack.tcp.bound.release(bind);
+        if let Some(bind) = self.tcp_stop_listening(listener) {
+            self.tcp_unbind(bind);
         }
+    }
+
+    /// As [`Sockets::tcp_unlisten`], but the port stays held (shutdown of a listener).
+    pub fn tcp_stop_listening(&mut self, listener: Handle) -> Option<BindId> {
+        let listening = self.stack.tcp.listeners.remove(listener)?;
+        self.stack.tcp.hearing.remove(listening.place, listener.index() as u32);
+        let bound = listening.bind.map(|bind| self.stack.tcp.bound.unlisten(bind));
         for waiting in listening.listener.close() {
             self.tcp_abort(waiting);
         }
+        bound
     }
 }
 
@@ -533,10 +588,3 @@ const TRIAL: Accepted = Accepted {
     ts_recent: 0,
     ts_offset: 0,
 };
-
-const fn bind_error(error: BindError) -> Error {
-    match error {
-        BindError::InUse => Error::AddressInUse,
-        BindError::Full => Error::NoBuffers,
-    }
-}

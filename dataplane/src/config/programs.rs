@@ -1,0 +1,55 @@
+//! `[programs]`: who may have sockets in the data plane, which, and how many.
+
+use super::bounds;
+use super::model::{Claimed, LowPorts, Programs};
+use super::ports::{read_rules, size};
+use super::read::{Section, Value};
+use super::settings::{read_mode, read_socket};
+
+/// Reads `[programs]`.
+pub fn read(section: &Section<'_>) -> Programs {
+    let default = Programs::new(section.at);
+    let number = |key, range, default: usize| size(section.integer(key, range, default as i64));
+    let ring = |key, default: usize| size(section.power_of_two(key, bounds::SOCKET_RING, default as i64));
+    let id = |key| section.value(key).and_then(|value| value.integer(bounds::USER_ID)).map(|id| id as u32);
+    let programs = number("programs", bounds::PROGRAMS, default.programs);
+    let socket =
+        section.value("socket").and_then(|value| read_socket(&value, "the path of the attach socket"));
+    Programs {
+        socket: socket.unwrap_or(default.socket),
+        mode: section.value("mode").and_then(|value| read_mode(&value)).unwrap_or(default.mode),
+        user: id("user"),
+        group: id("group"),
+        programs,
+        programs_per_user: number("programs_per_user", bounds::PROGRAMS, default.programs_per_user),
+        sockets: number("sockets", bounds::PROGRAM_SOCKETS, default.sockets).next_multiple_of(64),
+        receive_ring: ring("receive_ring", default.receive_ring),
+        send_ring: ring("send_ring", default.send_ring),
+        claim: section.value("claim").and_then(|value| read_claim(&value)).unwrap_or(default.claim),
+        never: section.value("never").and_then(|value| read_rules(&value)).unwrap_or_default(),
+        low_ports: section
+            .value("low_ports")
+            .and_then(|value| read_low_ports(&value))
+            .unwrap_or(default.low_ports),
+        at: default.at,
+    }
+}
+
+fn read_claim(value: &Value<'_>) -> Option<Claimed> {
+    if value.text().is_some() {
+        return value.word(&[("owned", true), ("all", false)]).map(|owned| match owned {
+            true => Claimed::Owned,
+            false => Claimed::All,
+        });
+    }
+    Some(Claimed::Rules(read_rules(value)?))
+}
+
+fn read_low_ports(value: &Value<'_>) -> Option<LowPorts> {
+    if value.text().is_some() {
+        return value.word(&[("all", ())]).map(|()| LowPorts::All);
+    }
+    let users = value.list(bounds::MAX_USERS, "[33, 1000]")?;
+    let ids = users.iter().filter_map(|user| user.integer(bounds::USER_ID));
+    Some(LowPorts::Users(ids.map(|id| id as u32).collect()))
+}

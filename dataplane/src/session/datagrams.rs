@@ -1,0 +1,251 @@
+//! The datagrams of UDP, raw and ping sockets: between the stack's queues and the records in the rings of a cell.
+//!
+//! A received datagram is in the ring or in the stack's queue, never in both; so a socket may hold what its ring holds beside what
+//! its receive buffer allows. A record to be sent is copied out as a whole before it is looked at.
+
+use super::links::Links;
+use super::socket::{Kind, Socket};
+use super::stream::{Lie, Moved};
+use super::{errno, limits};
+use crate::builtin::host::Host;
+use core::sync::atomic::Ordering::{Acquire, Release};
+use flumen_ipc::limits::MAX_DATAGRAM;
+use flumen_ipc::message::{Address, RECEIVED_HEAD, Received, TO_SEND_HEAD, ToSend};
+use flumen_ipc::{Arena, Ring};
+use flumen_stack::socket::{Error, SendArgs, SendControl};
+use flumen_stack::{FramePool, Instant, Probe};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// What the pumps need beside socket and stack.
+#[derive(Debug)]
+pub struct Help<'a> {
+    /// The ports, as programs know them.
+    pub links: &'a Links,
+    /// Nanoseconds between 1970 and the origin of the clock.
+    pub wall: u64,
+    /// Room for the longest datagram.
+    pub scratch: &'a mut [u8],
+}
+
+/// Bytes of scratch memory.
+pub const SCRATCH: usize = MAX_DATAGRAM;
+
+/// Moves what there is to move.
+pub fn pump<P: FramePool, M: Probe>(
+    host: &mut Host<'_, '_, P, M>,
+    socket: &mut Socket,
+    arena: &Arena,
+    help: &mut Help<'_>,
+) -> Result<Moved, Lie> {
+    let mut moved = Moved::default();
+    send(host, socket, arena, help, &mut moved)?;
+    receive(host, socket, arena, help, &mut moved)?;
+    Ok(moved)
+}
+
+fn receive<P: FramePool, M: Probe>(
+    host: &mut Host<'_, '_, P, M>,
+    socket: &mut Socket,
+    arena: &Arena,
+    help: &mut Help<'_>,
+    moved: &mut Moved,
+) -> Result<(), Lie> {
+    let cell = arena.cell(socket.home.slot);
+    let ring = arena.rx(socket.home.slot);
+    let head = cell.program.rx_head.load(Acquire);
+    if head.wrapping_sub(socket.cursors.rx_head) > socket.cursors.rx_tail - socket.cursors.rx_head {
+        return Err(Lie);
+    }
+    socket.cursors.rx_head = head;
+    for left in (0..limits::DATAGRAMS_A_TURN).rev() {
+        moved.again |= left == 0;
+        let stack = &mut *host.stack;
+        let waiting = match socket.kind {
+            Kind::Udp(handle) => stack.udp_waiting(handle),
+            Kind::Raw(handle) | Kind::Ping(handle) => stack.raw_waiting(handle),
+            _ => None,
+        };
+        let room = ring.size() as u64 - (socket.cursors.rx_tail - head);
+        let Some(len) = waiting.filter(|len| (RECEIVED_HEAD + len) as u64 <= room) else { break };
+        let received = match socket.kind {
+            Kind::Udp(handle) => stack.udp_recv(handle, &mut help.scratch[..]),
+            Kind::Raw(handle) | Kind::Ping(handle) => stack.raw_recv(handle, &mut help.scratch[..]),
+            _ => Err(Error::BadHandle),
+        };
+        let received = match received {
+            Ok(received) => received,
+            // The error that waits; the datagram is still there.
+            Err(Error::WouldBlock | Error::BadHandle) => break,
+            Err(error) => {
+                moved.error = Some(error);
+                continue;
+            }
+        };
+        let number = help.links.number(received.port);
+        let port = socket.local_port(host);
+        let record = Received {
+            len: received.len.min(len) as u32,
+            interface: number,
+            from: Address::from(socket.shown(received.from, number)),
+            to: Address::from(socket.shown(core::net::SocketAddr::new(received.to, port), number)),
+            timestamp: help.wall.wrapping_add(received.timestamp.nanos()),
+            drops: received.drops,
+            segment: received.segment,
+            ttl: received.ttl,
+            tos: received.tos,
+        };
+        let bytes = record.len as usize;
+        let mut end = socket.cursors.rx_tail;
+        end += ring.copy_in(end, record.as_bytes()) as u64;
+        end += ring.copy_in(end, &help.scratch[..bytes]) as u64;
+        socket.cursors.rx_tail = end;
+        cell.worker.drops.store(received.drops, Release);
+        cell.worker.rx_tail.store(end, Release);
+        moved.bytes += bytes;
+        (moved.readable, moved.any) = (true, true);
+    }
+    Ok(())
+}
+
+fn send<P: FramePool, M: Probe>(
+    host: &mut Host<'_, '_, P, M>,
+    socket: &mut Socket,
+    arena: &Arena,
+    help: &mut Help<'_>,
+    moved: &mut Moved,
+) -> Result<(), Lie> {
+    let cell = arena.cell(socket.home.slot);
+    let ring = arena.tx(socket.home.slot);
+    let tail = cell.program.tx_tail.load(Acquire);
+    let before = tail.wrapping_sub(socket.cursors.tx_head);
+    if before > ring.size() as u64 {
+        return Err(Lie);
+    }
+    for left in (0..limits::DATAGRAMS_A_TURN).rev() {
+        moved.again |= left == 0;
+        if socket.cursors.tx_head == tail {
+            break;
+        }
+        let record = take(&ring, &mut socket.cursors.tx_head, tail, help.scratch)?;
+        let len = record.len as usize;
+        moved.bytes += len;
+        moved.any = true;
+        let sent = arguments(&record, help.links).and_then(|args| {
+            let data = &help.scratch[..len];
+            match socket.kind {
+                Kind::Udp(handle) => host.stack.udp_send(host.turn, handle, &args, data),
+                Kind::Raw(handle) | Kind::Ping(handle) => host.stack.raw_send(host.turn, handle, &args, data),
+                _ => Err(Error::BadHandle),
+            }
+        });
+        let failed = sent.err();
+        if record.flags & ToSend::WAITED_FOR != 0 {
+            socket.sent = Some((socket.cursors.tx_head, failed));
+        } else if failed != Some(Error::NoBuffers) {
+            // Without memory for it, it is lost, as on a full queue.
+            moved.error = failed.or(moved.error);
+        }
+    }
+    cell.worker.tx_head.store(socket.cursors.tx_head, Release);
+    let limit = socket.cursors.tx_head + ring.size() as u64;
+    socket.cursors.tx_limit = limit;
+    cell.worker.tx_limit.store(limit, Release);
+    moved.writable = before > ring.size() as u64 / 3 * 2;
+    Ok(())
+}
+
+/// Takes one record and its payload out of the ring.
+fn take(ring: &Ring<'_>, head: &mut u64, tail: u64, scratch: &mut [u8]) -> Result<ToSend, Lie> {
+    let mut bytes = [0; TO_SEND_HEAD];
+    let waiting = tail - *head;
+    if waiting < TO_SEND_HEAD as u64 {
+        return Err(Lie);
+    }
+    ring.copy_out(*head, &mut bytes);
+    let record = ToSend::read_from_bytes(&bytes).map_err(|_size| Lie)?;
+    let whole = TO_SEND_HEAD as u64 + u64::from(record.len);
+    let payload = scratch.get_mut(..record.len as usize).ok_or(Lie)?;
+    if whole > waiting {
+        return Err(Lie);
+    }
+    ring.copy_out(*head + TO_SEND_HEAD as u64, payload);
+    *head += whole;
+    Ok(record)
+}
+
+/// What a record asks for, in the stack's words.
+fn arguments(record: &ToSend, links: &Links) -> Result<SendArgs, Error> {
+    let has = |flag| record.flags & flag != 0;
+    let number = match (record.interface, record.to.scope) {
+        (0, scope) => scope,
+        (interface, _) => interface,
+    };
+    let port = match number {
+        0 => None,
+        number => Some(links.by_number(number).ok_or(Error::NoDevice)?),
+    };
+    let ttl = has(ToSend::HAS_TTL).then_some(record.ttl);
+    if ttl == Some(0) {
+        return Err(Error::InvalidArgument);
+    }
+    Ok(SendArgs {
+        to: record.to.to_std().map(|to| plain(to.ip(), to.port())),
+        more: has(ToSend::MORE),
+        control: SendControl {
+            ttl,
+            tos: has(ToSend::HAS_TOS).then_some(record.tos),
+            port,
+            source: record.source.to_std().map(|from| from.ip()).filter(|from| !from.is_unspecified()),
+            segment: has(ToSend::HAS_SEGMENT).then_some(record.segment),
+        },
+    })
+}
+
+/// An address without its scope: which link it is on, the port says.
+pub fn plain(ip: core::net::IpAddr, port: u16) -> core::net::SocketAddr {
+    core::net::SocketAddr::new(ip, port)
+}
+
+/// An entry of the error queue, with the payload that it quotes behind it, in `out`: its bytes.
+///
+/// # Errors
+/// EAGAIN when there is none.
+pub fn error_queue<P: FramePool, M: Probe>(
+    host: &mut Host<'_, '_, P, M>,
+    socket: &Socket,
+    help: &Help<'_>,
+    out: &mut [u8],
+) -> Result<usize, super::Errno> {
+    use flumen_ipc::message::ErrorRecord;
+    const HEAD: usize = size_of::<ErrorRecord>();
+    let (head, quoted) = out.split_at_mut_checked(HEAD).ok_or(super::Errno::INVAL)?;
+    let report = match socket.kind {
+        Kind::Udp(handle) => host.stack.udp_recv_error(handle, quoted),
+        Kind::Raw(handle) | Kind::Ping(handle) => host.stack.raw_recv_error(handle, quoted),
+        Kind::TcpClosed | Kind::Listener(_) | Kind::Tcp(_) => Err(Error::WouldBlock),
+    }
+    .map_err(errno)?;
+    let number = help.links.number(report.port);
+    let offender = report.offender.map(|from| Address::from(socket.shown(plain(from, 0), number)));
+    let record = ErrorRecord {
+        errno: report.error.errno() as u32,
+        info: report.info,
+        data: 0,
+        origin: report.origin as u8,
+        kind: report.kind,
+        code: report.code,
+        reserved: 0,
+        offender: offender.unwrap_or(Address::NONE),
+        to: Address::from(socket.shown(report.to, number)),
+        interface: number,
+        len: report.len as u32,
+        timestamp: help.wall.wrapping_add(report.timestamp.nanos()),
+    };
+    head.copy_from_slice(record.as_bytes());
+    Ok(HEAD + report.len)
+}
+
+/// Nanoseconds between 1970 and the origin of the clock, given a moment of both.
+pub fn wall(now: Instant, unix: core::time::Duration) -> u64 {
+    (unix.as_nanos() as u64).wrapping_sub(now.nanos())
+}

@@ -1,0 +1,34 @@
+//! The bounds of sessions, each with its reason.
+
+use core::time::Duration;
+
+/// Calls of one program that are done in one turn: the rest waits for the next, so that packets and other programs are not
+/// kept waiting for a program that calls without end.
+pub const CALLS_A_TURN: usize = 64;
+
+/// Groups of kicks (64 sockets each) of one program that are taken in one turn.
+pub const KICK_GROUPS_A_TURN: usize = 64;
+
+/// Bytes that are copied between rings and buffers in one turn, more or less: a quarter of a millisecond of copying.
+pub const BYTES_A_TURN: usize = 1 << 20;
+
+/// Sockets that are looked at in one turn.
+pub const SOCKETS_A_TURN: usize = 256;
+
+/// Sockets of programs that ended which are closed in one turn.
+pub const CLOSINGS_A_TURN: usize = 64;
+
+/// How long a socket waits for a process that adopts it: longer than any exec takes.
+pub const HOLD: Duration = Duration::from_secs(10);
+
+/// Sockets that wait to be adopted; the one that has waited longest gives way.
+pub const MAX_HELD: usize = 1024;
+
+/// Orders of the control thread, and answers to it, that may be on their way.
+pub const ORDERS: usize = 1024;
+
+/// Ports below this are for privileged users (Linux: `ip_unprivileged_port_start`).
+pub const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
+
+/// Datagrams that are moved for one socket in one turn before others have theirs.
+pub const DATAGRAMS_A_TURN: usize = 256;

@@ -1,0 +1,99 @@
+//! What the control thread asks of a worker about programs, and what it hears back: every order is answered once, so that
+//! what a process is told is true when it is told.
+
+use super::program::Program;
+use core::ops::Deref;
+use flumen_ipc::wake::Bell;
+use flumen_stack::socket::Family;
+use std::sync::Arc;
+
+/// What the control thread asks.
+#[derive(Debug)]
+pub enum Order {
+    /// A process attached. Its tables come ready-made.
+    Attach(Box<Program>),
+    /// A process is about to be forked: it gets all sockets of the one at the place.
+    Inherit(Box<Program>, u16),
+    /// A process asks for the socket behind a kernel's socket.
+    Adopt {
+        /// The process.
+        program: u16,
+        /// The slot that it has free.
+        slot: u32,
+        /// Names the socket.
+        cookie: u64,
+    },
+    /// A process is gone.
+    Detach(u16),
+}
+
+/// What the worker answers.
+#[derive(Debug)]
+pub enum Done {
+    /// To [`Order::Attach`] and [`Order::Inherit`].
+    Attached(u16),
+    /// To [`Order::Inherit`]: there is no such parent.
+    Refused(Box<Program>),
+    /// To [`Order::Adopt`]; `None`: nobody has it. `Err`: the slot is taken.
+    Adopted(u16, Result<Option<Found>, ()>),
+    /// Nothing is left of a program: its memory goes back to who made it.
+    Gone(Box<Program>),
+}
+
+/// A socket that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// The program whose arena it lies in.
+    pub home: u16,
+    /// Its slot there.
+    pub slot: u32,
+    /// Its domain.
+    pub family: Family,
+    /// SOCK_STREAM and its kin.
+    pub socket_type: i32,
+    /// Its protocol.
+    pub protocol: i32,
+}
+
+/// The worker's ends.
+#[derive(Debug)]
+pub struct WorkerEnds {
+    /// What is asked.
+    pub orders: rtrb::Consumer<Order>,
+    /// Where the answers go.
+    pub done: rtrb::Producer<Done>,
+    /// Rung when there is one.
+    pub bell: Arc<Bell>,
+}
+
+/// The control thread's ends.
+#[derive(Debug)]
+pub struct ControlEnds {
+    /// What is asked.
+    pub orders: rtrb::Producer<Order>,
+    /// Where the answers come from.
+    pub done: rtrb::Consumer<Done>,
+    /// Rings when there is one.
+    pub bell: Arc<Bell>,
+}
+
+/// Both ends.
+///
+/// # Errors
+/// No descriptor is left for the bell.
+pub fn channel() -> std::io::Result<(ControlEnds, WorkerEnds)> {
+    let (orders_in, orders) = rtrb::RingBuffer::new(super::limits::ORDERS);
+    let (done, done_out) = rtrb::RingBuffer::new(super::limits::ORDERS);
+    let bell = Arc::new(Bell::new()?);
+    let control = ControlEnds { orders: orders_in, done: done_out, bell: Arc::clone(&bell) };
+    Ok((control, WorkerEnds { orders, done, bell }))
+}
+
+impl WorkerEnds {
+    /// Answers. A full ring cannot be: the control thread has no more orders and programs than fit.
+    pub fn answer(&mut self, done: Done) {
+        if self.done.push(done).is_ok() {
+            self.bell.deref().ring();
+        }
+    }
+}

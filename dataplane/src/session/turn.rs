@@ -1,0 +1,300 @@
+//! The part of the sessions in a worker's turn, bounded for each program and in all.
+//!
+//! ```text
+//!   orders of the control thread ─> calls ─> kicks ─┐
+//!                     news of the stack's sockets ──┴─> queue ─> bytes move, cells say what holds, bells ring
+//! ```
+
+use super::program::Place;
+use super::socket::{Kind, Socket};
+use super::stream::{Lie, Moved};
+use super::{Sessions, TAG, datagrams, errno, limits, stream};
+use crate::builtin::host::Host;
+use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+use flumen_ipc::limits::CALL_DATA;
+use flumen_ipc::{Cell, Flags, tree};
+use flumen_stack::socket::{Error, Handle, Owner, Ready, SocketId};
+use flumen_stack::{FramePool, Instant, Probe};
+
+impl Sessions {
+    /// First half: what programs and the control thread ask for. True when there was something.
+    #[inline]
+    pub fn ask<P: FramePool, M: Probe>(&mut self, host: &mut Host<'_, '_, P, M>) -> bool {
+        let mut busy = false;
+        if !self.ends.orders.is_empty() {
+            self.carry_out(host);
+            busy = true;
+        }
+        for index in 0..self.present.len() {
+            let Some(&place) = self.present.get(index) else { break };
+            let Some(Some(program)) = self.programs.get(usize::from(place)) else { continue };
+            if program.leaving.is_some() {
+                busy |= self.go_on_leaving(host, place);
+                continue;
+            }
+            if !program.arena.call_marks(self.worker).is_empty() {
+                self.calls(host, place);
+                busy = true;
+            }
+            busy |= self.kicks(place);
+        }
+        busy
+    }
+
+    /// A socket of the stack that is a session's has news.
+    #[inline]
+    pub fn on_event(&mut self, owner: Owner, socket: SocketId, news: Ready) {
+        let Some(handle) = self.sockets.at(owner.0 as u32 as usize) else { return };
+        let Some(entry) = self.sockets.get_mut(handle) else { return };
+        // News of somebody who stood here before, which were on their way: nobody's.
+        if entry.kind.id() != Some(socket) {
+            return;
+        }
+        entry.was_connected |= news.contains(Ready::CONNECTED);
+        enqueue(entry, handle, &mut self.queue);
+    }
+
+    /// Second half: sockets with something to move or to say. True when there was one.
+    #[inline]
+    pub fn settle<P: FramePool, M: Probe>(&mut self, host: &mut Host<'_, '_, P, M>) -> bool {
+        let busy = !self.queue.is_empty();
+        if busy {
+            let mut bytes = 0;
+            // Those that come back to the queue have their turn in the next one.
+            for _ in 0..self.queue.len().min(limits::SOCKETS_A_TURN) {
+                let Some(handle) = self.queue.pop_front() else { break };
+                if let Some(socket) = self.sockets.get_mut(handle) {
+                    socket.queued = false;
+                }
+                bytes += self.serve(host, handle, false).bytes;
+                if bytes > limits::BYTES_A_TURN {
+                    break;
+                }
+            }
+        }
+        if !self.held.is_empty() {
+            self.expire_holds(host);
+        }
+        self.ring_bells();
+        busy
+    }
+
+    /// When there is something to do though nobody asks.
+    #[inline]
+    pub fn next_deadline(&self) -> Instant {
+        if !self.queue.is_empty() {
+            return Instant::ZERO;
+        }
+        self.held.front().map_or(Instant::NEVER, |(_, until)| *until)
+    }
+
+    /// The worker is about to sleep: programs ring from now on. True when something was left meanwhile.
+    pub fn going_to_sleep(&self) -> bool {
+        if let Some(word) = self.page.words().asleep.get(self.worker) {
+            word.store(1, SeqCst);
+        }
+        let programs =
+            self.present.iter().filter_map(|place| self.programs.get(usize::from(*place))?.as_ref());
+        !self.queue.is_empty()
+            || !self.ends.orders.is_empty()
+            || programs.into_iter().any(|program| {
+                let (calls, kicks) =
+                    (program.arena.call_marks(self.worker), program.arena.kicks(self.worker));
+                program.leaving.is_some() && program.names > 0 || !calls.is_empty() || !kicks.is_empty()
+            })
+    }
+
+    /// The worker is awake.
+    pub fn awake(&self) {
+        if let Some(word) = self.page.words().asleep.get(self.worker) {
+            word.store(0, SeqCst);
+        }
+    }
+
+    fn calls<P: FramePool, M: Probe>(&mut self, host: &mut Host<'_, '_, P, M>, place: u16) {
+        let mut data = [0; CALL_DATA];
+        let mut out = [0; CALL_DATA];
+        let mut left = limits::CALLS_A_TURN;
+        while left > 0 {
+            let Some(Some(program)) = self.programs.get(usize::from(place)) else { return };
+            let Some(group) = program.arena.call_marks(self.worker).take() else { return };
+            for number in tree::numbers(group) {
+                let Some(Some(program)) = self.programs.get(usize::from(place)) else { return };
+                left = left.saturating_sub(1);
+                let Some(request) = program.arena.call(number).take(&mut data) else { continue };
+                let given = data.get(..request.len).unwrap_or_default();
+                let (result, len) = match self.call(host, place, &request, given, &mut out) {
+                    Ok(answer) => answer,
+                    Err(error) => (-i64::from(error.raw_os_error()), 0),
+                };
+                if let Some(Some(program)) = self.programs.get(usize::from(place)) {
+                    program.arena.call(number).answer(result, out.get(..len).unwrap_or_default());
+                }
+            }
+        }
+    }
+
+    /// Sockets that the program touched come into the queue. True when there were some.
+    #[inline]
+    fn kicks(&mut self, place: u16) -> bool {
+        let Some(Some(program)) = self.programs.get(usize::from(place)) else { return false };
+        let kicks = program.arena.kicks(self.worker);
+        if kicks.is_empty() {
+            return false;
+        }
+        for _ in 0..limits::KICK_GROUPS_A_TURN {
+            let Some(group) = kicks.take() else { break };
+            for slot in tree::numbers(group) {
+                let Some(handle) = program.socket(slot) else { continue };
+                if let Some(socket) = self.sockets.get_mut(handle) {
+                    enqueue(socket, handle, &mut self.queue);
+                }
+            }
+        }
+        true
+    }
+
+    /// Moves the bytes of one socket, says in its cell what holds now, and tells its owners when that is news.
+    pub(super) fn serve<P: FramePool, M: Probe>(
+        &mut self,
+        host: &mut Host<'_, '_, P, M>,
+        handle: Handle,
+        more: bool,
+    ) -> Moved {
+        let Sessions { programs, sockets, queue, links, wall, scratch, .. } = self;
+        let Some(socket) = sockets.get_mut(handle) else { return Moved::default() };
+        let Some(Some(home)) = programs.get(usize::from(socket.home.program)) else {
+            return Moved::default();
+        };
+        let moved = match socket.kind {
+            Kind::Tcp(tcp) => stream::pump(host, socket, tcp, &home.arena, more),
+            Kind::Udp(_) | Kind::Raw(_) | Kind::Ping(_) => {
+                let mut help = datagrams::Help { links, wall: *wall, scratch };
+                datagrams::pump(host, socket, &home.arena, &mut help)
+            }
+            Kind::TcpClosed | Kind::Listener(_) => Ok(Moved::default()),
+        };
+        let Ok(moved) = moved else {
+            self.end(host, handle);
+            return Moved::default();
+        };
+        if moved.again {
+            enqueue(socket, handle, queue);
+        }
+        let cell = home.arena.cell(socket.home.slot);
+        let mut news = moved.readable || moved.writable;
+        // A direction that is closed says so by itself.
+        let failed = moved.error.filter(|error| *error != Error::BrokenPipe);
+        if let Some(error) = failed.or_else(|| socket.error(host)) {
+            cell.error.store(errno(error).raw_os_error() as u32, Release);
+            news = true;
+        }
+        news |= publish(host, socket, cell);
+        if news || moved.any {
+            cell.changed();
+        }
+        if news {
+            self.tell(handle);
+        }
+        if self.sockets.get(handle).is_some_and(|socket| socket.closing) {
+            self.go_on_closing(host, handle);
+        }
+        moved
+    }
+
+    /// Marks a socket in the news of everybody who has it.
+    pub(super) fn tell(&mut self, handle: Handle) {
+        let mut next = self.sockets.get(handle).and_then(|socket| socket.first);
+        while let Some(Place { program: place, slot }) = next {
+            let Some(Some(program)) = self.programs.get_mut(usize::from(place)) else { return };
+            program.arena.news().mark(slot);
+            if !core::mem::replace(&mut program.has_news, true) {
+                self.to_ring.push(place);
+            }
+            next = program.seat(slot).and_then(|seat| seat.next);
+        }
+    }
+
+    fn ring_bells(&mut self) {
+        while let Some(place) = self.to_ring.pop() {
+            let Some(Some(program)) = self.programs.get_mut(usize::from(place)) else { continue };
+            program.has_news = false;
+            if program.arena.somebody_sleeps() {
+                program.bell.ring();
+            }
+        }
+    }
+
+    /// Ends a socket whose program says what cannot be: its connection is reset, its slot stays with nothing behind it.
+    fn end<P: FramePool, M: Probe>(&mut self, host: &mut Host<'_, '_, P, M>, handle: Handle) {
+        let Some(socket) = self.sockets.get_mut(handle) else { return };
+        socket.leave_the_stack(host, true);
+        (socket.kind, socket.gone) = (Kind::TcpClosed, true);
+        if let Some(Some(home)) = self.programs.get(usize::from(socket.home.program)) {
+            let cell = home.arena.cell(socket.home.slot);
+            cell.error.store(libc::ECONNABORTED as u32, Release);
+            publish(host, socket, cell);
+            cell.changed();
+        }
+        self.tell(handle);
+        if self.sockets.get(handle).is_some_and(|socket| socket.closing) {
+            self.go_on_closing(host, handle);
+        }
+    }
+}
+
+/// The owner's word of the socket at a place.
+pub(super) fn owner_of(handle: Handle) -> Owner {
+    Owner(TAG | handle.index() as u64)
+}
+
+/// A socket comes into the queue, once.
+pub(super) fn enqueue(socket: &mut Socket, handle: Handle, queue: &mut std::collections::VecDeque<Handle>) {
+    if !core::mem::replace(&mut socket.queued, true) {
+        queue.push_back(handle);
+    }
+}
+
+/// Writes what holds into the cell; true when that is not what it said before.
+fn publish<P: FramePool, M: Probe>(host: &mut Host<'_, '_, P, M>, socket: &mut Socket, cell: &Cell) -> bool {
+    let error = cell.error.load(Relaxed) != 0;
+    let (mut flags, state) = socket.conditions(host, error);
+    if socket.gone {
+        flags = flags | Flags::GONE | Flags::READ_END | Flags::WRITE_END;
+    }
+    if let Kind::Tcp(handle) = socket.kind
+        && let Some(ahead) = host.tcp().tcp_urgent_ahead(handle)
+    {
+        cell.worker.urgent.store(socket.cursors.rx_head + ahead as u64, Release);
+    }
+    cell.worker.state.store(state, Relaxed);
+    cell.worker.flags.store(flags.0, Release);
+    // ERROR alone is no news when it goes: whoever took the error knows.
+    let news = flags != socket.told && flags | Flags::ERROR != socket.told | Flags::ERROR
+        || flags.contains(Flags::ERROR) && !socket.told.contains(Flags::ERROR);
+    socket.told = flags;
+    news
+}
+
+impl Socket {
+    /// The error that waits in the stack, which waits there no longer.
+    fn error<P: FramePool, M: Probe>(&self, host: &mut Host<'_, '_, P, M>) -> Option<Error> {
+        match self.kind {
+            Kind::TcpClosed | Kind::Listener(_) => None,
+            // Soft errors, which end nothing, are not for SO_ERROR.
+            Kind::Tcp(handle) if host.tcp().tcp_ready(handle).contains(Ready::ERROR) => {
+                host.tcp().tcp_take_error(handle)
+            }
+            Kind::Tcp(_) => None,
+            Kind::Udp(handle) => host.stack.udp_take_error(handle),
+            Kind::Raw(handle) | Kind::Ping(handle) => host.stack.raw_take_error(handle),
+        }
+    }
+}
+
+/// What a lie ends with.
+impl From<Lie> for super::Errno {
+    fn from(_: Lie) -> super::Errno {
+        super::Errno::CONNABORTED
+    }
+}

@@ -1,0 +1,52 @@
+//! TCP: two programs and a worker between them. Connections to an address of ours run through the stack in memory.
+
+use crate::client::house;
+use flumen::session::policy::Claim;
+use flumen_ipc::{Flags, Op};
+
+const AT: &str = "10.0.1.1:8080";
+
+#[test]
+fn two_programs_talk_over_an_address_of_ours() {
+    let mut house = house(Claim::Owned);
+    let (server, client) = (house.attach(0), house.attach(1000));
+    house.connected(&server, &client, AT);
+    assert_eq!(house.name(&server, 1, false).to_string(), AT);
+    assert_eq!(house.name(&client, 1, true).to_string(), AT);
+    assert_eq!(house.name(&client, 1, false), house.name(&server, 2, true));
+    assert_eq!(client.write(1, b"question"), 8);
+    house.turns(4);
+    assert_eq!(server.read(2, 100), b"question");
+    assert_eq!(server.write(2, b"answer"), 6);
+    house.turns(4);
+    assert!(client.news().contains(&1));
+    assert_eq!(client.read(1, 100), b"answer");
+    // The client closes, the server sees the end, and closes too.
+    assert_eq!(house.call(&client, Op::Close, 1, [0; 4]), 0);
+    house.turns(4);
+    assert!(server.flags(2).contains(Flags::READ_END) && !server.flags(2).contains(Flags::HANG_UP));
+    assert_eq!(house.call(&server, Op::Close, 2, [0; 4]), 0);
+    assert_eq!(house.call(&server, Op::Close, 1, [0; 4]), 0);
+    house.turns(4);
+    assert_eq!(house.sessions().sockets(), 0);
+    assert_eq!(house.rig.worker.stack.tcp.connections(), 0);
+}
+
+#[test]
+fn a_megabyte_arrives_whole_whatever_the_pieces() {
+    let mut house = house(Claim::Owned);
+    let (server, client) = (house.attach(0), house.attach(0));
+    house.connected(&server, &client, AT);
+    let sent: Vec<u8> = (0..1_000_000u32).map(|index| (index / 7 % 251) as u8).collect();
+    let (mut written, mut read) = (0, Vec::new());
+    for round in 0..20_000 {
+        written += client.write(1, &sent[written..]);
+        house.turns(1);
+        read.extend(server.read(2, 1 + round * 37 % 70_000));
+        if read.len() == sent.len() {
+            break;
+        }
+    }
+    assert_eq!(written, sent.len());
+    assert!(read == sent, "{} bytes of {}", read.len(), sent.len());
+}
