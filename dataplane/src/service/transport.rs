@@ -130,7 +130,7 @@ pub fn listen_settings(tcp: &Tcp, backlog: u32) -> ListenSettings {
         ecn: tcp.ecn != Ecn::Off,
         invalid_ratelimit: tcp.invalid_ratelimit,
         max_window: tcp.max_window,
-        initial_window: u16::try_from(tcp.receive_buffer.initial).unwrap_or(u16::MAX),
+        receive_buffer: tcp.receive_buffer.initial,
         ..ListenSettings::default()
     }
 }

@@ -40,8 +40,10 @@ pub struct Acks {
     quick: u8,
     /// Never wait at all (TCP_QUICKACK set).
     pub always_quick: bool,
-    /// A segment with PSH came since the last ACK.
+    /// A segment that ends a message (small, or full with PSH) came since the last ACK.
     pushed: bool,
+    /// Two of them did.
+    pushed_twice: bool,
     /// The delay; zero before the first data.
     delay: Duration,
     last_data: Instant,
@@ -56,6 +58,7 @@ impl Acks {
             quick: 0,
             always_quick: false,
             pushed: false,
+            pushed_twice: false,
             delay: Duration::ZERO,
             last_data: Instant::ZERO,
         }
@@ -74,12 +77,13 @@ impl Acks {
     }
 
     /// Data arrived. `full_segments`: how many full segments the window holds; `rto`: ours; `push`: the segment
-    /// had the PSH flag.
+    /// ends a message.
     #[inline]
     pub fn on_data(&mut self, now: Instant, full_segments: impl Fn() -> u32, rto: Duration, push: bool) {
         if self.wanted == Wanted::Nothing {
             self.wanted = Wanted::Sometime;
         }
+        self.pushed_twice |= self.pushed && push;
         self.pushed |= push;
         if self.delay.is_zero() {
             self.enter_quick(full_segments());
@@ -104,6 +108,18 @@ impl Acks {
         self.enter_quick(full_segments);
         self.pingpong = false;
         self.delay = DELAY_MIN;
+    }
+
+    /// The window grew: the peer hears of it with the next acknowledgment, at once.
+    #[inline]
+    pub fn window_grew(&mut self) {
+        self.quick |= 1;
+    }
+
+    /// The buffer is half full: no haste.
+    #[inline]
+    pub fn end_quick(&mut self) {
+        self.quick = 0;
     }
 
     fn enter_quick(&mut self, full_segments: u32) {
@@ -160,6 +176,7 @@ impl Acks {
     pub fn on_sent(&mut self, count: u32) {
         self.wanted = Wanted::Nothing;
         self.pushed = false;
+        self.pushed_twice = false;
         if self.quick > 0 {
             self.quick = self.quick.saturating_sub(count.min(255) as u8);
             if self.quick == 0 {
@@ -178,7 +195,7 @@ impl Acks {
 
     /// True when the reader has emptied the buffer and the waiting ACK should go without the timer.
     pub const fn after_empty_read(&self) -> bool {
-        matches!(self.wanted, Wanted::Sometime) && self.pushed && !self.pingpong
+        matches!(self.wanted, Wanted::Sometime) && (self.pushed_twice || self.pushed && !self.pingpong)
     }
 
     /// When the last data came.

@@ -68,6 +68,8 @@ pub struct ConnectArgs {
 pub(super) struct Knobs {
     pub(super) nodelay: bool,
     pub(super) cork: bool,
+    /// What waits now goes, whatever Nagle's rule and the cork say: TCP_NODELAY was set (as Linux's NAGLE_PUSH).
+    pub(super) push: bool,
     /// The last write said that more comes (MSG_MORE).
     pub(super) more: bool,
     pub(super) keepalive: bool,
@@ -353,6 +355,7 @@ impl Connection {
             knobs: Knobs {
                 nodelay: false,
                 cork: false,
+                push: false,
                 more: false,
                 keepalive: false,
                 oob_inline: false,
@@ -402,6 +405,7 @@ impl Connection {
         self.state = State::Established;
         let agreed = Agreed { sack: self.sack, timestamps: self.stamps.on, ecn: self.ecn.on };
         self.sender.established(cx.now, self.tx.mss, agreed, metrics);
+        self.rx.established();
         self.heard = cx.now;
         self.tx.progress = cx.now;
         self.arm_recovery();
@@ -630,8 +634,13 @@ impl Connection {
     }
 
     /// The reset that ends a synchronised connection from our side.
-    pub(super) fn reset(&self) -> Reset {
-        Reset { seq: self.sender.nxt(), ack: Some(self.rx.nxt) }
+    pub(super) fn reset(&mut self, now: Instant) -> Reset {
+        Reset {
+            seq: self.sender.nxt(),
+            ack: Some(self.rx.nxt),
+            window: self.rx.offer(),
+            stamps: self.stamps.on.then(|| (self.stamps.clock(now), self.stamps.recent)),
+        }
     }
 
     /// What the caller should do about output after a segment.

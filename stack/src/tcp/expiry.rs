@@ -202,7 +202,7 @@ impl Connection {
         };
         if over {
             cx.stats.abort_on_timeout += 1;
-            let reset = self.reset();
+            let reset = self.reset(cx.now);
             let error = self.soft_error.unwrap_or(SocketError::TimedOut);
             return self.end(cx, Some(error), Some(reset));
         }

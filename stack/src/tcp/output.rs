@@ -113,6 +113,7 @@ impl Connection {
         if segments == 0 {
             return None;
         }
+        let segments = if segments > 2 { segments.min(self.sender.burst()) } else { segments };
         if self.sender.outstanding() == 0 {
             self.sender.on_idle_restart(cx.now);
             self.tx.progress = cx.now;
@@ -146,8 +147,10 @@ impl Connection {
         if whole && carries_fin {
             flags |= flag::FIN;
         }
-        if whole && all && len > 0 && !self.knobs.more {
-            flags |= flag::PSH; // RFC 9293 MUST-61: at the latest at the end of what waits
+        // RFC 9293 MUST-61: at the latest at the end of what waits. And at the end of each train of more than one, so
+        // that a receiver that gathers segments passes them on (as Linux); and when a timer forced it out.
+        if len > 0 && (whole && all && !self.knobs.more || sent > 1 || forced) {
+            flags |= flag::PSH;
         }
         if len > 0 && self.sender.cwr_due() && self.ecn.on {
             flags |= flag::CWR;
@@ -190,9 +193,16 @@ impl Connection {
             let full = waiting - tail;
             return (full > 0).then_some((full, false));
         }
-        let full = room.min(allowed).min(waiting) / mss * mss;
-        if full > 0 {
-            return Some((full, false));
+        if room >= mss {
+            // A window that ends within a segment is used up, unless Nagle's rule holds the piece (as Linux): the
+            // full segment in front of it satisfies RFC 9293 section 3.8.6.2.1.
+            let len = room.min(allowed);
+            let tail = len % mss;
+            return Some(if tail == 0 || self.small_may_leave() {
+                (len, false)
+            } else {
+                (len - tail, false)
+            });
         }
         // RFC 9293 section 3.8.6.2.1: less than a segment leaves only when the timer says so (MUST-38).
         (forced && room > 0).then_some((room.min(waiting).min(mss), false))
@@ -202,7 +212,7 @@ impl Connection {
     /// (RFC 9293 SHLD-7, section 3.7.4); TCP_NODELAY turns it off (MUST-17), a cork always holds it.
     #[inline]
     fn small_may_leave(&self) -> bool {
-        if self.tx.fin || self.tx.urgent.is_some_and(|up| up.after(self.sender.nxt())) {
+        if self.tx.fin || self.knobs.push || self.tx.urgent.is_some_and(|up| up.after(self.sender.nxt())) {
             return true;
         }
         if self.knobs.cork || self.knobs.more {
@@ -269,7 +279,7 @@ impl Connection {
         // Data go with the first SYN only (RFC 7413 section 4.1.3), and only with a cookie.
         let data = match &cookie {
             Some(cookie) if first && !is_syn_ack && !cookie.is_empty() => {
-                (self.tx.ring.len() as u32).min(u32::from(self.effective_mss()).saturating_sub(20))
+                (self.tx.ring.len() as u32).min(self.syn_data_room())
             }
             _ => 0,
         };
@@ -310,7 +320,8 @@ impl Connection {
             sack: self.sack,
             timestamps: self.stamps.on.then(|| (self.stamps.clock(cx.now), echo)),
             scale: self.offers_scale().then_some(self.rx.scale),
-            fast_open: if is_syn_ack { None } else { cookie.as_deref() },
+            // A SYN that is sent again may have been lost for the option's sake (as Linux).
+            fast_open: if is_syn_ack || again { None } else { cookie.as_deref() },
         }
         .emit(&mut options);
         self.acks.on_sent(1);
@@ -331,6 +342,12 @@ impl Connection {
             signature: self.signature_place(),
             dont_fragment: self.knobs.pmtud,
         })
+    }
+
+    /// Data that a SYN may carry: what the server's last SYN-ACK and the path allow, and room for all options.
+    pub(super) fn syn_data_room(&self) -> u32 {
+        let mss = self.tx.peer_mss.min(self.tx.path_mss);
+        u32::from(mss).saturating_sub(super::options::MAX_LEN as u32)
     }
 
     /// A byte that the peer has already: it can only answer with where it stands (RFC 9293 sections 3.8.4 and
@@ -358,6 +375,9 @@ impl Connection {
         count: u32,
     ) -> Outgoing {
         let was_shut = self.rx.shut;
+        if self.rx.is_tight() {
+            self.acks.end_quick();
+        }
         let window = self.rx.offer();
         if self.rx.shut != was_shut {
             match was_shut {
@@ -435,6 +455,9 @@ impl Connection {
             return;
         }
         self.arm_recovery();
+        if self.tx.starved {
+            self.tell_room(cx); // what left may have made room for what may wait unsent
+        }
         let nxt = self.sender.nxt();
         let end = self.write_end();
         let waits = self.state.sends() && (end.after(nxt) || (self.tx.fin && !self.fin_sent()));
@@ -442,7 +465,14 @@ impl Connection {
         if !waits {
             self.timers.clear(Purpose::Persist);
             self.timers.clear(Purpose::Pacing);
-            self.sender.limited_by(cx.now, if outstanding { Limit::Busy } else { Limit::Idle });
+            // Everything left, the window has room, and the owner waits for some in the buffer: the buffer is too small.
+            let starved = self.tx.starved && !self.sender.is_cwnd_limited();
+            let limit = match outstanding {
+                false => Limit::Idle,
+                true if starved => Limit::Buffer,
+                true => Limit::Busy,
+            };
+            self.sender.limited_by(cx.now, limit);
             return;
         }
         let paced = self.sender.pacing_deadline();

@@ -83,7 +83,8 @@ impl Receiver {
             mss if limit > mss => limit / mss * mss,
             _ => limit,
         };
-        let wnd = whole.min(MAX_UNSCALED);
+        // More than the field of a SYN can say is meant all the same: the peer learns of it from the next segment.
+        let wnd = whole;
         Receiver {
             ring: ByteRing::new(),
             nxt: Seq(0),
@@ -110,6 +111,24 @@ impl Receiver {
         self.rate.since = now;
         self.trip.until = self.nxt + self.wnd;
         self.trip.since = now;
+    }
+
+    /// The handshake is over: of the buffer one segment is kept in reserve, so that a full window still has room
+    /// for what comes next (as Linux).
+    pub fn established(&mut self) {
+        let mss = u32::from(self.advertised_mss);
+        self.clamp = self.clamp.min(self.limit);
+        if self.clamp > 2 * mss && self.clamp + mss > self.limit {
+            self.clamp = self.limit.saturating_sub(mss).max(2 * mss);
+        }
+        self.threshold = self.threshold.min(self.clamp);
+        self.rate.space = self.threshold.min(self.wnd).min(10 * mss).max(1);
+    }
+
+    /// Less than half of the buffer is free: acknowledgments need not be quick any more.
+    #[inline]
+    pub fn is_tight(&self) -> bool {
+        self.limit.saturating_sub(self.ring.len() as u32) < self.clamp.min(self.limit) / 2
     }
 
     /// RCV.WND: bytes from RCV.NXT that were offered.
@@ -167,24 +186,24 @@ impl Receiver {
         if new < now {
             new = align_up(now, self.scale);
         }
-        let largest = MAX_UNSCALED << self.scale;
-        new = new.min(largest);
         self.wnd = new;
         self.wup = self.nxt;
         self.shut = new == 0;
-        (new >> self.scale) as u16
+        (new >> self.scale).min(MAX_UNSCALED) as u16
     }
 
-    /// In-order data came: the window may grow, and the peer's segment size is learnt.
+    /// In-order data came: the window may grow, and the peer's segment size is learnt. True when the window grew.
     #[inline]
-    pub fn on_data(&mut self, len: u32, now: Instant) {
+    pub fn on_data(&mut self, len: u32, now: Instant) -> bool {
         if len > u32::from(self.mss) && self.mss < self.advertised_mss {
             self.mss = len.min(u32::from(self.advertised_mss)) as u16;
         }
+        let mut grew = false;
         if self.threshold < self.clamp && len >= 128 {
             let room = self.clamp.min(self.limit.saturating_sub(self.ring.len() as u32));
             let room = room.saturating_sub(self.threshold);
-            self.threshold += room.min(2 * u32::from(self.advertised_mss));
+            self.threshold += room.min(2 * u32::from(self.advertised_mss).max(len));
+            grew = room > 0;
         }
         if self.nxt.at_or_after(self.trip.until) {
             let micros = now.since(self.trip.since).as_micros() as u32;
@@ -194,6 +213,7 @@ impl Receiver {
                 self.trip.eighths = micros.max(1).saturating_mul(8);
             }
         }
+        grew
     }
 
     /// A timestamp of ours came back with a full segment, `millis` after it left.

@@ -200,18 +200,27 @@ pub struct Reset {
     pub seq: Seq,
     /// Its acknowledgment number; without one the ACK flag is clear.
     pub ack: Option<Seq>,
+    /// The window field: what a connection that ends offered; nothing when it answers for nobody.
+    pub window: u16,
+    /// Timestamps of a connection that agreed on them (RFC 7323 section 3.2: SHOULD be in a reset as well).
+    pub stamps: Option<(u32, u32)>,
 }
 
 impl Reset {
+    /// A reset that answers for nobody.
+    pub const fn bare(seq: Seq, ack: Option<Seq>) -> Reset {
+        Reset { seq, ack, window: 0, stamps: None }
+    }
+
     /// The reset that answers a segment which belongs to no connection (RFC 9293 section 3.10.7.1); a reset is
     /// never answered.
     pub fn answer_to(segment: &Segment<'_>) -> Option<Reset> {
         if segment.has(flag::RST) {
             None
         } else if segment.has(flag::ACK) {
-            Some(Reset { seq: segment.ack, ack: None })
+            Some(Reset::bare(segment.ack, None))
         } else {
-            Some(Reset { seq: Seq(0), ack: Some(segment.seq + segment.span()) })
+            Some(Reset::bare(Seq(0), Some(segment.seq + segment.span())))
         }
     }
 }

@@ -90,10 +90,10 @@ impl Connection {
     /// connection, once.
     pub fn send(&mut self, cx: &mut Context<'_>, bytes: &[u8], more: bool) -> Result<usize, SocketError> {
         self.may_write()?;
-        let room = (self.tx.limit as usize).saturating_sub(self.tx.ring.len());
-        let wanted = bytes.len().min(room);
+        let wanted = bytes.len().min(self.room(cx.settings));
         let taken = if wanted == 0 { 0 } else { self.tx.ring.write(cx.blocks, &bytes[..wanted]) };
         self.knobs.more = more;
+        self.knobs.push &= taken == 0;
         if taken < bytes.len() {
             self.tx.starved = true;
             if taken < wanted {
@@ -148,6 +148,38 @@ impl Connection {
             return Err(SocketError::BrokenPipe);
         }
         Ok(())
+    }
+
+    /// How much of a write is taken: what the buffer holds; with a bound of what may wait unsent (TCP_NOTSENT_LOWAT), what
+    /// leaves at once and whole bursts up to the bound (as Linux, whose buffers are filled burst by burst); before a SYN
+    /// that carries data, what it carries (RFC 7413 section 4.1.3).
+    fn room(&self, settings: &TcpSettings) -> usize {
+        let room = (self.tx.limit as usize).saturating_sub(self.tx.ring.len());
+        if self.tx.syn
+            && self.state == State::SynSent
+            && let Some(cookie) = self.rare.as_ref().and_then(|rare| rare.fast_open.as_ref())
+            && !cookie.is_empty()
+        {
+            return room.min((self.syn_data_room() as usize).saturating_sub(self.tx.ring.len()));
+        }
+        let low = self.notsent_lowat(settings);
+        if low == u32::MAX || !self.state.is_synchronized() {
+            return room;
+        }
+        let mss = u32::from(self.tx.mss);
+        let leaves = self.sender.cwnd().saturating_sub(self.sender.in_flight()).saturating_mul(mss);
+        let leaves = leaves.min((self.sender.una() + self.tx.wnd).since(self.sender.nxt()));
+        let burst = (self.tx.wnd_max / 2).clamp(mss, 65_535) / mss * mss;
+        let bound = low.div_ceil(burst).saturating_mul(burst).saturating_add(leaves);
+        room.min((bound as usize).saturating_sub(self.unsent()))
+    }
+
+    /// True when the owner may be told that it can write: a third of the buffer is free, and not half of what may wait
+    /// unsent waits (as Linux).
+    pub(super) fn has_room(&self, settings: &TcpSettings) -> bool {
+        let low = self.notsent_lowat(settings);
+        (self.tx.ring.len() as u32) <= self.tx.limit / 3 * 2
+            && (low == u32::MAX || (self.unsent() as u64) * 2 < u64::from(low))
     }
 
     /// Bytes that may be written now.
@@ -411,12 +443,12 @@ impl Connection {
         self.ahead.clear(cx.ranges);
         if unread {
             cx.stats.abort_on_close += 1;
-            let reset = self.reset();
+            let reset = self.reset(cx.now);
             return self.end(cx, None, Some(reset));
         }
         if self.knobs.linger_zero {
             cx.stats.abort_on_linger += 1;
-            let reset = self.reset();
+            let reset = self.reset(cx.now);
             return self.end(cx, None, Some(reset));
         }
         self.finish_sending();
@@ -425,7 +457,7 @@ impl Connection {
             if let State::FinWait2(FinWait2 { until: Some(until) }) = self.state
                 && until <= cx.now
             {
-                let reset = self.reset();
+                let reset = self.reset(cx.now);
                 return self.end(cx, None, Some(reset));
             }
         }
@@ -436,7 +468,7 @@ impl Connection {
     pub fn abort(&mut self, cx: &mut Context<'_>) -> Disposition {
         self.orphan = true;
         let reset: Option<Reset> =
-            (!matches!(self.state, State::SynSent | State::Closed)).then(|| self.reset());
+            (!matches!(self.state, State::SynSent | State::Closed)).then(|| self.reset(cx.now));
         self.end(cx, Some(SocketError::Aborted), reset)
     }
 
@@ -483,8 +515,14 @@ impl Connection {
         let seconds = |time: Duration| (1..=32_767).contains(&time.as_secs());
         let unopened = self.state == State::SynSent && self.tx.syn;
         match option {
-            SocketOption::NoDelay(on) => self.knobs.nodelay = on,
-            SocketOption::Cork(on) => self.knobs.cork = on,
+            SocketOption::NoDelay(on) => {
+                self.knobs.nodelay = on;
+                self.knobs.push |= on;
+            }
+            SocketOption::Cork(on) => {
+                self.knobs.cork = on;
+                self.knobs.push |= !on && self.knobs.nodelay;
+            }
             SocketOption::QuickAck(on) => {
                 self.acks.set_pingpong(!on);
                 self.acks.always_quick = on;

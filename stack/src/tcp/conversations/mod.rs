@@ -5,6 +5,8 @@
 
 mod closing;
 mod defence;
+mod fast_open;
+mod habits;
 mod handshake;
 mod lossy;
 mod receiving;

@@ -55,7 +55,7 @@ impl Connection {
 
     /// RFC 9293 section 3.10.7.4: in SYN-RECEIVED an unacceptable acknowledgment is answered with a reset.
     fn refuse_handshake_ack(&mut self, segment: &Segment<'_>) -> Disposition {
-        Disposition::Refused(Refusal::BadAck, Output::None, Some(Reset { seq: segment.ack, ack: None }))
+        Disposition::Refused(Refusal::BadAck, Output::None, Some(Reset::bare(segment.ack, None)))
     }
 
     /// SND.WND, by the rule of RFC 9293 section 3.10.7.4: a window counts unless an older segment brings it. True
@@ -127,10 +127,8 @@ impl Connection {
     }
 
     /// The owner that found no room hears when a third of the buffer is free.
-    pub(super) fn tell_room(&mut self, cx: &Context<'_>) {
-        let low = self.notsent_lowat(cx.settings);
-        let unsent = self.write_end().since(self.sender.nxt().max(self.tx.start));
-        if (self.tx.ring.len() as u32) <= self.tx.limit / 3 * 2 && unsent < low {
+    pub(in crate::tcp) fn tell_room(&mut self, cx: &Context<'_>) {
+        if self.has_room(cx.settings) {
             self.tx.starved = false;
             self.news |= Ready::WRITABLE;
         }
@@ -148,7 +146,7 @@ impl Connection {
                     && until <= cx.now
                 {
                     // TCP_LINGER2 below zero: do not wait for the peer's FIN at all.
-                    let reset = self.reset();
+                    let reset = self.reset(cx.now);
                     return Some(self.end(cx, None, Some(reset)));
                 }
                 None

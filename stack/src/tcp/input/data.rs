@@ -10,7 +10,7 @@ use crate::tcp::acks::Wanted;
 use crate::tcp::connection::{Connection, Context, UrgentIn};
 use crate::tcp::error::SocketError;
 use crate::tcp::intervals::Inserted;
-use crate::tcp::segment::{Disposition, Output, Refusal, Segment};
+use crate::tcp::segment::{Disposition, Output, Refusal, Reset, Segment};
 use crate::tcp::state::State;
 use crate::wire::tcp::flag;
 
@@ -38,8 +38,7 @@ impl Connection {
         if self.orphan && len > 0 && end.after(self.rx.nxt) {
             // Nobody can read it, and the peer must know (RFC 9293 section 3.6.1 and MAY-1; RFC 2525 section 2.17).
             cx.stats.abort_on_data += 1;
-            let reset = self.reset();
-            return Err(self.end(cx, Some(SocketError::Reset), Some(reset)));
+            return Err(self.end(cx, Some(SocketError::Reset), Reset::answer_to(segment)));
         }
         let edge = self.rx.edge();
         if end.at_or_before(self.rx.nxt) && !(fin && end == self.rx.nxt) {

@@ -203,9 +203,13 @@ impl Connection {
         {
             self.rx.on_echo(age);
         }
-        self.rx.on_data(len, cx.now);
+        let ends_message = len < u32::from(self.rx.mss) || push && len == u32::from(self.rx.mss);
+        let grew = self.rx.on_data(len, cx.now);
         let full = self.rx.full_segments();
-        self.acks.on_data(cx.now, || full, self.sender.rto(), push);
+        self.acks.on_data(cx.now, || full, self.sender.rto(), ends_message);
+        if grew {
+            self.acks.window_grew();
+        }
     }
 
     /// Acknowledge at once, or later (RFC 9293 MUST-58, SHLD-19: at least every second full segment).

@@ -14,6 +14,7 @@ use crate::tcp::challenge::connection_may_answer;
 use crate::tcp::isn::timestamp_clock;
 use crate::tcp::negotiated::Arrived;
 use crate::tcp::options;
+use crate::tcp::receiver::MAX_UNSCALED;
 use crate::tcp::segment::{Reset, Segment};
 use crate::wire::tcp::flag;
 
@@ -53,8 +54,8 @@ impl Listener {
         }
 
         // RFC 9293 section 3.10.7.4, fifth check, moved to the front as in Linux: a wrong number is answered
-        // with a reset whatever else is wrong, and kills nothing.
-        if kind & flag::ACK != 0 && segment.ack != request.iss + 1 {
+        // with a reset whatever else is wrong, and kills nothing. A reset is judged by its own number alone.
+        if kind & (flag::ACK | flag::RST) == flag::ACK && segment.ack != request.iss + 1 {
             return match Reset::answer_to(segment) {
                 Some(reset) => Verdict::Reset(reset),
                 None => passive.drop(ListenDrop::NoMeaning),
@@ -113,7 +114,7 @@ impl Listener {
 
 /// The four cases of RFC 9293 section 3.10.7.4, first check.
 fn is_in_window(request: &Request, segment: &Segment<'_>) -> bool {
-    let (start, end) = (request.irs + 1, request.irs + 1 + u32::from(request.offered));
+    let (start, end) = (request.irs + 1, request.irs + 1 + request.offered.min(MAX_UNSCALED));
     let (first, behind): (Seq, Seq) = (segment.seq, segment.seq + segment.span());
     first == start || (behind.after(start) && first.before(end)) || (first == end && behind == end)
 }

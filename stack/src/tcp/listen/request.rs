@@ -9,7 +9,8 @@ use crate::tcp::Seq;
 use crate::tcp::fast_open::Cookie;
 use crate::tcp::isn::timestamp_clock;
 use crate::tcp::negotiated::{Accepted, Arrived, Negotiated, Scales};
-use crate::tcp::options::{Emitted, MD5, Parsed, SynOptions};
+use crate::tcp::options::{Emitted, MD5, Parsed, SynOptions, TIMESTAMPS_LEN};
+use crate::tcp::receiver::MAX_UNSCALED;
 use crate::tcp::signature::RequestSignature;
 use crate::tcp::tuple::Tuple;
 use crate::wire::tcp::flag;
@@ -29,7 +30,7 @@ pub struct Request {
     pub(super) mss: u16,
     pub(super) path_mss: u16,
     pub(super) advertised_mss: u16,
-    pub(super) offered: u16,
+    pub(super) offered: u32,
     /// The first SYN-ACK left.
     pub(super) sent: Instant,
     /// The last ACK that answered a segment out of window, or SYN-ACK that answered a repeated SYN.
@@ -79,7 +80,7 @@ impl Request {
             mss: options.mss.filter(|&mss| mss != 0).unwrap_or(default_mss(&arrival.tuple)),
             path_mss: arrival.path_mss,
             advertised_mss: settings.max_segment.map_or(arrival.path_mss, |max| max.min(arrival.path_mss)),
-            offered: settings.initial_window,
+            offered: whole_segments(settings.receive_buffer, arrival.path_mss, stamps.is_some()),
             sent: now,
             answered: Instant::ZERO,
             scales: theirs.map(|theirs| Scales { theirs, ours: settings.shift() }),
@@ -130,7 +131,7 @@ impl Request {
             seq: self.iss,
             ack: self.irs + 1,
             flags: flag::SYN | flag::ACK | if self.ecn { flag::ECE } else { 0 },
-            window: self.offered,
+            window: self.offered.min(MAX_UNSCALED) as u16,
             options,
             signature,
             how: self.signature,
@@ -160,7 +161,7 @@ impl Request {
             path_mss: self.path_mss,
             advertised_mss: self.advertised_mss,
             window: u32::from(window) << shift,
-            offered: u32::from(self.offered),
+            offered: self.offered,
             rtt: measured.then(|| now.since(self.sent)),
             retransmissions: self.retransmissions,
             ts_recent: self.ts_recent,
@@ -180,13 +181,20 @@ impl Request {
             seq: self.iss + 1,
             ack: self.irs + 1,
             flags: flag::ACK,
-            window: self.offered >> self.scales.map_or(0, |scales| scales.ours),
+            window: (self.offered.min(MAX_UNSCALED) >> self.scales.map_or(0, |scales| scales.ours)) as u16,
             options,
             signature,
             how: self.signature,
             tos: self.tos,
         }
     }
+}
+
+/// The whole segments that fit into a buffer (as Linux; the timestamps of each are not data).
+fn whole_segments(buffer: u32, path_mss: u16, timestamps: bool) -> u32 {
+    let stamps = if timestamps { TIMESTAMPS_LEN as u32 } else { 0 };
+    let mss = u32::from(path_mss).saturating_sub(stamps).max(1);
+    if buffer > mss { buffer / mss * mss } else { buffer }
 }
 
 pub(super) fn default_mss(tuple: &Tuple) -> u16 {

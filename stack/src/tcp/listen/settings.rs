@@ -48,8 +48,8 @@ pub struct ListenSettings {
     pub invalid_ratelimit: Duration,
     /// Bytes up to which the receive window may grow: decides its shift.
     pub max_window: u32,
-    /// Bytes that the SYN-ACK offers, at most 65535.
-    pub initial_window: u16,
+    /// The receive buffer in bytes of data: the SYN-ACK offers as many whole segments of it as its field can say.
+    pub receive_buffer: u32,
 }
 
 impl Default for ListenSettings {
@@ -69,7 +69,7 @@ impl Default for ListenSettings {
             ecn: true,
             invalid_ratelimit: CONNECTION_INTERVAL,
             max_window: 6 << 20,
-            initial_window: 65_535,
+            receive_buffer: 65_536,
         }
     }
 }

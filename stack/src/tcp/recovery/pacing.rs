@@ -13,6 +13,7 @@ use crate::Instant;
 /// Segments that leave together at least and at most (64 KiB at the usual segment size, as Linux's bursts).
 const MIN_BURST: u64 = 2;
 const MAX_BURST: u64 = 44;
+const MAX_BURST_BYTES: u64 = 65_536;
 
 /// What BBR begins with (2/ln 2), until its first ACK says more.
 const BBR_FIRST_PERCENT: u16 = 289;
@@ -88,6 +89,20 @@ impl Sender {
         }
         let left = u128::from(allowed - used) * u128::from(burst);
         u32::try_from(left.div_ceil(u128::from(allowed))).unwrap_or(1)
+    }
+
+    /// How many segments leave as one train: a millisecond's worth of the rate and more on a short path, but not more
+    /// than half the window, so that two trains are on their way (as Linux sizes its bursts).
+    pub(in crate::tcp) fn burst(&self) -> u32 {
+        let rate = if self.is_paced() { self.pacing.effective() } else { self.rate_of_window() };
+        let mss = u64::from(self.mss);
+        let paced = if rate == 0 { MAX_BURST_BYTES } else { rate >> 10 };
+        let near = match self.rtt.smallest().map(|smallest| smallest >> 9) {
+            Some(distance @ 0..32) => MAX_BURST_BYTES >> distance,
+            _ => 0,
+        };
+        let segments = ((paced + near).min(MAX_BURST_BYTES) / mss).max(MIN_BURST) as u32;
+        segments.min((self.window.cwnd / 2).max(1))
     }
 
     /// A timeout: what it sends again does not wait for the rate.

@@ -22,6 +22,10 @@ use crate::tcp::rtt::micros;
 /// Recoveries without a D-SACK after which the window is small again (RFC 8985 section 6.2 step 4).
 pub(super) const PERSIST: u8 = 16;
 
+/// The wait for what is reordered ends on a tick of 250 Hz: what is due at about the same time is found lost at once
+/// (as Linux's timers have it at that rate).
+const TICK_MICROS: u32 = 4_000;
+
 #[derive(Debug)]
 pub(super) struct Rack {
     /// The most recently sent segment that was delivered: when it was sent and where it ends.
@@ -104,7 +108,7 @@ impl Sender {
             }
             let left = self.time_left(now, run.sent, window);
             if left > 0 {
-                return Some(left.saturating_add(LEAST_MICROS));
+                return Some((left.min(u32::MAX / 2) + LEAST_MICROS).next_multiple_of(TICK_MICROS));
             }
             self.mark_lost(pool, self.flight.timed.first);
         }

@@ -10,7 +10,7 @@ use super::{CaState, Sender};
 use crate::Instant;
 use crate::tcp::Seq;
 
-/// Two ticks at 1000 Hz: the least that is waited (as Linux).
+/// The least that is waited (as Linux).
 pub(super) const LEAST_MICROS: u32 = 2_000;
 
 #[derive(Debug)]

@@ -47,7 +47,7 @@ impl Usage {
 impl Sender {
     /// The window was the limit, or slow start is under way and half of it was used (RFC 7661 section 4.1).
     #[inline]
-    pub(super) fn is_cwnd_limited(&self) -> bool {
+    pub(in crate::tcp) fn is_cwnd_limited(&self) -> bool {
         self.usage.limited || self.window.in_slow_start() && self.window.cwnd < 2 * self.usage.most
     }
 

@@ -121,17 +121,21 @@ impl<F: Frame> Sockets<'_, F> {
         let Stack { tcp, blocks, events, .. } = stack;
         let iss = reused.map_or_else(|| tcp.isn.isn(&tuple, now), |reused| reused.iss);
         let ts_offset = reused.map_or_else(|| tcp.isn.timestamp_offset(&tuple), |reused| reused.ts_offset);
+        let mut default_mss = if ipv4 { 536 } else { 1220 };
         let fast_open = match options.fast_open.then(|| tcp.fast_opens.on_connect(to.ip(), now)) {
             None | Some(ClientFastOpen::Avoid) => None,
             Some(ClientFastOpen::Ask) => Some(ArrayVec::new()),
-            Some(ClientFastOpen::Use(cookie, _)) => Some(cookie.as_bytes().iter().copied().collect()),
+            Some(ClientFastOpen::Use(cookie, mss)) => {
+                default_mss = mss.max(default_mss);
+                Some(cookie.as_bytes().iter().copied().collect())
+            }
         };
         let asked_fast_open = fast_open.is_some();
         let args = ConnectArgs {
             iss,
             ts_offset,
             path_mss: super::output::path_mss(mtu, ipv4),
-            default_mss: if ipv4 { 536 } else { 1220 },
+            default_mss,
             metrics: tcp.metrics.get(to.ip(), now),
             fast_open,
         };

@@ -349,8 +349,12 @@ pub(super) fn send_reset<P, M>(
     M: Probe,
 {
     let flags = if reset.ack.is_some() { flag::RST | flag::ACK } else { flag::RST };
-    let fields =
-        Fields { seq: reset.seq, ack: reset.ack, flags, window: 0, urgent: 0, options: &Emitted::NONE };
+    let mut options = Emitted::NONE;
+    if let Some(stamps) = reset.stamps {
+        options.push_timestamps(stamps);
+    }
+    let Reset { seq, ack, window, .. } = reset;
+    let fields = Fields { seq, ack, flags, window, urgent: 0, options: &options };
     send_bare(stack, turn, tuple, port, 0, &fields);
 }
 

@@ -1,0 +1,37 @@
+//! Fast open, the client's side (RFC 7413 section 4.2): what goes with the SYN, and what happens when it is lost.
+
+use super::*;
+
+fn client(cookie: &[u8], mss: u16) -> Host {
+    let mut pools = Pools::new(plain());
+    let args = ConnectArgs {
+        default_mss: mss,
+        fast_open: Some(cookie.iter().copied().collect()),
+        ..connect_args(5000)
+    };
+    let tcp = Connection::connect(&mut pools.cx(), &args);
+    Host { pools, tcp, ended: None }
+}
+
+#[test]
+fn rfc7413_4_1_3_a_syn_carries_what_the_servers_last_mss_allows_less_room_for_all_options() {
+    let mut host = client(&[0xab; 8], 1460);
+    assert_eq!(host.send(&[1; 5000]), Ok(1420), "a write before the SYN gives what goes with it");
+    let syn = host.output().remove(0);
+    assert_eq!((syn.out.flags, syn.data.len()), (SYN, 1420));
+    assert_eq!(syn.options().fast_open.as_deref(), Some(&[0xab; 8][..]));
+}
+
+#[test]
+fn a_syn_that_is_sent_again_has_neither_data_nor_cookie() {
+    for cookie in [&[0xab; 8][..], &[]] {
+        let mut host = client(cookie, 1460);
+        host.send(b"with the SYN").unwrap();
+        host.output();
+        host.pools.now = host.tcp.next_deadline();
+        let _ = host.expire();
+        let again = host.output().remove(0);
+        assert_eq!((again.out.flags, again.data.len()), (SYN, 0));
+        assert_eq!(again.options().fast_open, None);
+    }
+}
