@@ -20,6 +20,8 @@ pub struct Machine {
     pub load: f64,
     /// What was measured.
     pub version: &'static str,
+    /// Its commit, where the sources are still there and git can say.
+    pub commit: Option<String>,
 }
 
 impl Machine {
@@ -41,20 +43,35 @@ impl Machine {
             pinned_to,
             load,
             version: env!("CARGO_PKG_VERSION"),
+            commit: commit(),
         }
     }
 }
 
 impl core::fmt::Display for Machine {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Machine { processor, processors, kernel, tsc_mhz, pinned_to, load, version } = self;
+        let Machine { processor, processors, kernel, tsc_mhz, pinned_to, load, version, commit } = self;
+        let commit = commit.as_ref().map_or(String::new(), |commit| format!(" ({commit})"));
         let pin = pinned_to.map_or("not pinned".to_owned(), |cpu| format!("pinned to cpu {cpu}"));
         write!(
             f,
             "{processor}, {processors} processors, TSC {tsc_mhz:.0} MHz, Linux {kernel}, load {load}, {pin}; \
-             flumen {version}"
+             flumen {version}{commit}"
         )
     }
+}
+
+/// The commit that the sources of this program stand at now.
+fn commit() -> Option<String> {
+    let sources = env!("CARGO_MANIFEST_DIR");
+    let git = std::process::Command::new("git")
+        .args(["-C", sources, "describe", "--always", "--dirty", "--abbrev=12"])
+        .stdin(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8(git.stdout).ok()?;
+    (git.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
 }
 
 fn tsc_mhz() -> f64 {

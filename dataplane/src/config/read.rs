@@ -343,7 +343,7 @@ impl<'a> Value<'a> {
 }
 
 /// A whole number and a unit: `50us`, `1 ms`.
-fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;
     let number: u64 = number.parse().ok()?;

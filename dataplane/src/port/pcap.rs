@@ -63,6 +63,8 @@ pub enum PcapError {
 pub struct Replay {
     bytes: Vec<u8>,
     ends: Vec<u32>,
+    /// When each was captured, since the first.
+    times: Vec<Duration>,
     next: usize,
     repeat: bool,
 }
@@ -94,8 +96,17 @@ impl Replay {
         for packet in packets {
             replay.bytes.extend_from_slice(packet);
             replay.ends.push(replay.bytes.len() as u32);
+            replay.times.push(Duration::ZERO);
         }
         replay
+    }
+
+    /// Packet `index` of the file, and how long after the first it was captured (never less than the one before it;
+    /// packets without a time came with that one). For who sends them in his own time.
+    pub fn packet(&self, index: usize) -> Option<(Duration, &[u8])> {
+        let end = *self.ends.get(index)? as usize;
+        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
+        Some((self.times[index], &self.bytes[start..end]))
     }
 
     /// How many packets the file holds.
@@ -116,9 +127,11 @@ impl Replay {
     fn read_pcap(&mut self, path: &Path, file: impl Read) -> Result<(), PcapError> {
         let mut reader = PcapReader::new(file).map_err(|error| self.broken(path, &error))?;
         check_link(path, reader.header().datalink)?;
+        let mut first = None;
         while let Some(packet) = reader.next_packet() {
             let packet = packet.map_err(|error| self.broken(path, &error))?;
-            self.keep(path, &packet.data)?;
+            first.get_or_insert(packet.timestamp);
+            self.keep(path, &packet.data, since(first, packet.timestamp))?;
         }
         Ok(())
     }
@@ -126,18 +139,22 @@ impl Replay {
     fn read_pcapng(&mut self, path: &Path, file: impl Read) -> Result<(), PcapError> {
         use pcap_file::pcapng::Block;
         let mut reader = PcapNgReader::new(file).map_err(|error| self.broken(path, &error))?;
+        let mut first = None;
         while let Some(block) = reader.next_block() {
             match block.map_err(|error| self.broken(path, &error))? {
                 Block::InterfaceDescription(interface) => check_link(path, interface.linktype)?,
-                Block::EnhancedPacket(packet) => self.keep(path, &packet.data)?,
-                Block::SimplePacket(packet) => self.keep(path, &packet.data)?,
+                Block::EnhancedPacket(packet) => {
+                    first.get_or_insert(packet.timestamp);
+                    self.keep(path, &packet.data, since(first, packet.timestamp))?;
+                }
+                Block::SimplePacket(packet) => self.keep(path, &packet.data, Duration::ZERO)?,
                 _ => {}
             }
         }
         Ok(())
     }
 
-    fn keep(&mut self, path: &Path, packet: &[u8]) -> Result<(), PcapError> {
+    fn keep(&mut self, path: &Path, packet: &[u8], time: Duration) -> Result<(), PcapError> {
         let unusable = |reason| PcapError::Unusable { path: path.to_owned(), reason };
         if packet.len() > MAX_PACKET {
             return Err(unusable(
@@ -149,6 +166,8 @@ impl Replay {
             return Err(unusable("the capture holds more than 1 GiB of packets"));
         }
         self.ends.push(self.bytes.len() as u32);
+        let before = self.times.last().copied().unwrap_or_default();
+        self.times.push(time.max(before));
         Ok(())
     }
 
@@ -169,6 +188,11 @@ impl Replay {
         self.next += 1;
         Some(&self.bytes[start..end])
     }
+}
+
+/// How long after the first; nothing for a clock that was set back.
+fn since(first: Option<Duration>, time: Duration) -> Duration {
+    time.saturating_sub(first.unwrap_or(time))
 }
 
 fn check_link(path: &Path, link: DataLink) -> Result<(), PcapError> {

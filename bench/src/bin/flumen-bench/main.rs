@@ -3,6 +3,8 @@
 //! `driverless`: cycles that the full router takes for a packet, with no card in the way.
 //! `churn`: route changes a second beside a worker that forwards, and what it loses by them.
 //! `memory`: what a data plane with a full table takes of it.
+//! `rfc2544`: throughput, latency, loss and back-to-back bursts of a device between two ports.
+//! `iperf`: iperf3, iperf and wrk through or to the data plane, in one report.
 //! `tcp`: two TCP stacks back to back, with smoltcp's beside them; `idle`: what a million connections cost.
 #![forbid(unsafe_code)]
 
@@ -12,8 +14,11 @@ use std::process::ExitCode;
 
 mod churn;
 mod driverless;
+mod iperf;
 mod memory;
+mod rfc2544;
 mod tcp;
+mod verdict;
 
 #[derive(Debug, Parser)]
 #[command(name = "flumen-bench", about = "Measures the Flumen data plane on this machine")]
@@ -36,6 +41,12 @@ enum Command {
     Churn(churn::Args),
     /// Resident memory of a data plane with two ports and a full table.
     Memory(memory::Args),
+    /// RFC 2544: what a device between two ports can do.
+    Rfc2544(Box<rfc2544::Args>),
+    /// What iperf3, iperf and wrk say, by turns.
+    Iperf(iperf::Args),
+    /// Tables and a verdict from runs that scripts/compare took.
+    Verdict(verdict::Args),
     /// Two TCP stacks back to back on this core: a stream, questions, visits; smoltcp's beside them.
     Tcp(tcp::Args),
     /// Memory of an idle connection, and what lookups, timers and questions cost among many connections.
@@ -51,12 +62,18 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let machine = Machine::here(cli.cpu);
-    let result = match &cli.command {
-        Command::Driverless(args) => driverless::execute(args, &machine, cli.json),
-        Command::Churn(args) => churn::execute(args, &machine, cli.json),
-        Command::Memory(args) => memory::execute(args, &machine, cli.json),
-        Command::Tcp(args) => tcp::execute(args, &machine, cli.json),
-        Command::Idle(args) => tcp::idle(args, &machine, cli.json),
+    let result = match cli.command {
+        Command::Driverless(args) => driverless::execute(&args, &machine, cli.json),
+        Command::Churn(args) => churn::execute(&args, &machine, cli.json),
+        Command::Memory(args) => memory::execute(&args, &machine, cli.json),
+        Command::Rfc2544(args) => rfc2544::execute(*args, &machine, cli.json),
+        Command::Iperf(args) => iperf::execute(&args, &machine, cli.json),
+        Command::Verdict(args) => match verdict::execute(&args, &machine) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        Command::Tcp(args) => tcp::execute(&args, &machine, cli.json),
+        Command::Idle(args) => tcp::idle(&args, &machine, cli.json),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
