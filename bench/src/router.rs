@@ -140,6 +140,7 @@ pub fn worker_of(routes: RouteReader, packets: &[[u8; FRAME]], route_cache: usiz
         burst: BURST,
         sharing: Sharing { by_flow: 0, key: [1, 2] },
         services: flumen::builtin::Services::default(),
+        sessions: None,
         runtime: Runtime::default(),
         probe: StageClock::default(),
     })
