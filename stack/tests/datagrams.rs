@@ -524,6 +524,20 @@ fn a_datagram_to_our_own_address_comes_back_to_us() {
 }
 
 #[test]
+fn a_datagram_to_a_closed_port_of_our_own_is_refused() {
+    let mut host = host();
+    for (family, to) in [(Family::Ipv4, "10.0.1.1:9"), (Family::Ipv6, "[fd00:1::1]:9")] {
+        let socket = host.stack.udp_open(family, Owner(2)).unwrap();
+        host.stack.udp_connect(host.now, socket, Some(at(to))).unwrap();
+        assert_eq!(send(&mut host, socket, SendArgs::default(), b"self"), Ok(4));
+        host.turn(|stack, turn| stack.output(turn));
+        assert!(host.sent().is_empty(), "nothing leaves");
+        assert_eq!(read(&mut host, socket), Err(Error::ConnectionRefused), "{to}");
+    }
+    assert_nothing_is_held(&mut host);
+}
+
+#[test]
 fn a_name_is_refused_for_what_is_wrong_with_it() {
     let mut host = host();
     let socket = server(&mut host, Family::Ipv4, "10.0.1.1:53");

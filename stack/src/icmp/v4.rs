@@ -123,10 +123,16 @@ pub fn send_error<P, M>(
     if !stack.icmp_limit_v4.allow(IpAddr::V4(peer), turn.now) {
         return stack.counters.count(Counter::IcmpErrorsLimited);
     }
-    let Ok(hop) = stack.route_output(turn.now, IpAddr::V4(peer), port) else { return };
-    let Some(out) = stack.interfaces.get(hop.port) else { return };
-    let offload = out.tx_checksum;
-    let mtu = usize::from(hop.mtu);
+    // What we sent ourselves comes back to us: no route, no link, no checksum of a device.
+    let hop = if stack.is_local4(peer) {
+        None
+    } else {
+        let Ok(hop) = stack.route_output(turn.now, IpAddr::V4(peer), port) else { return };
+        Some(hop)
+    };
+    let Some(out) = stack.interfaces.get(hop.as_ref().map_or(port, |hop| hop.port)) else { return };
+    let offload = hop.is_some() && out.tx_checksum;
+    let mtu = hop.as_ref().map_or(MAX_ERROR_LEN, |hop| usize::from(hop.mtu));
     // The address that the packet was sent to, when that is ours; else the one we would speak from.
     let source = if stack.is_local4(asked) { Some(asked) } else { out.source_ipv4(peer) };
     // A router without an IPv4 address on the port that leads back stays silent.
@@ -155,7 +161,10 @@ pub fn send_error<P, M>(
         frame[HEADER_LEN + 2..HEADER_LEN + 4].copy_from_slice(&sum.to_be_bytes());
     }
     stack.counters.count(Counter::IcmpErrorsOut);
-    output::send(stack, turn, frame, hop);
+    match hop {
+        Some(hop) => output::send(stack, turn, frame, hop),
+        None => stack.loop_back(port, LinkCast::Unicast, frame),
+    }
 }
 
 /// The fields of a header that we originate; no options, no fragment, TTL 64.

@@ -137,9 +137,15 @@ pub fn send_error<P, M>(
     if !stack.icmp_limit_v6.allow(IpAddr::V6(peer), turn.now) {
         return stack.counters.count(Counter::Icmpv6ErrorsLimited);
     }
-    let Ok(hop) = stack.route_output(turn.now, IpAddr::V6(peer), port) else { return };
-    let Some(out) = stack.interfaces.get(hop.port) else { return };
-    let offload = out.tx_checksum;
+    // What we sent ourselves comes back to us: no route, no link, no checksum of a device.
+    let hop = if stack.is_local6(peer, port) {
+        None
+    } else {
+        let Ok(hop) = stack.route_output(turn.now, IpAddr::V6(peer), port) else { return };
+        Some(hop)
+    };
+    let Some(out) = stack.interfaces.get(hop.as_ref().map_or(port, |hop| hop.port)) else { return };
+    let offload = hop.is_some() && out.tx_checksum;
     let source = if stack.is_local6(asked, port) { Some(asked) } else { out.source_ipv6(peer) };
     let Some(source) = source else { return };
     let quoted = about.len().min(usize::from(MIN_MTU_IPV6) - HEADER_LEN - ICMP_HEADER_LEN);
@@ -156,7 +162,10 @@ pub fn send_error<P, M>(
     frame[HEADER_LEN + ICMP_HEADER_LEN..].copy_from_slice(&about[..quoted]);
     finish(&mut frame, source, peer, DEFAULT_TTL, offload);
     stack.counters.count(Counter::Icmpv6ErrorsOut);
-    output::send(stack, turn, frame, hop);
+    match hop {
+        Some(hop) => output::send(stack, turn, frame, hop),
+        None => stack.loop_back(port, LinkCast::Unicast, frame),
+    }
 }
 
 /// Writes header and checksum around an ICMPv6 message that stands behind 40 bytes of room; the checksum
