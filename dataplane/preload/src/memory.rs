@@ -69,13 +69,18 @@ impl<'a> Vectors<'a> {
 
     /// The buffers in a list whose buffers can be used (see [`Vectors::new`]).
     pub fn of(list: &'a [iovec]) -> Result<Vectors<'a>> {
+        if list.iter().any(|one| one.iov_base.is_null() && one.iov_len > 0) {
+            return Err(Errno(libc::EFAULT));
+        }
+        Self::of_lengths(list)
+    }
+
+    /// Only the lengths count: nothing will be copied.
+    pub fn of_lengths(list: &'a [iovec]) -> Result<Vectors<'a>> {
         let mut len = 0usize;
         for one in list {
             if one.iov_len > isize::MAX as usize {
                 return Err(Errno(libc::EINVAL));
-            }
-            if one.iov_base.is_null() && one.iov_len > 0 {
-                return Err(Errno(libc::EFAULT));
             }
             len = len.saturating_add(one.iov_len);
         }
