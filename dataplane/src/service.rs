@@ -28,6 +28,7 @@ use build::{Ready, Seat};
 use core::sync::atomic::{AtomicBool, Ordering};
 use flumen_stack::limits::BURST;
 use flumen_stack::route::{Rib, RouteError};
+use flumen_stack::socket::homes::{Home, PortHomes};
 use flumen_stack::{Interface, PortId};
 use ports::Attached;
 use std::sync::{Arc, mpsc};
@@ -337,6 +338,7 @@ fn seats(
         })?
         .into();
     let (door, mut sessions) = programs::prepare(config, interfaces, &bells)?.unzip();
+    let homes = Arc::new(PortHomes::default());
     let mut seats = Vec::with_capacity(count);
     for number in 0..count {
         let (commands_in, commands_out) = rtrb::RingBuffer::new(COMMANDS);
@@ -367,6 +369,7 @@ fn seats(
             stop: Arc::clone(stop),
             clock,
             sharing,
+            home: if count > 1 { Home::new(Arc::clone(&homes), number, count) } else { None },
         };
         seats.push((seat, Ends { commands: commands_in, reports: reports_out }));
     }

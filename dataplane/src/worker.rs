@@ -22,6 +22,7 @@ use crate::session::Sessions;
 use core::sync::atomic::{AtomicBool, Ordering};
 use flumen_stack::ip::flow;
 use flumen_stack::limits::BURST;
+use flumen_stack::stack::Stray;
 use flumen_stack::{Burst, DropReason, Egress, Frame, Instant, PortId, Probe, Stack, Stage, Turn};
 use rustix::event::{PollFd, PollFlags};
 use std::sync::Arc;
@@ -254,6 +255,7 @@ impl Worker {
             let mut turn =
                 Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
             self.stack.input(&mut turn, port, &mut burst);
+            self.send_strays();
         }
         self.runtime.packets += received as u64;
         received
@@ -332,6 +334,20 @@ impl Worker {
     fn input(&mut self, now: Instant, port: PortId, burst: &mut Burst<PoolFrame>) {
         let mut turn = Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
         self.stack.input(&mut turn, port, burst);
+        self.send_strays();
+    }
+
+    /// Hands over what came here and is for a socket of another worker.
+    #[inline]
+    fn send_strays(&mut self) {
+        while let Some(Stray { worker, port, frame }) = self.stack.next_stray() {
+            let sent = match self.to_others.get_mut(worker).and_then(Option::as_mut) {
+                Some(other) => other.send(Errand::Receive, port, &frame),
+                None => Err(DropReason::PortUnreachable),
+            };
+            self.runtime.handed_over += u64::from(sent.is_ok());
+            self.stack.counters.drop(sent.err().unwrap_or(DropReason::HandedOver));
+        }
     }
 
     /// Sends what waits for each port: by a queue of our own, or by the worker that has one.

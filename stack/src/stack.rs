@@ -20,12 +20,15 @@ use crate::ip::originate::Looped;
 use crate::ip::path::Path;
 use crate::ip::reassembly::{self, Reassembly, ReassemblyConfig};
 use crate::ipv4::options::Timestamp;
-use crate::limits::{BURST, LOOPBACK, NEIGHBOUR_FACTS, PATH_MTUS, RAW_SOCKETS, SOCKET_BLOCKS, UDP_SOCKETS};
+use crate::limits::{
+    BURST, LOOPBACK, NEIGHBOUR_FACTS, PATH_MTUS, RAW_SOCKETS, SOCKET_BLOCKS, STRAYS, UDP_SOCKETS,
+};
 use crate::neighbour::{ConfigError, Fact, NeighbourConfig, NeighbourTable};
 use crate::offload;
 use crate::port::PortId;
 use crate::route::ecmp::HashKey;
 use crate::route::{Flow4, Flow6, PathMtus, RouteCache, RouteReader};
+use crate::socket::homes::Home;
 use crate::socket::{BlockPool, EventQueue};
 use crate::tcp::ports::PortRange;
 use crate::tcp::sockets::{TcpConfig, TcpSockets};
@@ -88,6 +91,17 @@ impl Default for SocketLimits {
     }
 }
 
+/// A packet for a socket of another worker, as it came in: to be handed over.
+#[derive(Debug)]
+pub struct Stray<F> {
+    /// The worker.
+    pub worker: usize,
+    /// The port that it came in by.
+    pub port: PortId,
+    /// Byte 0 is the first of the link header.
+    pub frame: F,
+}
+
 /// The stack of one worker.
 pub struct Stack<F: Frame> {
     /// The ports.
@@ -110,6 +124,8 @@ pub struct Stack<F: Frame> {
     pub tcp: TcpSockets,
     pub(crate) frame_room: u16,
     pub(crate) looped: VecDeque<Looped<F>>,
+    /// Packets for sockets of other workers.
+    pub(crate) strays: VecDeque<Stray<F>>,
     pub(crate) generation: u64,
     /// The datagrams that wait for the rest of their fragments.
     pub reassembly: Reassembly,
@@ -176,6 +192,7 @@ impl<F: Frame> Stack<F> {
             frame_room,
             generation: 0,
             looped: VecDeque::with_capacity(LOOPBACK),
+            strays: VecDeque::with_capacity(STRAYS),
             counters: Counters::default(),
             neighbours: table,
             reassembly: Reassembly::new(&reassembly, key(9)),
@@ -291,6 +308,37 @@ impl<F: Frame> Stack<F> {
         }
         let ip = self.neighbours.next_deadline().min(self.reassembly.next_deadline());
         ip.min(self.groups.deadline()).min(self.tcp.next_deadline())
+    }
+
+    /// There are other workers: what comes for their sockets is handed over ([`Stack::next_stray`]), and port numbers
+    /// are chosen so that each worker has its own.
+    pub fn set_home(&mut self, home: &Home) {
+        self.tcp.set_home(home.clone());
+        self.udp.set_home(home.clone());
+    }
+
+    /// The next packet that belongs to another worker; to be asked for after each [`Stack::input`]. The caller counts
+    /// where it went.
+    pub fn next_stray(&mut self) -> Option<Stray<F>> {
+        self.strays.pop_front()
+    }
+
+    /// A packet goes to another worker: it gets a link header again, as if it had just come in there.
+    #[cold]
+    pub(crate) fn hand_over(&mut self, worker: usize, port: PortId, mut frame: F) {
+        let kind =
+            if frame.first().is_some_and(|first| first >> 4 == 6) { [0x86, 0xdd] } else { [0x08, 0x00] };
+        let Some(station) = self.interfaces.get(port).map(|interface| interface.mac) else {
+            return self.drop_received(port, DropReason::PortDown);
+        };
+        let mut header = [0; ethernet::HEADER_LEN];
+        header[..6].copy_from_slice(&station.0);
+        header[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 0]); // nobody's, but a station's
+        header[12..].copy_from_slice(&kind);
+        if self.strays.len() >= STRAYS || !ethernet::push_header(&mut frame, &header) {
+            return self.drop_received(port, DropReason::HandoffFull);
+        }
+        self.strays.push_back(Stray { worker, port, frame });
     }
 
     /// The worker is about to sleep: the forwarding table need not wait for it.

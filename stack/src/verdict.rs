@@ -196,6 +196,8 @@ drop_reasons! {
     // Consumed: an end that is not a fault, so that every received packet has exactly one end on record
     /// A packet that was for us and was acted upon: ARP, neighbour discovery, ICMP, or taken in by a socket.
     Consumed => "consumed",
+    /// A packet for a socket of another worker: it goes on there.
+    HandedOver => "handed-over",
     /// A fragment for us was taken; it goes on as part of its datagram.
     FragmentTaken => "fragment-taken",
 }

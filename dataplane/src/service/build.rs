@@ -23,6 +23,7 @@ use flumen_stack::ip::reassembly::ReassemblyConfig;
 use flumen_stack::limits::BURST;
 use flumen_stack::neighbour::NeighbourConfig;
 use flumen_stack::route::RouteReader;
+use flumen_stack::socket::homes::Home;
 use flumen_stack::{Egress, Instant, Interface, Interfaces, PortId, Stack, StackConfig};
 use std::sync::{Arc, mpsc};
 
@@ -130,6 +131,8 @@ pub struct Seat {
     pub clock: Clock,
     /// How arriving packets are shared out.
     pub sharing: Sharing,
+    /// Which local ports are its own, when there are other workers.
+    pub home: Option<Home>,
 }
 
 /// A worker is ready to run.
@@ -192,6 +195,9 @@ impl Seat {
         stack.neighbours.max_entries = stack.neighbours.max_entries.max(self.neighbours.len() + 1);
         let mut stack = Stack::new(stack, self.routes)
             .map_err(|error| StartError::Unsupported(format!("[limits]: {error}")))?;
+        if let Some(home) = &self.home {
+            stack.set_home(home);
+        }
         stack.set_time_of_day(self.clock.now(), milliseconds_of_the_day());
         for neighbour in &self.neighbours {
             let StaticNeighbour { port, address, mac, .. } = neighbour;

@@ -227,6 +227,9 @@ pub fn input<P, M>(
             let quoted = &arrival.frame[header_len + ICMP_HEADER_LEN..];
             let heard = tell_socket(stack, turn.now, &arrival, header_len);
             let reason = learn_path_mtu(stack, turn.now, quoted, mtu);
+            if let Some(worker) = stranger(stack, heard, &arrival.frame, header_len) {
+                return stack.hand_over(worker, arrival.port, arrival.frame);
+            }
             let reason = if heard { DropReason::Consumed } else { reason };
             stack.drop_received(arrival.port, reason);
         }
@@ -236,6 +239,9 @@ pub fn input<P, M>(
         | kind::TIME_EXCEEDED
         | kind::PARAMETER_PROBLEM => {
             let heard = tell_socket(stack, turn.now, &arrival, header_len);
+            if let Some(worker) = stranger(stack, heard, &arrival.frame, header_len) {
+                return stack.hand_over(worker, arrival.port, arrival.frame);
+            }
             let reason = if heard { DropReason::Consumed } else { DropReason::IcmpDiscarded };
             stack.drop_received(arrival.port, reason);
         }
@@ -246,6 +252,11 @@ pub fn input<P, M>(
         }
         _ => stack.drop_received(arrival.port, DropReason::IcmpDiscarded),
     }
+}
+
+/// The other worker whose socket caused an error that nobody heard here.
+fn stranger<F: Frame>(stack: &Stack<F>, heard: bool, packet: &[u8], offset: usize) -> Option<usize> {
+    if heard { None } else { crate::socket::errors::elsewhere(stack, packet.get(offset..)?) }
 }
 
 /// Tells the socket that caused an error (row I3).

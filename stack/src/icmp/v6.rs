@@ -245,13 +245,20 @@ pub fn input<P, M>(
             let message = arrival.frame.get(offset..).unwrap_or_default();
             let offender = IpAddr::V6(arrival.source);
             let heard = crate::socket::errors::icmp6(stack, turn.now, port, offender, message);
+            let elsewhere = crate::socket::errors::elsewhere(stack, message).filter(|_| !heard);
             let reason = learn_path_mtu(stack, turn.now, port, message);
+            if let Some(worker) = elsewhere {
+                return stack.hand_over(worker, port, arrival.frame);
+            }
             stack.drop_received(port, if heard { DropReason::Consumed } else { reason });
         }
         kind::UNREACHABLE | kind::TIME_EXCEEDED | kind::PARAMETER_PROBLEM => {
             let message = arrival.frame.get(offset..).unwrap_or_default();
             let offender = IpAddr::V6(arrival.source);
             let heard = crate::socket::errors::icmp6(stack, turn.now, port, offender, message);
+            if let Some(worker) = crate::socket::errors::elsewhere(stack, message).filter(|_| !heard) {
+                return stack.hand_over(worker, port, arrival.frame);
+            }
             let reason = if heard { DropReason::Consumed } else { DropReason::IcmpDiscarded };
             stack.drop_received(port, reason);
         }

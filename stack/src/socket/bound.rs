@@ -19,6 +19,7 @@
 //! `::` overlaps every IPv4 address unless the socket is IPv6 only. A port that is chosen for somebody ([`Bound::is_free`])
 //! must meet nobody at all.
 
+use super::homes::Home;
 use super::zeroed::Zeroed;
 use crate::port::PortId;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -134,13 +135,36 @@ pub struct Bound {
     holders: Vec<Holder>,
     free: u32,
     capacity: usize,
+    home: Option<Home>,
 }
 
 impl Bound {
     /// A table for so many ways to hold ports (not holders: those that look alike are one).
     pub fn new(rules: Rules, capacity: usize) -> Self {
         let holders = Vec::with_capacity(capacity);
-        Bound { rules, ports: Zeroed::new(1 << 16), holders, free: 0, capacity }
+        Bound { rules, ports: Zeroed::new(1 << 16), holders, free: 0, capacity, home: None }
+    }
+
+    /// There are other workers: ports are claimed for this one, and chosen among its own.
+    pub fn set_home(&mut self, home: Home) {
+        self.home = Some(home);
+    }
+
+    /// What comes for this port belongs to this worker.
+    pub fn claim_home(&self, port: u16) {
+        if let Some(home) = &self.home {
+            home.claim(self.rules, port);
+        }
+    }
+
+    /// The other worker that what comes for this port belongs to.
+    #[inline]
+    pub fn elsewhere(&self, port: u16) -> Option<usize> {
+        self.home.as_ref().and_then(|home| home.elsewhere(self.rules, port))
+    }
+
+    fn may_choose(&self, port: u16) -> bool {
+        self.home.as_ref().is_none_or(|home| home.may_choose(port))
     }
 
     /// A port that the caller named.
@@ -150,13 +174,13 @@ impl Bound {
 
     /// True when a port can be chosen for this socket: it would meet nobody, sharing or not.
     pub fn is_free(&self, bind: &Bind) -> bool {
-        !self.on(bind.port).any(|(_, holder)| meet(bind, &holder.bind))
+        self.may_choose(bind.port) && !self.on(bind.port).any(|(_, holder)| meet(bind, &holder.bind))
     }
 
     /// True when `connect` can choose this port: nobody bound it by name. (That the four-tuple is free, the
     /// connection table knows.)
     pub fn is_free_to_connect(&self, port: u16) -> bool {
-        self.on(port).all(|(_, holder)| holder.bind.automatic)
+        self.may_choose(port) && self.on(port).all(|(_, holder)| holder.bind.automatic)
     }
 
     /// The holder listens from now on. That can fail where binding did not: two that may share a port by
@@ -235,6 +259,7 @@ impl Bound {
     }
 
     fn add(&mut self, bind: &Bind, state: State) -> Result<BindId, BindError> {
+        self.claim_home(bind.port);
         let alike = self.on(bind.port).find(|(_, holder)| holder.bind == *bind && holder.state == state);
         if let Some((id, _)) = alike {
             self.holders[id as usize].count += 1;

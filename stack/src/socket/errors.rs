@@ -222,6 +222,21 @@ pub(crate) fn icmp6<F: Frame>(
     dispatch(stack, &quoted, &fault)
 }
 
+/// The other worker whose socket sent what an ICMP error quotes; the error is `message`.
+pub(crate) fn elsewhere<F: Frame>(stack: &Stack<F>, message: &[u8]) -> Option<usize> {
+    let quoted = message.get(8..)?;
+    let (protocol, offset) = match quoted.first()? >> 4 {
+        4 => (*quoted.get(9)?, usize::from(quoted[0] & 15) * 4),
+        _ => crate::ipv6::extension::upper_layer(quoted)?,
+    };
+    let port = u16::from_be_bytes(*quoted.get(offset..)?.first_chunk()?);
+    match protocol {
+        TCP => stack.tcp.elsewhere(port),
+        crate::udp::UDP => stack.udp.elsewhere(port),
+        _ => None,
+    }
+}
+
 fn dispatch<F: Frame>(stack: &mut Stack<F>, quoted: &Quoted<'_>, fault: &Fault) -> bool {
     let by_transport = match quoted.protocol {
         crate::udp::UDP => crate::udp::on_error(stack, quoted, fault),

@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod error;
 pub mod errors;
 pub mod event;
+pub mod homes;
 pub mod listeners;
 pub mod messages;
 pub mod options;

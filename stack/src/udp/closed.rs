@@ -47,6 +47,12 @@ pub fn udp4<P, M>(
             }
         }
     };
+    if reason == DropReason::PortUnreachable
+        && arrival.cast == LinkCast::Unicast
+        && let Some(worker) = elsewhere(stack, &arrival.frame, header_len)
+    {
+        return stack.hand_over(worker, arrival.port, arrival.frame);
+    }
     stack.drop_received(arrival.port, reason);
     if reason == DropReason::PortUnreachable && arrival.cast == LinkCast::Unicast {
         v4::send_error(
@@ -88,6 +94,12 @@ pub fn udp6<P, M>(
             }
         }
     };
+    if reason == DropReason::PortUnreachable
+        && arrival.cast == LinkCast::Unicast
+        && let Some(worker) = elsewhere(stack, &arrival.frame, offset)
+    {
+        return stack.hand_over(worker, arrival.port, arrival.frame);
+    }
     stack.drop_received(arrival.port, reason);
     if reason == DropReason::PortUnreachable && arrival.cast == LinkCast::Unicast {
         v6::send_error(
@@ -98,6 +110,12 @@ pub fn udp6<P, M>(
             v6::Error::PORT_UNREACHABLE,
         );
     }
+}
+
+/// The other worker whose socket a datagram is for; its UDP header stands at `offset`.
+fn elsewhere<F: Frame>(stack: &Stack<F>, packet: &[u8], offset: usize) -> Option<usize> {
+    let [_, _, high, low] = *transport_header::<4>(packet, offset)?;
+    stack.udp.elsewhere(u16::from_be_bytes([high, low]))
 }
 
 fn trusts<F: Frame>(stack: &Stack<F>, port: crate::PortId) -> bool {

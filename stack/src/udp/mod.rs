@@ -294,6 +294,16 @@ impl Sockets {
 
     /// Gives a socket a name, if nobody has it who does not share; port number 0 takes a free one, from a random
     /// one on (RFC 6056 section 3.3.1).
+    /// See [`crate::Stack::set_home`].
+    pub(crate) fn set_home(&mut self, home: crate::socket::homes::Home) {
+        self.names.set_home(home);
+    }
+
+    /// The other worker that datagrams for this port belong to.
+    pub(crate) fn elsewhere(&self, port: u16) -> Option<usize> {
+        self.names.elsewhere(port)
+    }
+
     fn claim(
         &mut self,
         handle: Handle,

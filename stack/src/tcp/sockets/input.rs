@@ -102,8 +102,26 @@ where
     P: FramePool,
     M: Probe,
 {
+    let mut elsewhere = None;
+    take(stack, turn, &arrived, &mut elsewhere);
+    if let Some(worker) = elsewhere {
+        stack.hand_over(worker, arrived.port, arrived.frame);
+    }
+}
+
+/// Finds whose the segment is, and what comes of it; `elsewhere` is set when it belongs to another worker.
+#[inline]
+fn take<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrived: &Arrived<P::Frame>,
+    elsewhere: &mut Option<usize>,
+) where
+    P: FramePool,
+    M: Probe,
+{
     stack.counters.count(Counter::TcpIn);
-    let Arrived { ref frame, offset, local, remote, port, tos, pseudo } = arrived;
+    let &Arrived { ref frame, offset, local, remote, port, tos, pseudo } = arrived;
     let Some(bytes) = frame.get(offset..) else {
         return stack.drop_received(port, DropReason::TransportMalformed);
     };
@@ -175,6 +193,10 @@ where
                 }
             }
         }
+    }
+    *elsewhere = stack.tcp.elsewhere(tuple.local_port);
+    if elsewhere.is_some() {
+        return;
     }
     nobody(stack, turn, &tuple, port, &segment);
 }

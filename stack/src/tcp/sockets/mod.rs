@@ -302,9 +302,20 @@ impl TcpSockets {
         }
     }
 
+    /// See [`crate::Stack::set_home`].
+    pub(crate) fn set_home(&mut self, home: crate::socket::homes::Home) {
+        self.bound.set_home(home);
+    }
+
+    /// The other worker that segments for this port belong to.
+    pub(crate) fn elsewhere(&self, port: u16) -> Option<usize> {
+        self.bound.elsewhere(port)
+    }
+
     /// Puts a connection in, under its names.
     pub(super) fn add(&mut self, entry: Entry) -> Result<Handle, Error> {
         let tuple = entry.tuple;
+        self.bound.claim_home(tuple.local_port);
         let handle = self.entries.insert(entry).map_err(|entry| {
             self.let_go(entry);
             Error::TooManySockets
