@@ -105,8 +105,8 @@ pub const RECEIVE_LIMIT: usize = 212_992;
 /// and its overhead always fit.
 pub const MIN_RECEIVE_LIMIT: usize = 2304;
 
-/// The most that SO_RCVBUF can be set to, doubled (twice Linux's net.core.rmem_max).
-pub const MAX_RECEIVE_LIMIT: usize = 425_984;
+/// The most that SO_RCVBUF can be set to, doubled (twice net.core.rmem_max of Linux 6.18).
+pub const MAX_RECEIVE_LIMIT: usize = 8 << 20;
 
 /// Bytes of reports in a socket's error queue. A report quotes at most 548 bytes or so; a program that never looks
 /// keeps the newest hundred from being heard, nothing else.

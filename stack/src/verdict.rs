@@ -184,6 +184,8 @@ drop_reasons! {
     TcpListenRefused => "tcp-listen-refused",
     /// Signed wrongly, or not signed as agreed (RFC 2385, RFC 5925).
     TcpBadSignature => "tcp-bad-signature",
+    /// Farther away than its connection allows (IP_MINTTL; RFC 5082).
+    TcpMinTtl => "tcp-min-ttl",
 
     // Sockets
     /// The socket holds as much received data as it may.

@@ -135,6 +135,20 @@ impl<F: Frame> Stack<F> {
         self.group_set(turn, socket, port, group, Some(filter).filter(|filter| !filter.is_nobody()))
     }
 
+    /// A socket's filter for a group; `None` when it is no member.
+    ///
+    /// # Errors
+    /// As [`Stack::group_join`].
+    pub fn group_filter_of(
+        &self,
+        socket: SocketId,
+        port: Option<PortId>,
+        group: IpAddr,
+    ) -> Result<Option<&Filter>, Error> {
+        let (port, group) = self.group_key(socket, port, group)?;
+        Ok(self.groups.filter_of(socket, port, group))
+    }
+
     /// A socket leaves all its groups: it is about to close.
     pub fn leave_all_groups<P, M>(&mut self, turn: &mut Turn<'_, P, M>, socket: SocketId)
     where

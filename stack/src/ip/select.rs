@@ -113,6 +113,11 @@ impl<F: Frame> Stack<F> {
         self.choose_source(wish, Some(Exit::Neighbour(hop)), hop.port, LinkCast::Unicast)
     }
 
+    /// The longest packet that gets to where `wish` leads; to ourselves any packet does.
+    pub(crate) fn path_mtu_of(&mut self, now: Instant, wish: &Wish) -> Result<u16, Error> {
+        Ok(self.select(now, wish)?.exit.map_or(u16::MAX, |exit| exit.mtu()))
+    }
+
     /// A group is on the link of the port that was named, that has the named source, or that the table leads to.
     fn select_for_group(&self, wish: &Wish) -> Result<Choice, Error> {
         let by_source = || wish.source.and_then(|source| self.owner_of(source, None));

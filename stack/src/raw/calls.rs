@@ -202,6 +202,37 @@ impl<F: Frame> Stack<F> {
         Ok(())
     }
 
+    /// Sets an option of a socket of family IPv6 for what it exchanges over IPv4.
+    ///
+    /// # Errors
+    /// As [`crate::socket::Options::set`]; [`Error::NoSuchOption`] on a socket of family IPv4.
+    pub fn raw_set_mapped(&mut self, handle: Handle, option: Opt) -> Result<(), Error> {
+        let Stack { raw, interfaces, .. } = self;
+        let end = &mut raw.slab.get_mut(handle).ok_or(Error::BadHandle)?.end;
+        end.set_mapped(option, |port| interfaces.get(port).is_some())
+    }
+
+    /// The MTU of the way to the peer (IP_MTU).
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`]; no way there.
+    pub fn raw_path_mtu(&mut self, now: Instant, handle: Handle) -> Result<u16, Error> {
+        let end = &self.raw.slab.get(handle).ok_or(Error::BadHandle)?.end;
+        let (address, _) = end.peer.ok_or(Error::NotConnected)?;
+        let wish = wish(end, address, None, &SendControl::default())?;
+        self.path_mtu_of(now, &wish)
+    }
+
+    /// Bytes of the next packet (FIONREAD).
+    pub fn raw_next_len(&self, handle: Handle) -> usize {
+        self.raw.slab.get(handle).map_or(0, |socket| socket.end.received.next_len(&self.blocks))
+    }
+
+    /// The error that the next call would return, which it will not (SO_ERROR).
+    pub fn raw_take_error(&mut self, handle: Handle) -> Option<Error> {
+        self.raw.slab.get_mut(handle)?.end.take_error()
+    }
+
     /// What a socket is ready for.
     pub fn raw_readiness(&self, handle: Handle) -> Ready {
         self.raw.slab.get(handle).map_or(Ready::CLOSED, |socket| socket.end.readiness())

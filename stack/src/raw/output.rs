@@ -91,10 +91,11 @@ where
     let end = &socket.end;
     let v6 = address.is_ipv6();
     let group = address.is_multicast();
-    let loops = end.options.multicast_loop;
-    let (dont_fragment, may_cut) = fragmentation(end, v6);
-    let ttl = args.control.ttl.unwrap_or(end.options.ttl_for(group));
-    let tos = args.control.tos.unwrap_or(end.options.tos);
+    let options = end.options_for(address);
+    let loops = options.multicast_loop;
+    let (dont_fragment, may_cut) = fragmentation(end, address);
+    let ttl = args.control.ttl.unwrap_or(options.ttl_for(group));
+    let tos = args.control.tos.unwrap_or(options.tos);
     let heard_here = match choice.cast {
         LinkCast::Unicast => choice.exit.is_none(),
         LinkCast::Group if group => loops && stack.hears_group(choice.port, address, choice.source),

@@ -159,6 +159,17 @@ impl Report {
     }
 }
 
+/// The options that are two on a socket of family IPv6: one for each version of IP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MappedOptions(Options);
+
+impl Default for MappedOptions {
+    fn default() -> Self {
+        // IP_MULTICAST_ALL begins set for sockets of family IPv4 alone.
+        MappedOptions(Options { multicast_all: false, ..Options::default() })
+    }
+}
+
 /// The part that all these sockets share.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -174,6 +185,8 @@ pub struct Endpoint {
     pub peer: Option<(IpAddr, u16)>,
     /// Its options.
     pub options: Options,
+    /// How the options of IPPROTO_IP stand for what a socket of family IPv6 exchanges over IPv4: Linux keeps both apart.
+    mapped: MappedOptions,
     /// What it received.
     pub received: Messages<Head>,
     /// Its error queue.
@@ -202,6 +215,7 @@ impl Endpoint {
             local_port: 0,
             peer: None,
             options: Options::default(),
+            mapped: MappedOptions::default(),
             received: Messages::new(),
             reports,
             error: None,
@@ -241,6 +255,24 @@ impl Endpoint {
             Family::Ipv4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             Family::Ipv6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         }
+    }
+
+    /// The options that count for a datagram from or to `address`: TTL, type of service, what groups need, what errors
+    /// and the path's MTU do. All others are in `options`.
+    #[inline]
+    pub fn options_for(&self, address: IpAddr) -> &Options {
+        if self.family == Family::Ipv6 && address.is_ipv4() { &self.mapped.0 } else { &self.options }
+    }
+
+    /// Sets an option of a socket of family IPv6 for what it exchanges over IPv4 ([`Endpoint::options_for`]).
+    ///
+    /// # Errors
+    /// As [`Options::set`]; [`Error::NoSuchOption`] on a socket of family IPv4.
+    pub fn set_mapped(&mut self, option: Opt, port_exists: impl Fn(PortId) -> bool) -> Result<(), Error> {
+        if self.family == Family::Ipv4 {
+            return Err(Error::NoSuchOption);
+        }
+        self.mapped.0.set(option, port_exists)
     }
 
     /// The local name (getsockname).
@@ -292,6 +324,10 @@ impl Endpoint {
                 return Err(Error::InvalidArgument);
             }
             Opt::V6Only(on) => self.options.v6_only = on,
+            Opt::Device(_) => {
+                self.mapped.0.set(option, &port_exists)?;
+                self.options.set(option, port_exists)?;
+            }
             option => self.options.set(option, port_exists)?,
         }
         Ok(())

@@ -88,7 +88,7 @@ impl Fault {
         to: SocketAddr,
         payload: &[u8],
     ) -> bool {
-        let options = &end.options;
+        let options = end.options_for(to.ip());
         let believes_mtu = !matches!(options.mtu_discover, MtuDiscovery::Interface | MtuDiscovery::Omit);
         if self.mtu.is_some() && !believes_mtu {
             return false;

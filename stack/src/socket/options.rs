@@ -60,6 +60,10 @@ pub enum Opt {
     MtuDiscover(MtuDiscovery),
     /// IPV6_DONTFRAG.
     DontFragment(bool),
+    /// IP_UNICAST_IF and IPV6_UNICAST_IF: by this port, where nothing else says by which.
+    UnicastInterface(Option<PortId>),
+    /// IPV6_PKTINFO: from this address and by this port, where the datagram's own control message says nothing.
+    Sticky(Option<IpAddr>, Option<PortId>),
     /// IP_FREEBIND and IPV6_FREEBIND: bind to an address that is not ours (yet).
     FreeBind(bool),
     /// IPV6_V6ONLY; before the socket is bound.
@@ -112,6 +116,10 @@ pub struct Options {
     pub multicast_port: Option<PortId>,
     /// The address of IP_MULTICAST_IF.
     pub multicast_source: Option<IpAddr>,
+    /// IP_UNICAST_IF.
+    pub unicast_port: Option<PortId>,
+    /// The address and the port of IPV6_PKTINFO.
+    pub sticky: (Option<IpAddr>, Option<PortId>),
     /// IP_MULTICAST_ALL.
     pub multicast_all: bool,
     /// IP_RECVERR.
@@ -139,6 +147,8 @@ impl Default for Options {
             multicast_loop: true,
             multicast_port: None,
             multicast_source: None,
+            unicast_port: None,
+            sticky: (None, None),
             multicast_all: true,
             receive_errors: false,
             mtu_discover: MtuDiscovery::Want,
@@ -176,6 +186,12 @@ impl Options {
             Opt::MulticastInterface(port, source) => {
                 (self.multicast_port, self.multicast_source) = (port, source);
             }
+            Opt::UnicastInterface(Some(port)) if !port_exists(port) => {
+                return Err(Error::AddressNotAvailable);
+            }
+            Opt::Sticky(_, Some(port)) if !port_exists(port) => return Err(Error::NoDevice),
+            Opt::Sticky(source, port) => self.sticky = (source, port),
+            Opt::UnicastInterface(port) => self.unicast_port = port,
             Opt::MulticastAll(on) => self.multicast_all = on,
             Opt::ReceiveErrors(on) => self.receive_errors = on,
             Opt::MtuDiscover(how) => self.mtu_discover = how,

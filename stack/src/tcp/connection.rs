@@ -80,6 +80,10 @@ pub(super) struct Knobs {
     pub(super) pmtud: bool,
     pub(super) mtu_probing: bool,
     pub(super) read_low: u32,
+    /// TTL or hop limit of what is sent.
+    pub(super) ttl: u8,
+    /// The least TTL or hop limit of what is taken.
+    pub(super) min_ttl: u8,
 }
 
 /// What few connections have.
@@ -247,6 +251,8 @@ pub struct Connection {
     pub(super) dsack: Option<(Seq, Seq)>,
     /// What came out of order.
     pub(super) ahead: Intervals,
+    /// What TCP_INFO counts.
+    pub(super) counts: super::info::Counts,
     pub(super) rare: Option<Box<Rare>>,
 }
 
@@ -364,6 +370,8 @@ impl Connection {
                 pmtud: settings.path_mtu_discovery,
                 mtu_probing: settings.mtu_probing == super::settings::MtuProbing::BlackHole,
                 read_low: 1,
+                ttl: crate::icmp::v4::DEFAULT_TTL,
+                min_ttl: 0,
             },
             ecn: Ecn { on: false, echo: false },
             sack: false,
@@ -377,6 +385,7 @@ impl Connection {
             answered: Instant::ZERO,
             iss,
             dsack: None,
+            counts: super::info::Counts::default(),
             ahead: Intervals::new(),
             rare: None,
         }
@@ -522,6 +531,18 @@ impl Connection {
     /// Type of service of the packets.
     pub fn tos(&self) -> u8 {
         self.knobs.tos
+    }
+
+    /// TTL or hop limit of its packets.
+    #[inline]
+    pub fn ttl(&self) -> u8 {
+        self.knobs.ttl
+    }
+
+    /// The least TTL or hop limit that segments for it come with (RFC 5082).
+    #[inline]
+    pub fn min_ttl(&self) -> u8 {
+        self.knobs.min_ttl
     }
 
     /// When [`Connection::on_timer`] is to be called.

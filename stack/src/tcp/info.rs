@@ -2,6 +2,7 @@
 
 use super::connection::{Connection, Context};
 use super::recovery::SenderInfo;
+use crate::time::Instant;
 use core::time::Duration;
 
 /// `tcpi_options`: timestamps.
@@ -15,8 +16,40 @@ pub const OPTION_ECN: u8 = 8;
 /// `tcpi_options`: the data of our SYN were acknowledged by the SYN-ACK.
 pub const OPTION_SYN_DATA: u8 = 32;
 
+/// What is counted over the life of a connection (RFC 4898 has most of it).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Counts {
+    /// Segments, and those with data, that came and went; they wrap, as in Linux.
+    pub(super) segs_in: u32,
+    pub(super) data_segs_in: u32,
+    pub(super) segs_out: u32,
+    pub(super) data_segs_out: u32,
+    /// Bytes of data that arrived in order; those that were sent, repeated ones too; and sequence numbers of ours that
+    /// were acknowledged.
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) acknowledged: u64,
+    /// Segments that came out of order.
+    pub(super) out_of_order: u32,
+    /// When data were last sent; `None`: never.
+    pub(super) data_sent: Option<Instant>,
+}
+
+impl Counts {
+    /// A train of segments leaves.
+    #[inline]
+    pub(super) fn sent(&mut self, now: Instant, segments: u32, bytes: u32) {
+        self.segs_out = self.segs_out.wrapping_add(segments);
+        if bytes > 0 {
+            self.data_segs_out = self.data_segs_out.wrapping_add(segments);
+            self.bytes_out += u64::from(bytes);
+            self.data_sent = Some(now);
+        }
+    }
+}
+
 /// A picture of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TcpInfo {
     /// `tcpi_state`, by Linux's number.
     pub state: u8,
@@ -38,6 +71,8 @@ pub struct TcpInfo {
     pub advmss: u32,
     /// `tcpi_pmtu`, less the IP header: the path's largest segment with its TCP header.
     pub path_mss: u32,
+    /// `tcpi_last_data_sent`: since data last left; zero before any did.
+    pub last_data_sent: Duration,
     /// `tcpi_last_data_recv`: since data last came.
     pub last_data_recv: Duration,
     /// `tcpi_last_ack_recv`: since anything acceptable last came.
@@ -54,6 +89,22 @@ pub struct TcpInfo {
     pub snd_wnd: u32,
     /// `tcpi_notsent_bytes`.
     pub notsent_bytes: u32,
+    /// `tcpi_bytes_acked`: sequence numbers of ours that were acknowledged.
+    pub bytes_acked: u64,
+    /// `tcpi_bytes_received`: bytes that arrived in order.
+    pub bytes_received: u64,
+    /// `tcpi_bytes_sent`: bytes of data, repeated ones too.
+    pub bytes_sent: u64,
+    /// `tcpi_segs_out`.
+    pub segs_out: u32,
+    /// `tcpi_segs_in`.
+    pub segs_in: u32,
+    /// `tcpi_data_segs_in`.
+    pub data_segs_in: u32,
+    /// `tcpi_data_segs_out`.
+    pub data_segs_out: u32,
+    /// `tcpi_rcv_ooopack`: segments that came out of order.
+    pub rcv_ooopack: u32,
     /// The sender's part: `tcpi_ca_state`, `retransmits`, `backoff`, `rto`, `rtt` and what follows.
     pub sender: SenderInfo,
 }
@@ -96,6 +147,15 @@ impl Connection {
             rcv_wnd: self.rx.offered(),
             snd_wnd: self.tx.wnd,
             notsent_bytes: self.unsent() as u32,
+            last_data_sent: self.counts.data_sent.map_or(Duration::ZERO, |then| cx.now.since(then)),
+            bytes_acked: self.counts.acknowledged,
+            bytes_received: self.counts.bytes_in,
+            bytes_sent: self.counts.bytes_out,
+            segs_out: self.counts.segs_out,
+            segs_in: self.counts.segs_in,
+            data_segs_in: self.counts.data_segs_in,
+            data_segs_out: self.counts.data_segs_out,
+            rcv_ooopack: self.counts.out_of_order,
             sender: self.sender.info(cx.now),
         }
     }

@@ -33,8 +33,9 @@ impl Connection {
     #[inline]
     pub fn poll_transmit(&mut self, cx: &mut Context<'_>, budget: u32) -> Option<Outgoing> {
         let out = self.next_output(cx, budget.max(1));
-        if out.is_none() {
-            self.settle(cx);
+        match &out {
+            Some(train) => self.counts.sent(cx.now, train.count(), train.len),
+            None => self.settle(cx),
         }
         out
     }

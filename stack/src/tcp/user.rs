@@ -17,6 +17,7 @@ use super::settings::TcpSettings;
 use super::state::{FinWait2, State};
 use super::timers::Purpose;
 use crate::checksum::Sum;
+use crate::icmp::v4::DEFAULT_TTL;
 use crate::socket::Ready;
 use core::time::Duration;
 
@@ -65,6 +66,10 @@ pub enum SocketOption {
     OobInline(bool),
     /// IP_TOS or IPV6_TCLASS. The two low bits are ECN's and stay ours.
     Tos(u8),
+    /// IP_TTL or IPV6_UNICAST_HOPS; `None`: the default.
+    Ttl(Option<u8>),
+    /// IP_MINTTL or IPV6_MINHOPCOUNT (RFC 5082): segments that come with less are dropped; 0: none are.
+    MinTtl(u8),
     /// IP_MTU_DISCOVER: set DF and follow the path MTU.
     PathMtuDiscovery(bool),
     /// A signature on every segment: its option kind, and the bytes that the signer fills in. Before the handshake.
@@ -472,6 +477,21 @@ impl Connection {
         self.end(cx, Some(SocketError::Aborted), reset)
     }
 
+    /// Most bytes that may wait to be sent (SO_SNDBUF), and to be read (SO_RCVBUF).
+    pub fn buffers(&self) -> (u32, u32) {
+        (self.tx.limit, self.rx.limit)
+    }
+
+    /// TCP_WINDOW_CLAMP.
+    pub fn window_clamp(&self) -> u32 {
+        self.rx.clamp
+    }
+
+    /// TCP_QUICKACK: acknowledgments do not wait for data to go with.
+    pub fn is_quick(&self) -> bool {
+        !self.acks.is_pingpong()
+    }
+
     /// What ended the connection, or a router reported (SO_ERROR). Once.
     pub fn take_error(&mut self) -> Option<SocketError> {
         self.error.take().or_else(|| self.soft_error.take())
@@ -590,6 +610,9 @@ impl Connection {
             }
             SocketOption::OobInline(on) => self.knobs.oob_inline = on,
             SocketOption::Tos(tos) => self.knobs.tos = tos & !3,
+            SocketOption::Ttl(Some(0)) => return Err(SocketError::Invalid),
+            SocketOption::Ttl(ttl) => self.knobs.ttl = ttl.unwrap_or(DEFAULT_TTL),
+            SocketOption::MinTtl(ttl) => self.knobs.min_ttl = ttl,
             SocketOption::PathMtuDiscovery(on) => self.knobs.pmtud = on,
             SocketOption::Signature(signature) => {
                 let fits = signature.is_none_or(|(_, len)| len <= 20);

@@ -202,6 +202,27 @@ impl<F: Frame> Stack<F> {
         Ok(())
     }
 
+    /// Sets an option of a socket of family IPv6 for what it exchanges over IPv4.
+    ///
+    /// # Errors
+    /// As [`crate::socket::Options::set`]; [`Error::NoSuchOption`] on a socket of family IPv4.
+    pub fn udp_set_mapped(&mut self, handle: Handle, option: Opt) -> Result<(), Error> {
+        let Stack { udp, interfaces, .. } = self;
+        let end = &mut udp.slab.get_mut(handle).ok_or(Error::BadHandle)?.end;
+        end.set_mapped(option, |port| interfaces.get(port).is_some())
+    }
+
+    /// The MTU of the way to the peer (IP_MTU).
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`]; no way there.
+    pub fn udp_path_mtu(&mut self, now: Instant, handle: Handle) -> Result<u16, Error> {
+        let end = &self.udp.slab.get(handle).ok_or(Error::BadHandle)?.end;
+        let (address, _) = end.peer.ok_or(Error::NotConnected)?;
+        let wish = wish(end, address, None, &SendControl::default())?;
+        self.path_mtu_of(now, &wish)
+    }
+
     /// Shuts one side down, or both (shutdown(2)).
     ///
     /// # Errors

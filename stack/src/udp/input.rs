@@ -304,7 +304,7 @@ fn deliver_to_group<F: Frame>(stack: &mut Stack<F>, flow: &Flow, datagram: &Data
                     flow.port,
                     flow.destination,
                     flow.source,
-                    socket.end.options.multicast_all,
+                    socket.end.options_for(flow.destination).multicast_all,
                 ))
             && (!datagram.without_checksum || socket.no_checksum6_rx)
             && !socket.end.no_reading

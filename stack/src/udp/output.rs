@@ -42,35 +42,37 @@ pub(crate) fn wish(
     scope: Option<PortId>,
     control: &crate::socket::control::SendControl,
 ) -> Result<Wish, Error> {
-    let options = &end.options;
-    let named = control.port.or(scope);
+    let options = end.options_for(address);
+    let (sticky_source, sticky_port) = options.sticky;
+    let named = control.port.or(scope).or(sticky_port);
     if named.zip(options.device).is_some_and(|(named, device)| named != device) {
         return Err(Error::InvalidArgument);
     }
     let group = address.is_multicast();
-    let port = named.or(options.device).or(options.multicast_port.filter(|_| group));
+    let usual = if group { options.multicast_port } else { options.unicast_port };
+    let port = named.or(options.device).or(usual);
     // Bound to a group one can listen, but not speak from it.
     let bound = end.local.filter(|local| !is_group(*local));
-    let source = control.source.map(|source| source.to_canonical());
+    let source = control.source.or(sticky_source).map(|source| source.to_canonical());
     let source = source.or(bound).or(options.multicast_source.filter(|_| group));
     if source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
         return Err(Error::NetworkUnreachable);
     }
     let path_mtu =
         !matches!(options.mtu_discover, MtuDiscovery::Probe | MtuDiscovery::Interface | MtuDiscovery::Omit);
-    Ok(Wish { destination: address, source, port, broadcast: options.broadcast, path_mtu })
+    Ok(Wish { destination: address, source, port, broadcast: end.options.broadcast, path_mtu })
 }
 
-/// Whether "don't fragment" is said, and whether we may cut.
-pub(crate) fn fragmentation(end: &Endpoint, v6: bool) -> (bool, bool) {
-    let (dont_fragment, may_cut) = match end.options.mtu_discover {
+/// Whether "don't fragment" is said of a datagram to `address`, and whether we may cut it.
+pub(crate) fn fragmentation(end: &Endpoint, address: IpAddr) -> (bool, bool) {
+    let (dont_fragment, may_cut) = match end.options_for(address).mtu_discover {
         MtuDiscovery::Dont => (false, true),
         MtuDiscovery::Want => (true, true),
         MtuDiscovery::Do | MtuDiscovery::Probe => (true, false),
         MtuDiscovery::Interface => (false, false),
         MtuDiscovery::Omit => (false, true),
     };
-    (dont_fragment, may_cut && !(v6 && end.options.dont_fragment))
+    (dont_fragment, may_cut && !(address.is_ipv6() && end.options.dont_fragment))
 }
 
 /// Where a call to send wants to send.
@@ -214,11 +216,12 @@ where
     let segment = usize::from(target.control.segment.unwrap_or(socket.segment));
     let unchecked = if v6 { socket.no_checksum6_tx } else { socket.no_checksum };
     let end = &socket.end;
-    let (dont_fragment, may_cut) = fragmentation(end, v6);
+    let (dont_fragment, may_cut) = fragmentation(end, target.address);
+    let options = end.options_for(target.address);
     let group = target.address.is_multicast();
-    let ttl = target.control.ttl.unwrap_or(end.options.ttl_for(group));
-    let tos = target.control.tos.unwrap_or(end.options.tos);
-    let (number, loops) = (end.local_port, end.options.multicast_loop);
+    let ttl = target.control.ttl.unwrap_or(options.ttl_for(group));
+    let tos = target.control.tos.unwrap_or(options.tos);
+    let (number, loops) = (end.local_port, options.multicast_loop);
     let pieces = if segment == 0 { 1 } else { body.len().div_ceil(segment).max(1) };
     if pieces > 1 {
         let header = if v6 { crate::ipv6::HEADER_LEN } else { crate::ipv4::HEADER_LEN } + HEADER_LEN;

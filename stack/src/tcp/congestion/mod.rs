@@ -90,6 +90,14 @@ impl Congestion {
         }
     }
 
+    /// BBR's model: bandwidth in bytes a second for segments of `mss` bytes, and the gains of rate and window in 1/256.
+    pub(crate) fn model(&self, mss: impl Into<u64>) -> Option<(u64, u32, u32)> {
+        match &self.0 {
+            State::Bbr(bbr) => Some(bbr.model(mss.into())),
+            State::NewReno | State::Cubic(_) => None,
+        }
+    }
+
     /// True when window and pacing rate are its own business at each ACK.
     #[inline]
     pub(crate) const fn rules_itself(&self) -> bool {

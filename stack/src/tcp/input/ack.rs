@@ -108,6 +108,7 @@ impl Connection {
         let outcome = self.sender.on_ack(cx.runs, cx.now, &ack);
         self.tx.probes = 0;
         if outcome.acked > 0 {
+            self.counts.acknowledged += u64::from(outcome.acked);
             self.tx.progress = cx.now;
             self.tx.backoff = 0;
             self.soft_error = None;

@@ -147,6 +147,7 @@ impl Connection {
             match self.ahead.insert(cx.ranges, from, mark) {
                 Inserted::Kept { duplicate, .. } => {
                     cx.stats.ofo_queued += 1;
+                    self.counts.out_of_order = self.counts.out_of_order.wrapping_add(1);
                     if let Some((start, end)) = duplicate {
                         self.report_duplicate(cx, start, end);
                     }
@@ -170,7 +171,9 @@ impl Connection {
         // The place of the FIN is a number of the range, and no byte of the ring.
         let fin = self.rx.fin.filter(|fin| fin.before(reached)).is_some();
         self.rx.nxt = if fin { reached - 1 } else { reached };
-        self.rx.nxt.since(before)
+        let joined = self.rx.nxt.since(before);
+        self.counts.bytes_in += u64::from(joined);
+        joined
     }
 
     /// Copies `count` bytes of the segment's data from `skip` on to `offset` behind the readable ones. Gives how

@@ -103,7 +103,8 @@ impl Connection {
     fn acknowledge_syn(&mut self, cx: &mut Context<'_>, segment: &Segment<'_>, parsed: &Parsed) {
         let echo_age = parsed.timestamps.and_then(|(_, echo)| self.stamps.age(cx.now, echo));
         let ack = Ack { echo_age, carries_data: true, window_changed: true, ..Ack::plain(segment.ack) };
-        self.sender.on_ack(cx.runs, cx.now, &ack);
+        let outcome = self.sender.on_ack(cx.runs, cx.now, &ack);
+        self.counts.acknowledged += u64::from(outcome.acked);
         let freed = (self.sender.una().since(self.tx.start) as usize).min(self.tx.ring.len());
         if freed > 0 {
             self.tx.ring.consume(cx.blocks, freed);

@@ -32,6 +32,10 @@ impl Connection {
     #[inline]
     pub fn on_segment(&mut self, cx: &mut Context<'_>, segment: &Segment<'_>) -> Disposition {
         cx.stats.in_segs += 1;
+        self.counts.segs_in = self.counts.segs_in.wrapping_add(1);
+        if !segment.is_empty() {
+            self.counts.data_segs_in = self.counts.data_segs_in.wrapping_add(1);
+        }
         match self.fast(cx, segment) {
             Some(disposition) => disposition,
             None => self.slow(cx, segment),
@@ -198,6 +202,7 @@ impl Connection {
     /// In-order data were taken: windows, delays and estimates follow.
     #[inline]
     pub(super) fn received(&mut self, cx: &mut Context<'_>, len: u32, push: bool, echo_age: Option<u32>) {
+        self.counts.bytes_in += u64::from(len);
         if len >= u32::from(self.rx.mss)
             && let Some(age) = echo_age
         {

@@ -75,7 +75,8 @@ impl Default for ListenSettings {
 }
 
 impl ListenSettings {
-    pub(super) fn backlog(&self) -> usize {
+    /// What counts of the backlog.
+    pub fn backlog(&self) -> usize {
         self.backlog.min(MAX_BACKLOG)
     }
 

@@ -79,7 +79,10 @@ impl Sender {
         let prior = self.flight.una;
         if progress.advanced {
             self.flight.una = ack.ack;
-            self.timeouts = 0;
+            if self.timeouts != 0 {
+                self.timeouts = 0;
+                self.tally.timeouts_over(now);
+            }
         }
         if self.agreed.sack && (!ack.sacks.is_empty() || ack.dsack.is_some()) {
             self.sacked(pool, now, ack, &mut progress);

@@ -88,6 +88,10 @@ pub struct SenderInfo {
     pub total_timeouts: u16,
     /// Recoveries by timeout (`tcpi_total_rto_recoveries`).
     pub timeout_recoveries: u16,
+    /// How long they took (`tcpi_total_rto_time`), the one that goes on included.
+    pub timeout_time: Duration,
+    /// BBR's model: bandwidth in bytes a second, and the gains of rate and window in 1/256 (`tcp_bbr_info`).
+    pub model: Option<(u64, u32, u32)>,
 }
 
 /// What is counted over the life of a connection.
@@ -101,6 +105,18 @@ pub(super) struct Tally {
     pub(super) reordering_seen: u32,
     pub(super) timeouts: u16,
     pub(super) timeout_recoveries: u16,
+    /// When the first of timeouts in a row was, and how long such rows took before it, in nanoseconds.
+    pub(super) timeout_since: Option<Instant>,
+    pub(super) timeout_nanos: u64,
+}
+
+impl Tally {
+    /// What had timed out was acknowledged after all.
+    pub(super) fn timeouts_over(&mut self, now: Instant) {
+        if let Some(since) = self.timeout_since.take() {
+            self.timeout_nanos += now.nanos().saturating_sub(since.nanos());
+        }
+    }
 }
 
 /// What the output was limited by, and for how long, in nanoseconds.
@@ -182,6 +198,11 @@ impl Sender {
             buffer_limited: Duration::from_nanos(buffer),
             total_timeouts: self.tally.timeouts,
             timeout_recoveries: self.tally.timeout_recoveries,
+            timeout_time: Duration::from_nanos(
+                self.tally.timeout_nanos
+                    + self.tally.timeout_since.map_or(0, |since| now.nanos().saturating_sub(since.nanos())),
+            ),
+            model: self.congestion.model(self.mss),
         }
     }
 }

@@ -139,6 +139,7 @@ impl Sender {
         }
         self.undo(pool, now, true);
         self.timeouts = 0;
+        self.tally.timeouts_over(now);
         if self.must_stay(pool) {
             return true;
         }

@@ -366,6 +366,39 @@ impl<F: Frame> Sockets<'_, F> {
         self.tcp_call(socket, |connection, cx| connection.set_option(cx, option))
     }
 
+    /// Signs the segments of a connection whose SYN did not leave yet.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`], [`Error::NoBuffers`] for too many keys, [`Error::InvalidArgument`] when it is too late.
+    pub fn tcp_sign(&mut self, socket: Handle, keys: KeyTable) -> Result<(), Error> {
+        let entry = self.stack.tcp.entries.get(socket).ok_or(Error::BadHandle)?;
+        let Some(keys) = keys.for_connection(&entry.tuple, entry.connection.iss, None, None) else {
+            return Ok(());
+        };
+        self.tcp_set_option(socket, SocketOption::Signature(Some(keys.option())))?;
+        if let Some(entry) = self.stack.tcp.entries.get_mut(socket) {
+            entry.keys = Some(Box::new(keys));
+        }
+        Ok(())
+    }
+
+    /// What may be looked at beside [`Sockets::tcp_info`].
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn tcp_look(&self, socket: Handle) -> Result<&Connection, Error> {
+        self.stack.tcp.entries.get(socket).map(|entry| &entry.connection).ok_or(Error::BadHandle)
+    }
+
+    /// Connections that wait to be accepted, and how many may.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn tcp_backlog(&self, listener: Handle) -> Result<(usize, usize), Error> {
+        let listening = self.stack.tcp.listeners.get(listener).ok_or(Error::BadHandle)?;
+        Ok((listening.listener.waiting(), listening.listener.settings().backlog()))
+    }
+
     /// Everything about a connection (TCP_INFO).
     ///
     /// # Errors

@@ -46,6 +46,8 @@ struct Arrived<F> {
     remote: IpAddr,
     port: PortId,
     tos: u8,
+    /// TTL or hop limit.
+    ttl: u8,
     /// Of the pseudo-header.
     pseudo: Sum,
 }
@@ -67,8 +69,9 @@ pub(crate) fn deliver4<P, M>(
     let len = frame.packet_len() - header_len;
     let pseudo = checksum::pseudo_ipv4(source, destination, super::build::TCP, len as u16);
     let tos = frame.get(1).copied().unwrap_or(0);
+    let ttl = frame.get(8).copied().unwrap_or(0);
     let (local, remote) = (IpAddr::V4(destination), IpAddr::V4(source));
-    deliver(stack, turn, Arrived { frame, offset: header_len, local, remote, port, tos, pseudo });
+    deliver(stack, turn, Arrived { frame, offset: header_len, local, remote, port, tos, ttl, pseudo });
 }
 
 /// A TCP segment over IPv6 for this node; `offset` is that of the TCP header.
@@ -92,8 +95,9 @@ pub(crate) fn deliver6<P, M>(
     let len = frame.packet_len() - offset;
     let pseudo = checksum::pseudo_ipv6(&source, &destination, super::build::TCP, len as u32);
     let tos = frame.first_chunk::<2>().map_or(0, |[high, low]| high << 4 | low >> 4);
+    let ttl = frame.get(7).copied().unwrap_or(0);
     let (local, remote) = (IpAddr::V6(destination), IpAddr::V6(source));
-    deliver(stack, turn, Arrived { frame, offset, local, remote, port, tos, pseudo });
+    deliver(stack, turn, Arrived { frame, offset, local, remote, port, tos, ttl, pseudo });
 }
 
 #[inline]
@@ -121,7 +125,7 @@ fn take<P, M>(
     M: Probe,
 {
     stack.counters.count(Counter::TcpIn);
-    let &Arrived { ref frame, offset, local, remote, port, tos, pseudo } = arrived;
+    let &Arrived { ref frame, offset, local, remote, port, tos, ttl, pseudo } = arrived;
     let Some(bytes) = frame.get(offset..) else {
         return stack.drop_received(port, DropReason::TransportMalformed);
     };
@@ -163,8 +167,8 @@ fn take<P, M>(
     match stack.tcp.names.get(&tuple) {
         Some(Seat::Connection(place)) => {
             if let Some(handle) = stack.tcp.entries.at(place as usize) {
-                if !stack.tcp.is_signed_right(handle, &bytes[..header_len], &segment) {
-                    return stack.drop_received(port, DropReason::TcpBadSignature);
+                if let Err(reason) = stack.tcp.admits(handle, ttl, &bytes[..header_len], &segment) {
+                    return stack.drop_received(port, reason);
                 }
                 return on_connection(stack, turn, handle, port, &segment);
             }
@@ -202,12 +206,21 @@ fn take<P, M>(
 }
 
 impl TcpSockets {
-    /// True when a segment is signed as its connection wants it: not at all, for nearly all of them. What is shorter
-    /// than a signature has none.
+    /// Whether a segment came from as near as its connection wants it (RFC 5082 section 3), and is signed as it wants it:
+    /// not at all, for nearly all of them. What is shorter than a signature has none.
     #[inline]
-    fn is_signed_right(&mut self, handle: Handle, header: &[u8], segment: &Segment<'_>) -> bool {
-        let Some(entry) = self.entries.get_mut(handle) else { return false };
-        match entry.keys.as_deref_mut() {
+    fn admits(
+        &mut self,
+        handle: Handle,
+        ttl: u8,
+        header: &[u8],
+        segment: &Segment<'_>,
+    ) -> Result<(), DropReason> {
+        let entry = self.entries.get_mut(handle).ok_or(DropReason::TcpClosed)?;
+        if ttl < entry.connection.min_ttl() {
+            return Err(DropReason::TcpMinTtl);
+        }
+        let is_signed_right = match entry.keys.as_deref_mut() {
             None if segment.options.len() < usize::from(MD5_LEN.min(AO_LEN)) => true,
             None => SignatureOption::find(segment.options) == Ok(SignatureOption::None),
             Some(keys) => {
@@ -219,7 +232,8 @@ impl TcpSockets {
                 data.extend(segment.more.iter().copied().take(MAX_PIECES));
                 keys.verify(header, &data).is_ok()
             }
-        }
+        };
+        if is_signed_right { Ok(()) } else { Err(DropReason::TcpBadSignature) }
     }
 }
 

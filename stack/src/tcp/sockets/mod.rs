@@ -103,8 +103,6 @@ pub(super) struct Entry {
     pub(super) fast_open_of: Option<Handle>,
     /// The identification of the next IPv4 packet.
     pub(super) ip_id: u16,
-    /// TTL or hop limit.
-    pub(super) ttl: u8,
     /// Its SYN carries the fast open option, and what the peer answers is to be remembered.
     pub(super) asked_fast_open: bool,
     /// What its segments are signed with.
@@ -512,7 +510,6 @@ impl Entry {
             is_accepted: true,
             fast_open_of: None,
             ip_id,
-            ttl: crate::icmp::v4::DEFAULT_TTL,
             asked_fast_open: false,
             keys: None,
             farewell: None,

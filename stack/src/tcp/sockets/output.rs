@@ -97,7 +97,7 @@ fn send_train<P, M>(
         entry.ip_id = entry.ip_id.wrapping_add(1);
         let envelope = Envelope {
             tos: tos_of(entry.connection.tos(), train.ect),
-            ttl: entry.ttl,
+            ttl: entry.connection.ttl(),
             id: entry.ip_id,
             dont_fragment: train.dont_fragment,
             tx_checksum,

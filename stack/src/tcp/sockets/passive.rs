@@ -517,6 +517,27 @@ impl<F: Frame> Sockets<'_, F> {
         set.map_err(|_full| Error::NoBuffers)
     }
 
+    /// Changes what a listener does with SYNs, and what every connection begins with from now on.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`]; [`Error::InvalidArgument`] for an option that a connection does not take once it stands.
+    pub fn tcp_listen_change(
+        &mut self,
+        listener: Handle,
+        options: Vec<SocketOption>,
+        change: impl FnOnce(&mut ListenSettings),
+    ) -> Result<(), Error> {
+        let now = self.now;
+        let Stack { tcp, blocks, .. } = &mut *self.stack;
+        try_options(tcp, blocks, now, &options)?;
+        let listening = tcp.listeners.get_mut(listener).ok_or(Error::BadHandle)?;
+        let mut settings = *listening.listener.settings();
+        change(&mut settings);
+        listening.listener.set(settings);
+        listening.options = options;
+        Ok(())
+    }
+
     /// Takes the connection that has waited longest; its news go to `owner` from now on.
     ///
     /// # Errors

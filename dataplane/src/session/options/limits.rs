@@ -1,0 +1,48 @@
+//! Bounds of options: Linux's, with their names there.
+
+/// The most that SO_SNDBUF and SO_RCVBUF take (net.core.wmem_max and rmem_max of Linux 6.18), before it is doubled.
+pub const BUFFER_MAX: i32 = 4 << 20;
+
+/// The least that SO_SNDBUF becomes (SOCK_MIN_SNDBUF).
+pub const MIN_SEND_BUFFER: i32 = 4608;
+
+/// The least that SO_RCVBUF becomes (SOCK_MIN_RCVBUF).
+pub const MIN_RECEIVE_BUFFER: i32 = 2304;
+
+/// A tick of a kernel that counts 250 in a second: what SO_RCVTIMEO is rounded up to.
+pub const LINUX_TICK_MICROS: u64 = 4000;
+
+/// A timeout that is over when it begins: SO_RCVTIMEO of less than nothing.
+pub const TIMEOUT_AT_ONCE: u64 = u64::MAX;
+
+/// What SO_TIMESTAMPING takes: stamps that the data plane makes (RX_SOFTWARE, SOFTWARE), those that only hardware makes
+/// and that never come, here as there (TX_HARDWARE, RX_HARDWARE, SYS_HARDWARE, RAW_HARDWARE, OPT_TX_SWHW, BIND_PHC), and
+/// words about both (OPT_CMSG, OPT_TSONLY, OPT_PKTINFO, OPT_RX_FILTER).
+pub const TIMESTAMPING_BOUNDS: i32 = 1
+    | 1 << 2
+    | 1 << 3
+    | 1 << 4
+    | 1 << 5
+    | 1 << 6
+    | 1 << 10
+    | 1 << 11
+    | 1 << 13
+    | 1 << 14
+    | 1 << 15
+    | 1 << 17;
+
+/// Keys for signatures of one socket that does not stand yet: as many as a listener may have.
+pub const MAX_KEYS: usize = flumen_stack::limits::MAX_SIGNATURE_KEYS;
+
+/// The longest queue of a listener (net.core.somaxconn).
+pub const LISTEN_MAX: i32 = 4096;
+
+/// Sources of one filter over IPv4 (net.ipv4.igmp_max_msf).
+pub const MAX_FILTER_IPV4: usize = 10;
+
+/// Sources of one filter over IPv6: what goes with one call (Linux: net.ipv6.mld_max_msf, 64).
+pub const MAX_FILTER_IPV6: usize = 14;
+
+const _: () = assert!(
+    super::groups::FILTER_HEAD + MAX_FILTER_IPV6 * super::groups::STORAGE <= flumen_ipc::limits::CALL_DATA
+);
