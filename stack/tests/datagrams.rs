@@ -12,7 +12,7 @@ use flumen_stack::checksum;
 use flumen_stack::socket::{
     Error, Family, Handle, MtuDiscovery, Opt, Origin, Owner, Ready, SendArgs, SendControl, SocketId,
 };
-use flumen_stack::{Counter, DropReason, FramePool};
+use flumen_stack::{Counter, DropReason, FramePool, PortId};
 
 fn host() -> Router {
     let mut router = Router::new(&rib(), Sizes::default(), interfaces());
@@ -1043,4 +1043,49 @@ fn a_ping_socket_hears_the_replies_to_its_own_requests_over_ipv4() {
 #[test]
 fn a_ping_socket_hears_the_replies_to_its_own_requests_over_ipv6() {
     pings("fd00:1::2", Family::Ipv6, 128, 129);
+}
+
+/// TTL or hop limit, and type of service or traffic class, of what a frame carries.
+fn marks(frame: &[u8]) -> (u8, u8) {
+    match frame[12..14] {
+        [8, 0] => (frame[22], frame[15]),
+        _ => (frame[21], frame[14] << 4 | frame[15] >> 4),
+    }
+}
+
+#[test]
+fn a_socket_of_both_families_has_options_for_each() {
+    let mut host = host();
+    let socket = server(&mut host, Family::Ipv6, "[::]:53");
+    set(&mut host, socket, Opt::Ttl(Some(7)));
+    set(&mut host, socket, Opt::Tos(0x20));
+    host.stack.udp_set_mapped(socket, Opt::Ttl(Some(9))).unwrap();
+    host.stack.udp_set_mapped(socket, Opt::Tos(0x40)).unwrap();
+    for (to, expected) in [("[fd00:1::2]:9", (7, 0x20)), ("[::ffff:10.0.1.2]:9", (9, 0x40))] {
+        send(&mut host, socket, SendArgs::to(at(to)), b"x").unwrap();
+        let sent = host.sent();
+        assert_eq!(marks(&sent[0].1), expected, "{to}");
+    }
+    let other = server(&mut host, Family::Ipv4, "0.0.0.0:54");
+    assert_eq!(host.stack.udp_set_mapped(other, Opt::Tos(1)), Err(Error::NoSuchOption));
+}
+
+#[test]
+fn a_sticky_source_counts_where_the_datagram_names_none() {
+    let mut host = host();
+    let socket = server(&mut host, Family::Ipv6, "[::]:53");
+    let lan = PortId::new(LAN);
+    set(&mut host, socket, Opt::Sticky(Some(us(ip("fd00:1::2"))), lan));
+    send(&mut host, socket, SendArgs::to(at("[fd00:1::2]:9")), b"x").unwrap();
+    assert_eq!(host.sent().len(), 1);
+    set(&mut host, socket, Opt::Sticky(Some(ip("fd00:99::1")), None));
+    assert_eq!(
+        host.turn(|stack, turn| stack.udp_set(turn, socket, Opt::Sticky(None, PortId::new(60)))),
+        Err(Error::NoDevice)
+    );
+    set(&mut host, socket, Opt::Sticky(None, None));
+    set(&mut host, socket, Opt::UnicastInterface(lan));
+    send(&mut host, socket, SendArgs::to(at("[fd00:1::2]:9")), b"x").unwrap();
+    assert_eq!(host.sent().len(), 1);
+    assert_eq!(host.stack.udp_path_mtu(host.now, socket), Err(Error::NotConnected));
 }

@@ -5,8 +5,8 @@ use flumen_stack::neighbour::NeighbourConfig;
 use flumen_stack::sim::node::{Node, rib};
 use flumen_stack::socket::{Error, Handle, Owner, Ready};
 use flumen_stack::tcp::sockets::{ConnectOptions, ListenOptions};
-use flumen_stack::tcp::user::Shutdown;
-use flumen_stack::{Instant, Interface, MacAddr, PortId};
+use flumen_stack::tcp::user::{Shutdown, SocketOption};
+use flumen_stack::{DropReason, Instant, Interface, MacAddr, PortId};
 use std::time::Duration;
 
 const DELAY: Duration = Duration::from_micros(50);
@@ -453,4 +453,67 @@ fn a_connection_without_a_route_counts_what_it_cannot_send() {
     let refused = sockets.tcp_connect(Owner(1), nowhere, &ConnectOptions::default());
     assert_eq!(refused, Err(Error::NetworkUnreachable));
     assert_eq!(pair.nodes[0].stack.tcp.connections(), 0);
+}
+
+/// TTL of the first IPv4 packet of TCP in frames.
+fn ttl_of(frames: Vec<(PortId, Vec<u8>)>) -> u8 {
+    let (_, frame) = frames.into_iter().find(|(_, frame)| frame[12..14] == [8, 0] && frame[23] == 6).unwrap();
+    frame[22]
+}
+
+#[test]
+fn a_connection_sends_the_ttl_it_was_told_and_counts_what_it_sends() {
+    let mut pair = Pair::new();
+    let (client, server) = pair.connected("10.0.0.2:80");
+    let now = pair.now;
+    let mut sockets = pair.nodes[0].sockets(now);
+    assert_eq!(sockets.tcp_set_option(client, SocketOption::Ttl(Some(0))), Err(Error::InvalidArgument));
+    sockets.tcp_set_option(client, SocketOption::Ttl(Some(9))).unwrap();
+    sockets.tcp_send(client, &[7; 3000]).unwrap();
+    pair.nodes[0].output(now);
+    assert_eq!(ttl_of(pair.nodes[0].sent()), 9);
+    pair.run(Duration::from_secs(2));
+    let info = pair.nodes[0].sockets(pair.now).tcp_info(client).unwrap();
+    // The SYN counts as acknowledged, and the first flight was lost and sent again.
+    assert_eq!((info.bytes_acked, info.sender.total_timeouts), (3001, 1));
+    assert!(info.bytes_sent > 3000 && info.data_segs_out >= 4 && info.segs_out > info.data_segs_out);
+    assert!(info.sender.timeout_time > Duration::ZERO);
+    let info = pair.nodes[1].sockets(pair.now).tcp_info(server).unwrap();
+    assert_eq!(info.bytes_received, 3000);
+    assert!(info.data_segs_in >= 3 && info.segs_in >= info.data_segs_in);
+}
+
+#[test]
+fn rfc_5082_a_segment_from_farther_away_than_allowed_is_dropped() {
+    let mut pair = Pair::new();
+    let (client, server) = pair.connected("10.0.0.2:80");
+    pair.nodes[1].sockets(pair.now).tcp_set_option(server, SocketOption::MinTtl(64)).unwrap();
+    pair.transfer((0, client), (1, server), 1000);
+    pair.nodes[1].sockets(pair.now).tcp_set_option(server, SocketOption::MinTtl(65)).unwrap();
+    pair.nodes[0].sockets(pair.now).tcp_send(client, b"from too far").unwrap();
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.nodes[1].sockets(pair.now).tcp_recv(server, &mut [0; 20]), Err(Error::WouldBlock));
+    assert!(pair.nodes[1].stack.counters.dropped(DropReason::TcpMinTtl) > 0);
+}
+
+#[test]
+fn a_listener_that_is_told_otherwise_treats_the_next_connections_otherwise() {
+    let mut pair = Pair::new();
+    let listener = pair.listen("10.0.0.2:80");
+    let now = pair.now;
+    let mut sockets = pair.nodes[1].sockets(now);
+    let changed = sockets.tcp_listen_change(listener, vec![SocketOption::Ttl(Some(3))], |settings| {
+        settings.max_segment = Some(500);
+    });
+    assert_eq!(changed, Ok(()));
+    assert_eq!(
+        sockets.tcp_listen_change(listener, vec![SocketOption::MaxSegment(500)], |_| {}),
+        Err(Error::InvalidArgument)
+    );
+    assert_eq!(sockets.tcp_backlog(listener).map(|(waiting, _)| waiting), Ok(0));
+    let client = pair.connect("10.0.0.2:80");
+    pair.run(Duration::from_millis(100));
+    let (server, _) = pair.nodes[1].sockets(pair.now).tcp_accept(listener, Owner(9)).unwrap();
+    assert_eq!(pair.nodes[1].sockets(pair.now).tcp_look(server).unwrap().ttl(), 3);
+    assert!(pair.nodes[0].sockets(pair.now).tcp_info(client).unwrap().snd_mss <= 500);
 }

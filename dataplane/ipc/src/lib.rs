@@ -35,6 +35,7 @@ pub mod arena;
 pub mod attach;
 pub mod call;
 pub mod cell;
+pub mod kernel;
 pub mod limits;
 pub mod message;
 pub mod page;
