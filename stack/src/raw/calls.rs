@@ -223,16 +223,6 @@ impl<F: Frame> Stack<F> {
         self.path_mtu_of(now, &wish)
     }
 
-    /// Bytes of the next packet (FIONREAD).
-    pub fn raw_next_len(&self, handle: Handle) -> usize {
-        self.raw.slab.get(handle).map_or(0, |socket| socket.end.received.next_len(&self.blocks))
-    }
-
-    /// The error that the next call would return, which it will not (SO_ERROR).
-    pub fn raw_take_error(&mut self, handle: Handle) -> Option<Error> {
-        self.raw.slab.get_mut(handle)?.end.take_error()
-    }
-
     /// What a socket is ready for.
     pub fn raw_readiness(&self, handle: Handle) -> Ready {
         self.raw.slab.get(handle).map_or(Ready::CLOSED, |socket| socket.end.readiness())

@@ -269,8 +269,10 @@ impl Endpoint {
     /// # Errors
     /// As [`Options::set`]; [`Error::NoSuchOption`] on a socket of family IPv4.
     pub fn set_mapped(&mut self, option: Opt, port_exists: impl Fn(PortId) -> bool) -> Result<(), Error> {
-        if self.family == Family::Ipv4 {
-            return Err(Error::NoSuchOption);
+        match option {
+            _ if self.family == Family::Ipv4 => return Err(Error::NoSuchOption),
+            Opt::Ttl(Some(0)) => return Err(Error::InvalidArgument),
+            _ => {}
         }
         self.mapped.0.set(option, port_exists)
     }
@@ -317,6 +319,8 @@ impl Endpoint {
     /// As [`Options::set`].
     pub fn set(&mut self, option: Opt, port_exists: impl Fn(PortId) -> bool) -> Result<(), Error> {
         match option {
+            // IPv6 has a hop limit of 0: as far as this node (ipv6(7)).
+            Opt::Ttl(Some(0)) if self.family == Family::Ipv4 => return Err(Error::InvalidArgument),
             // Linux doubles what is asked for, to have room for its bookkeeping.
             Opt::ReceiveBuffer(bytes) => self.received.set_limit(bytes.saturating_mul(2)),
             Opt::V6Only(_) if self.family == Family::Ipv4 => return Err(Error::NoSuchOption),

@@ -171,7 +171,6 @@ impl Options {
             Opt::Broadcast(on) => self.broadcast = on,
             Opt::Device(Some(port)) if !port_exists(port) => return Err(Error::NoDevice),
             Opt::Device(port) => self.device = port,
-            Opt::Ttl(Some(0)) => return Err(Error::InvalidArgument),
             Opt::Ttl(ttl) => self.ttl = ttl,
             Opt::Tos(tos) => self.tos = tos,
             Opt::MulticastTtl(ttl) => self.multicast_ttl = ttl,
@@ -218,7 +217,6 @@ mod tests {
         let only = PortId::new(0).unwrap();
         let mut set = |option| options.set(option, |port| port == only);
         let other = PortId::new(1).unwrap();
-        assert_eq!(set(Opt::Ttl(Some(0))), Err(Error::InvalidArgument));
         assert_eq!(set(Opt::Device(Some(other))), Err(Error::NoDevice));
         assert_eq!(set(Opt::MulticastInterface(Some(other), None)), Err(Error::AddressNotAvailable));
         assert_eq!(set(Opt::Cork(true)), Err(Error::NoSuchOption), "UDP's own");

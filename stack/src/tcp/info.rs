@@ -31,11 +31,24 @@ pub(super) struct Counts {
     pub(super) acknowledged: u64,
     /// Segments that came out of order.
     pub(super) out_of_order: u32,
-    /// When data were last sent; `None`: never.
-    pub(super) data_sent: Option<Instant>,
+    /// When data were last sent, in milliseconds of the clock; 0: never.
+    pub(super) data_sent: u32,
+}
+
+/// The clock in milliseconds; wraps after 49 days, and so does what Linux says of such times.
+fn millis(now: Instant) -> u32 {
+    (now.nanos() / 1_000_000) as u32
 }
 
 impl Counts {
+    /// Since data were last sent; zero before any were.
+    fn since_data_sent(&self, now: Instant) -> Duration {
+        match self.data_sent {
+            0 => Duration::ZERO,
+            then => Duration::from_millis(millis(now).wrapping_sub(then).into()),
+        }
+    }
+
     /// A train of segments leaves.
     #[inline]
     pub(super) fn sent(&mut self, now: Instant, segments: u32, bytes: u32) {
@@ -43,7 +56,7 @@ impl Counts {
         if bytes > 0 {
             self.data_segs_out = self.data_segs_out.wrapping_add(segments);
             self.bytes_out += u64::from(bytes);
-            self.data_sent = Some(now);
+            self.data_sent = millis(now).max(1);
         }
     }
 }
@@ -147,7 +160,7 @@ impl Connection {
             rcv_wnd: self.rx.offered(),
             snd_wnd: self.tx.wnd,
             notsent_bytes: self.unsent() as u32,
-            last_data_sent: self.counts.data_sent.map_or(Duration::ZERO, |then| cx.now.since(then)),
+            last_data_sent: self.counts.since_data_sent(cx.now),
             bytes_acked: self.counts.acknowledged,
             bytes_received: self.counts.bytes_in,
             bytes_sent: self.counts.bytes_out,

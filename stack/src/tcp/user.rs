@@ -610,7 +610,6 @@ impl Connection {
             }
             SocketOption::OobInline(on) => self.knobs.oob_inline = on,
             SocketOption::Tos(tos) => self.knobs.tos = tos & !3,
-            SocketOption::Ttl(Some(0)) => return Err(SocketError::Invalid),
             SocketOption::Ttl(ttl) => self.knobs.ttl = ttl.unwrap_or(DEFAULT_TTL),
             SocketOption::MinTtl(ttl) => self.knobs.min_ttl = ttl,
             SocketOption::PathMtuDiscovery(on) => self.knobs.pmtud = on,

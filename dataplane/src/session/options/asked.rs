@@ -28,6 +28,9 @@ impl Asked<'_> {
     /// Sets a number, and says what follows from it.
     pub fn store(&mut self, field: Field, value: i32) -> Effect {
         self.state.set(field, value);
+        if field == Field::Device {
+            self.state.set_device(self.links.by_number(value as u32));
+        }
         effect::of(field, self)
     }
 

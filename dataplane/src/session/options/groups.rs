@@ -137,7 +137,7 @@ pub(super) fn membership6(asked: &mut Asked<'_>, value: &[u8], join: bool) -> Re
     };
     let group = Ipv6Addr::from(*group);
     if !group.is_multicast() {
-        return Err(if join { Errno::INVAL } else { Errno::ADDRNOTAVAIL });
+        return Err(Errno::INVAL);
     }
     Ok(Effect::Group(Change::Member { place: by_number(asked, index)?, group: group.into(), join }))
 }
@@ -146,6 +146,9 @@ pub(super) fn source4(_: &mut Asked<'_>, value: &[u8], change: SourceChange) -> 
     let (12, Some(group), Some(source)) = (value.len(), ipv4(value), value.get(8..).and_then(ipv4)) else {
         return Err(Errno::INVAL);
     };
+    if !group.is_multicast() {
+        return Err(Errno::INVAL);
+    }
     let place = by_address(value.get(4..).and_then(ipv4));
     Ok(Effect::Group(Change::Source { place, group: group.into(), source: source.into(), change }))
 }
@@ -205,6 +208,9 @@ pub(super) fn filter4(_: &mut Asked<'_>, value: &[u8]) -> Result<Effect, Errno> 
     }
     let sources = value.get(FILTER4_HEAD..FILTER4_HEAD + 4 * count).ok_or(Errno::INVAL)?;
     let sources = sources.chunks_exact(4).filter_map(ipv4).map(IpAddr::V4).collect();
+    if !group.is_multicast() {
+        return Err(Errno::INVAL);
+    }
     let place = by_address(value.get(4..).and_then(ipv4));
     Ok(Effect::Group(Change::Filter {
         place,

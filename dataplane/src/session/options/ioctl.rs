@@ -135,7 +135,7 @@ fn queue<P: FramePool, M: Probe>(
             host.tcp().tcp_look(handle).map_err(errno)?.unsent() + unsent_in_ring(about) as usize
         }
         (FIONREAD, Kind::Udp(handle)) => host.stack.udp_next_len(handle),
-        (FIONREAD, Kind::Raw(handle) | Kind::Ping(handle)) => host.stack.raw_next_len(handle),
+        (FIONREAD, Kind::Raw(handle) | Kind::Ping(handle)) => host.stack.raw_waiting(handle).unwrap_or(0),
         (SIOCOUTQ, _) => unsent_in_ring(about) as usize,
         _ => return Err(Errno::NOTTY),
     };

@@ -126,7 +126,7 @@ impl Facts {
             kinds: Facts::kinds_of(socket.kind, socket.family),
             family: socket.family,
             stage: if matches!(socket.kind, Kind::Listener(_)) { Stage::Listening } else { Stage::Fresh },
-            bound: matches!(socket.kind, Kind::Listener(_) | Kind::Tcp(_)),
+            bound: matches!(socket.kind, Kind::Listener(_) | Kind::Tcp(_)) || socket.name.is_some(),
             socket_type: socket.socket_type,
             protocol: socket.protocol,
             privileged: socket.user.is_privileged(),

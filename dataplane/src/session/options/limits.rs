@@ -12,6 +12,12 @@ pub const MIN_RECEIVE_BUFFER: i32 = 2304;
 /// A tick of a kernel that counts 250 in a second: what SO_RCVTIMEO is rounded up to.
 pub const LINUX_TICK_MICROS: u64 = 4000;
 
+/// What SO_LINGER reads as after a time of less than nothing: the longest that a kernel with such ticks counts, cut to a number.
+pub const LINGER_FOREVER: i32 = (i64::MAX / (1_000_000 / LINUX_TICK_MICROS as i64)) as i32;
+
+/// The most that a receive buffer of TCP grows to (net.ipv4.tcp_rmem of Linux 6.18): SO_RCVLOWAT is at most half of it.
+pub const TCP_RECEIVE_MAX: i32 = 32 << 20;
+
 /// A timeout that is over when it begins: SO_RCVTIMEO of less than nothing.
 pub const TIMEOUT_AT_ONCE: u64 = u64::MAX;
 

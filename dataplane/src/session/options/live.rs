@@ -13,6 +13,7 @@ use crate::session::{Errno, errno};
 use flumen_stack::groups::Filter;
 use flumen_stack::socket::SocketId;
 use flumen_stack::socket::endpoint::Endpoint;
+use flumen_stack::tcp::congestion::Algorithm;
 use flumen_stack::{FramePool, PortId, Probe};
 use std::net::{IpAddr, SocketAddr};
 
@@ -105,6 +106,9 @@ pub fn answer<P: FramePool, M: Probe>(
         Live::CongestionInfo => return congestion_info(host, socket, out),
         Live::PathMtu => {
             let mut mtu_info = [0; 32];
+            if out.longest < mtu_info.len() {
+                return Err(Errno::INVAL);
+            }
             mtu_info[28..].copy_from_slice(&u32::from(path_mtu(host, socket, facts)?).to_ne_bytes());
             mtu_info[..2].copy_from_slice(&10u16.to_ne_bytes());
             out.bytes(&mtu_info);
@@ -276,6 +280,11 @@ fn congestion_info<P: FramePool, M: Probe>(
 ) -> Result<(), Errno> {
     let sender = match socket.kind {
         Kind::Tcp(handle) => host.tcp().tcp_info(handle).map_err(errno)?.sender,
+        // BBR has its 20 bytes from the beginning.
+        _ if socket.options.more().and_then(|more| more.congestion) == Some(Algorithm::Bbr) => {
+            out.bytes(&[0; 20]);
+            return Ok(());
+        }
         _ => return Ok(()),
     };
     if let Some(bytes) = info::of_congestion(&sender) {

@@ -22,7 +22,7 @@ pub mod live;
 pub mod state;
 pub mod table;
 
-pub use state::{Field, Names, State};
+pub use state::{Field, State};
 
 use super::Errno;
 use super::links::Links;
@@ -34,30 +34,8 @@ use flumen_ipc::Cell;
 use flumen_ipc::limits::CALL_DATA;
 use flumen_stack::tcp::signature::KeyTable;
 use flumen_stack::{FramePool, Probe};
-use kind::{Facts, Kinds, Stage};
+use kind::{Facts, Stage};
 use table::{Get, Set};
-
-impl State {
-    /// SO_REUSEADDR and SO_REUSEPORT of a TCP socket.
-    pub fn reuse(&self) -> (bool, bool) {
-        (false, false)
-    }
-
-    /// IPV6_V6ONLY.
-    pub fn v6_only(&self) -> bool {
-        false
-    }
-
-    /// SO_BINDTODEVICE.
-    pub fn device(&self) -> Option<flumen_stack::PortId> {
-        None
-    }
-
-    /// IP_FREEBIND.
-    pub fn free_bind(&self) -> bool {
-        false
-    }
-}
 
 /// What an option may need to know beside the socket.
 #[derive(Debug, Clone, Copy)]
@@ -224,20 +202,4 @@ fn sign<P: FramePool, M: Probe>(
         table.set_md5(key.prefix, key.key.clone()).map_err(|_full| Errno::NOMEM)?;
     }
     host.tcp().tcp_sign(handle, table).map_err(super::errno)
-}
-
-/// What bind, listen and connect need to know of a socket's options.
-pub fn names(socket: &Socket, links: &Links) -> Names {
-    let kinds = Facts::kinds_of(socket.kind, socket.family);
-    let value = |field| socket.options.get(field, kinds);
-    let range = value(Field::PortRange) as u32;
-    Names {
-        reuse_address: value(Field::ReuseAddress) != 0,
-        reuse_port: value(Field::ReusePort) != 0,
-        v6_only: kinds.meets(Kinds::V6) && value(Field::V6Only) != 0,
-        device: links.by_number(value(Field::Device) as u32),
-        free_bind: value(Field::FreeBind) != 0,
-        no_port: value(Field::BindNoPort) != 0,
-        port_range: (range as u16, (range >> 16) as u16),
-    }
 }

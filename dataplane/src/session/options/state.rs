@@ -108,8 +108,6 @@ fields! {
     WindowClamp = 0,
     /// TCP_QUICKACK.
     QuickAck = 1,
-    /// TCP_THIN_DUPACK.
-    ThinDupack = 0,
     /// TCP_USER_TIMEOUT.
     UserTimeout = 0,
     /// TCP_FASTOPEN.
@@ -259,6 +257,7 @@ pub struct More {
 pub struct State {
     values: [i32; Field::ALL.len()],
     touched: u128,
+    device: Option<PortId>,
     more: Option<Box<More>>,
 }
 
@@ -266,7 +265,7 @@ const _: () = assert!(Field::ALL.len() <= 128, "a bit for each field");
 
 impl Default for State {
     fn default() -> Self {
-        State { values: [0; Field::ALL.len()], touched: 0, more: None }
+        State { values: [0; Field::ALL.len()], touched: 0, device: None, more: None }
     }
 }
 
@@ -317,29 +316,47 @@ impl State {
         self.more.get_or_insert_default()
     }
 
+    /// SO_REUSEADDR and SO_REUSEPORT of a TCP socket.
+    pub fn reuse(&self) -> (bool, bool) {
+        let on = |field| self.get(field, Kinds::TCP) != 0;
+        (on(Field::ReuseAddress), on(Field::ReusePort))
+    }
+
+    /// IPV6_V6ONLY.
+    pub fn v6_only(&self) -> bool {
+        self.get(Field::V6Only, Kinds::TCP) != 0
+    }
+
+    /// SO_BINDTODEVICE.
+    pub fn device(&self) -> Option<PortId> {
+        self.device
+    }
+
+    /// Says which port the number of SO_BINDTOIFINDEX is.
+    pub fn set_device(&mut self, port: Option<PortId>) {
+        self.device = port;
+    }
+
+    /// IP_FREEBIND.
+    pub fn free_bind(&self) -> bool {
+        self.get(Field::FreeBind, Kinds::TCP) != 0
+    }
+
+    /// IP_BIND_ADDRESS_NO_PORT: bind with port 0 leaves the port to connect.
+    pub fn bind_leaves_port(&self) -> bool {
+        self.get(Field::BindNoPort, Kinds::TCP) != 0
+    }
+
+    /// IP_LOCAL_PORT_RANGE: the lowest and the highest; 0: as the host has it.
+    pub fn port_range(&self) -> (u16, u16) {
+        let range = self.get(Field::PortRange, Kinds::TCP) as u32;
+        (range as u16, (range >> 16) as u16)
+    }
+
     /// SO_RCVTIMEO and SO_SNDTIMEO in microseconds; 0: none.
     pub fn timeout(&self, sending: bool) -> u64 {
         self.more().map_or(0, |more| more.timeouts[usize::from(sending)])
     }
-}
-
-/// What bind, listen and connect need to know before there is anything in the stack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Names {
-    /// SO_REUSEADDR.
-    pub reuse_address: bool,
-    /// SO_REUSEPORT.
-    pub reuse_port: bool,
-    /// IPV6_V6ONLY.
-    pub v6_only: bool,
-    /// SO_BINDTODEVICE.
-    pub device: Option<PortId>,
-    /// IP_FREEBIND.
-    pub free_bind: bool,
-    /// IP_BIND_ADDRESS_NO_PORT: bind with port 0 leaves the port to connect.
-    pub no_port: bool,
-    /// IP_LOCAL_PORT_RANGE: the lowest and the highest; 0: as the host has it.
-    pub port_range: (u16, u16),
 }
 
 #[cfg(test)]

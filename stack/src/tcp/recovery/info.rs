@@ -105,16 +105,34 @@ pub(super) struct Tally {
     pub(super) reordering_seen: u32,
     pub(super) timeouts: u16,
     pub(super) timeout_recoveries: u16,
-    /// When the first of timeouts in a row was, and how long such rows took before it, in nanoseconds.
-    pub(super) timeout_since: Option<Instant>,
-    pub(super) timeout_nanos: u64,
+    /// When the first of timeouts in a row was, by the clock in milliseconds (0: there is none), and how long such rows took
+    /// before it.
+    pub(super) timeout_since: u32,
+    pub(super) timeout_millis: u32,
+}
+
+/// The clock in milliseconds.
+fn millis(now: Instant) -> u32 {
+    (now.nanos() / 1_000_000) as u32
 }
 
 impl Tally {
+    /// The first of timeouts in a row.
+    pub(super) fn timeouts_begin(&mut self, now: Instant) {
+        self.timeout_since = millis(now).max(1);
+    }
+
     /// What had timed out was acknowledged after all.
     pub(super) fn timeouts_over(&mut self, now: Instant) {
-        if let Some(since) = self.timeout_since.take() {
-            self.timeout_nanos += now.nanos().saturating_sub(since.nanos());
+        self.timeout_millis = self.timeout_time(now);
+        self.timeout_since = 0;
+    }
+
+    /// How long rows of timeouts took, in milliseconds, the one that goes on included.
+    fn timeout_time(&self, now: Instant) -> u32 {
+        match self.timeout_since {
+            0 => self.timeout_millis,
+            since => self.timeout_millis.saturating_add(millis(now).wrapping_sub(since)),
         }
     }
 }
@@ -198,10 +216,7 @@ impl Sender {
             buffer_limited: Duration::from_nanos(buffer),
             total_timeouts: self.tally.timeouts,
             timeout_recoveries: self.tally.timeout_recoveries,
-            timeout_time: Duration::from_nanos(
-                self.tally.timeout_nanos
-                    + self.tally.timeout_since.map_or(0, |since| now.nanos().saturating_sub(since.nanos())),
-            ),
+            timeout_time: Duration::from_millis(self.tally.timeout_time(now).into()),
             model: self.congestion.model(self.mss),
         }
     }

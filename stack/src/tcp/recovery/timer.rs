@@ -74,7 +74,7 @@ impl Sender {
         self.forget_pace(now);
         if self.timeouts == 0 {
             self.tally.timeout_recoveries = self.tally.timeout_recoveries.saturating_add(1);
-            self.tally.timeout_since = Some(now);
+            self.tally.timeouts_begin(now);
         }
         self.tally.timeouts = self.tally.timeouts.saturating_add(1);
         self.timeouts = self.timeouts.saturating_add(1);

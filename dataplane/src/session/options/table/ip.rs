@@ -128,7 +128,7 @@ pub(super) const ROWS: &[Row] = &[
         .set(Set::Bytes(groups::set_multicast_if))
         .get(Get::Bytes(groups::get_multicast_if))
         .note("reading gives the address"),
-    ip(32, "IP_MULTICAST_IF", TCP).set(Set::Refused(Errno::INVAL)).get(Get::Value(|_| Ok(0))).note("not for TCP"),
+    ip(32, "IP_MULTICAST_IF", TCP).set(Set::Refused(Errno::INVAL)).get(Get::Bytes(groups::get_multicast_if)).note("not for TCP"),
     ip(33, "IP_MULTICAST_TTL", DATAGRAM).least(1).int(Field::MulticastTtl, |asked, ttl| match ttl {
         -1 => Ok(asked.store(Field::MulticastTtl, 1)),
         0..=255 => Ok(asked.store(Field::MulticastTtl, ttl)),

@@ -5,7 +5,8 @@ use crate::session::Errno;
 use crate::session::options::asked::{Answer, Asked, int};
 use crate::session::options::effect::Effect;
 use crate::session::options::limits::{
-    BUFFER_MAX, LINUX_TICK_MICROS, MIN_RECEIVE_BUFFER, MIN_SEND_BUFFER, TIMESTAMPING_BOUNDS,
+    BUFFER_MAX, LINGER_FOREVER, LINUX_TICK_MICROS, MIN_RECEIVE_BUFFER, MIN_SEND_BUFFER, TCP_RECEIVE_MAX,
+    TIMESTAMPING_BOUNDS,
 };
 use crate::session::options::state::Field;
 
@@ -135,11 +136,7 @@ pub(super) const ROWS: &[Row] = &[
     })),
     so(45, "SO_SELECT_ERR_QUEUE", ALL).flag(Field::SelectErrorQueue).stands(Standing::Library),
     so(46, "SO_BUSY_POLL", ALL)
-        .int(Field::BusyPoll, |asked, micros| match micros {
-            ..0 => Err(Errno::INVAL),
-            _ if micros > asked.value(Field::BusyPoll) && !asked.facts.privileged => Err(Errno::PERM),
-            _ => Ok(asked.store(Field::BusyPoll, micros)),
-        })
+.range(Field::BusyPoll, 0, i32::MAX)
         .stands(Standing::Kept)
         .note("the data plane polls always"),
     so(47, "SO_MAX_PACING_RATE", ALL)
@@ -260,6 +257,12 @@ pub(super) const ROWS: &[Row] = &[
         .differs("EPERM to switch on: packets have no marks"),
     so(76, "SO_PASSPIDFD", ALL).refused(Errno::OPNOTSUPP, Errno::OPNOTSUPP).note("unix sockets'"),
     so(77, "SO_PEERPIDFD", ALL).get(Get::Refused(Errno::NODATA)).note("unix sockets'"),
+    so(80, "SO_DEVMEM_DONTNEED", Kinds::TCP)
+        .value("struct dmabuf_token[]")
+        .set(Set::Refused(Errno::INVAL))
+        .stands(Standing::Refused)
+        .differs("EINVAL for every list: nothing is received into memory of devices"),
+    so(80, "SO_DEVMEM_DONTNEED", Kinds::DATAGRAM).set(Set::Refused(Errno::BADF)).note("TCP's"),
     so(82, "SO_RCVPRIORITY", ALL)
         .value("bool")
         .set(Set::Int(|_, on| if on == 0 { Ok(Effect::None) } else { Err(Errno::NOPROTOOPT) }))
@@ -311,6 +314,8 @@ fn set_linger(asked: &mut Asked<'_>, value: &[u8]) -> Result<Effect, Errno> {
         return Err(Errno::INVAL);
     };
     if on != 0 {
+        // Linux: less than nothing is for ever, and reads as what remains of that in ticks.
+        let seconds = if seconds < 0 { LINGER_FOREVER } else { seconds };
         asked.state.set(Field::LingerTime, seconds);
     }
     Ok(asked.store(Field::LingerOn, i32::from(on != 0)))
@@ -326,7 +331,7 @@ fn set_receive_low(asked: &mut Asked<'_>, bytes: i32) -> Result<Effect, Errno> {
     let bytes = if bytes < 0 { i32::MAX } else { bytes };
     let most = match asked.value(Field::BufferLock) & 2 {
         _ if !asked.facts.is_tcp() => i32::MAX,
-        0 => i32::MAX / 2,
+        0 => TCP_RECEIVE_MAX / 2,
         _ => asked.value(Field::ReceiveBuffer) / 2,
     };
     Ok(asked.store(Field::ReceiveLow, bytes.min(most).max(1)))
@@ -425,10 +430,10 @@ fn get_timestamping(asked: &Asked<'_>, answer: &mut Answer<'_>, new: bool) -> Re
 }
 
 fn set_pacing(asked: &mut Asked<'_>, value: &[u8]) -> Result<Effect, Errno> {
-    let rate = match (value.len(), value.first_chunk::<8>(), int(value)) {
-        (8, Some(rate), _) => u64::from_ne_bytes(*rate),
-        (_, _, Some(rate)) if rate == -1 => u64::MAX,
-        (_, _, Some(rate)) => u64::from(rate as u32),
+    let rate = match (value.first_chunk::<8>(), int(value)) {
+        (Some(rate), _) => u64::from_ne_bytes(*rate),
+        (_, Some(-1)) => u64::MAX,
+        (_, Some(rate)) => u64::from(rate as u32),
         _ => return Err(Errno::INVAL),
     };
     asked.state.more_mut().pacing = (rate != u64::MAX).then_some(rate);

@@ -61,7 +61,7 @@ pub(super) const ROWS: &[Row] = &[
     tcp(11, "TCP_INFO").value("struct tcp_info").live(Live::Info).note("280 bytes; shorter for who takes less"),
     tcp(12, "TCP_QUICKACK")
         .value("bool")
-        .set(Set::Int(|asked, on| Ok(asked.store(Field::QuickAck, on & 1))))
+        .set(Set::Int(|asked, on| Ok(asked.store(Field::QuickAck, i32::from(on != 0)))))
         .live(Live::QuickAck),
     tcp(13, "TCP_CONGESTION")
         .value("string")
@@ -76,7 +76,7 @@ pub(super) const ROWS: &[Row] = &[
         .get(Get::Value(|_| Ok(0)))
         .stands(Standing::Refused)
         .differs("cannot be switched on: timeouts double (RFC 6298 section 5.5)"),
-    tcp(17, "TCP_THIN_DUPACK").range(Field::ThinDupack, 0, 1).value("bool").stands(Standing::Kept).note("Linux keeps it and does no more since 4.12: RACK does it"),
+    tcp(17, "TCP_THIN_DUPACK").set(Set::Int(|_, on| if on == 0 || on == 1 { Ok(Effect::None) } else { Err(Errno::INVAL) })).get(Get::Value(|_| Ok(0))).value("bool").stands(Standing::Kept).note("Linux takes it and answers 0 since 4.12: RACK does it"),
     tcp(18, "TCP_USER_TIMEOUT").range(Field::UserTimeout, 0, i32::MAX),
     tcp(19, "TCP_REPAIR").set(Set::Refused(Errno::PERM)).get(Get::Value(|_| Ok(0))).stands(Standing::Refused).differs(REPAIR),
     tcp(20, "TCP_REPAIR_QUEUE").refused(Errno::PERM, Errno::INVAL).note("as outside of TCP_REPAIR"),
@@ -145,7 +145,10 @@ pub(super) const ROWS: &[Row] = &[
     tcp(39, "TCP_AO_DEL_KEY").value("struct tcp_ao_del").stands(Standing::Refused).note(AO),
     tcp(40, "TCP_AO_INFO").value("struct tcp_ao_info_opt").stands(Standing::Refused).note(AO),
     tcp(41, "TCP_AO_GET_KEYS").value("struct tcp_ao_getsockopt").stands(Standing::Refused).note(AO),
-    tcp(42, "TCP_AO_REPAIR").value("struct tcp_ao_repair").stands(Standing::Refused).note(AO),
+    tcp(42, "TCP_AO_REPAIR")
+        .value("struct tcp_ao_repair")
+        .set(Set::Int(|asked, _| Err(no_repair(asked))))
+        .get(Get::Value(|asked| Err(no_repair(asked)))).stands(Standing::Refused).note(AO),
     tcp(43, "TCP_IS_MPTCP").value("bool").get(Get::Value(|_| Ok(0))),
     tcp(44, "TCP_RTO_MAX_MS").set(Set::Refused(Errno::INVAL)).get(Get::Value(|_| Ok(120_000))).stands(Standing::Refused).differs(BOUNDS),
     tcp(45, "TCP_RTO_MIN_US").set(Set::Refused(Errno::INVAL)).get(Get::Value(|_| Ok(200_000))).stands(Standing::Refused).differs(BOUNDS),
@@ -155,6 +158,10 @@ pub(super) const ROWS: &[Row] = &[
 const AO: &str =
     "ENOPROTOOPT, as a kernel without CONFIG_TCP_AO; the data plane's own services can have keys (RFC 5925)";
 const BOUNDS: &str = "EINVAL for every value: the bounds are those of the host";
+
+fn no_repair(asked: &Asked<'_>) -> Errno {
+    if asked.facts.privileged { Errno::NOPROTOOPT } else { Errno::PERM }
+}
 
 fn zero_alone(_: &mut Asked<'_>, value: i32) -> Result<Effect, Errno> {
     if value == 0 { Ok(Effect::None) } else { Err(Errno::INVAL) }
