@@ -186,7 +186,7 @@ impl Bbr {
 
     /// What the path is believed to carry in bytes a second, and the gains, for who asks (TCP_CC_INFO).
     pub(super) fn model(&self, mss: u64) -> (u64, u32, u32) {
-        let bandwidth = u128::from(self.bandwidth.value()) * u128::from(mss) * 1_000_000 >> SCALE;
+        let bandwidth = (u128::from(self.bandwidth.value()) * u128::from(mss) * 1_000_000) >> SCALE;
         let (pacing, window) = self.gains();
         (u64::try_from(bandwidth).unwrap_or(u64::MAX), pacing as u32, window as u32)
     }
