@@ -379,6 +379,18 @@ pub fn complain(error: Errno) {
     let what = io::Error::from_raw_os_error(error.0);
     let then = if falls_back() { "using the kernel's sockets" } else { "sockets fail" };
     let text = format!("flumen: no data plane at {}: {what}; {then}\n", path.display());
+    say(&text);
+}
+
+/// Says on standard error, with FLUMEN_VERBOSE, that an option that the kernel had granted has no effect.
+pub fn tell_refused(level: i32, name: i32, error: Errno) {
+    if std::env::var_os("FLUMEN_VERBOSE").is_some() {
+        let what = io::Error::from_raw_os_error(error.0);
+        say(&format!("flumen: option {name} of level {level} is without effect on this socket: {what}\n"));
+    }
+}
+
+fn say(text: &str) {
     // SAFETY: the text is live; the result does not matter.
     unsafe { crate::real::write(2, text.as_ptr().cast(), text.len()) };
 }

@@ -3,6 +3,7 @@
 
 pub mod descriptors;
 pub mod fortified;
+pub mod memory;
 pub mod naming;
 pub mod options;
 pub mod receiving;
