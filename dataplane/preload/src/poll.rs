@@ -6,7 +6,7 @@
 use crate::calls::fortified::check;
 use crate::epoll::{descriptors, source::Source, state, watch::Watch};
 use crate::errno::{self, Errno, Result};
-use crate::lock::Lock;
+use crate::lock::{Guard, Lock};
 use crate::real::waits;
 use crate::socket::State;
 use crate::watcher::{self, Watcher, duration, timespec};
@@ -47,11 +47,21 @@ pub fn disturb() {
     }
 }
 
+/// While it is held, nobody goes to sleep or gets up.
+pub struct Asleep(Guard<'static, Watchers>);
+
+/// Before a fork.
+pub fn hold_for_fork() -> Asleep {
+    Asleep(WATCHERS.lock())
+}
+
 /// In a child after fork: those who slept are in the parent, and the bell is another one.
-pub fn begin_anew_after_fork() {
-    WATCHERS.free_after_fork();
-    let mut watchers = WATCHERS.lock();
-    watchers.taken.clear();
+pub fn begin_anew_after_fork(asleep: Option<Asleep>) {
+    let Some(Asleep(mut watchers)) = asleep else { return };
+    for Place(watcher) in watchers.taken.drain(..) {
+        // SAFETY: see `Place`; its thread is in the parent, its memory a copy here.
+        unsafe { (*watcher).close() };
+    }
     watchers.free.clear();
 }
 

@@ -8,6 +8,7 @@ use core::ffi::{CStr, c_int, c_long, c_uint, c_ulong, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 use libc::{iovec, loff_t, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t, timespec};
 
+pub mod processes;
 pub mod waits;
 
 /// The address of one function: 0 not looked up, 1 being looked up, 2 not there.

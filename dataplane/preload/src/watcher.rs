@@ -111,6 +111,11 @@ impl Watcher {
         let _late = self.control(libc::EPOLL_CTL_ADD, connection, edge | libc::EPOLLRDHUP, CONNECTION);
     }
 
+    /// In a child after fork: it is the parent's.
+    pub fn close(&self) {
+        self.set.close();
+    }
+
     /// Wakes who sleeps in it.
     pub fn knock(&self) {
         if let Some(knock) = knocker() {
