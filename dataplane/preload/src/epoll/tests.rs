@@ -50,10 +50,8 @@ fn pipe() -> (OwnedFd, OwnedFd) {
 
 fn write(fd: &OwnedFd, bytes: &[u8]) {
     // SAFETY: the bytes are live.
-    assert_eq!(
-        unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) },
-        bytes.len() as isize
-    );
+    let count = unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+    assert_eq!(count, bytes.len() as isize);
 }
 
 fn read(fd: &OwnedFd) -> usize {
@@ -187,10 +185,8 @@ fn what_linux_refuses_is_refused() {
     assert_eq!(of(nowhere), Err(libc::EFAULT));
     let mut events = [epoll_event { events: 0, u64: 0 }; 1];
     // SAFETY: room for one.
-    assert_eq!(
-        of(unsafe { libc::epoll_wait(set.as_raw_fd(), events.as_mut_ptr(), 0, 0) }),
-        Err(libc::EINVAL)
-    );
+    let none = unsafe { libc::epoll_wait(set.as_raw_fd(), events.as_mut_ptr(), 0, 0) };
+    assert_eq!(of(none), Err(libc::EINVAL));
     assert_eq!(ctl(libc::EPOLL_CTL_DEL, 0), Ok(0));
 }
 
