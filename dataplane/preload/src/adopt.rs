@@ -118,9 +118,20 @@ pub fn adopt_inherited() {
     let list = unsafe { CStr::from_ptr(list) }.to_string_lossy().into_owned();
     // SAFETY: as above. It is meant for this program alone.
     unsafe { libc::unsetenv(INHERITED.as_ptr()) };
+    let mut taken: Vec<(u64, c_int)> = Vec::new();
     for fd in list.split(',').filter_map(|number| number.parse().ok()) {
-        if let Err(error) = adopt(fd) {
-            attach::complain_of(&format!("descriptor {fd} cannot be taken over"), error);
+        // Several descriptors may be the same socket.
+        let cookie = crate::options::cookie(fd).unwrap_or(0);
+        let same =
+            taken.iter().find(|(before, _)| *before == cookie).and_then(|(_, before)| table::get(*before));
+        if let Some(socket) = same {
+            table::set(fd, &socket);
+            continue;
+        }
+        match adopt(fd) {
+            Ok(true) => taken.push((cookie, fd)),
+            Ok(false) => {}
+            Err(error) => attach::complain_of(&format!("descriptor {fd} cannot be taken over"), error),
         }
     }
 }

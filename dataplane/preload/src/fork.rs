@@ -63,6 +63,8 @@ extern "C" fn parent() {
 
 extern "C" fn child() {
     lock::forget_thread();
+    // Asked for now: a child that goes into a sandbox may not ask later.
+    lock::thread();
     attach::free_locks_after_fork();
     pool::free_lock_after_fork();
     let forking = FORKING.lock().take();

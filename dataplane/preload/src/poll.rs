@@ -10,15 +10,19 @@ use crate::lock::{Guard, Lock};
 use crate::real::waits;
 use crate::socket::State;
 use crate::watcher::{self, Watcher, duration, timespec};
-use crate::{attach, table};
+use crate::{attach, sandbox, table};
 use core::ffi::{c_int, c_short, c_ulong};
 use core::ptr::null;
 use core::time::Duration;
 use libc::{pollfd, sigset_t};
+use std::os::fd::AsRawFd;
 use std::time::Instant;
 
 /// Descriptors that a call looks at without asking for memory.
 const FEW: usize = 128;
+
+/// Descriptors that wake a sleeper: a watcher; or in a sandbox the bell, and the connection.
+const WAKING: usize = 2;
 
 /// Conditions that are always reported.
 const ALWAYS: c_short = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
@@ -127,10 +131,10 @@ fn is_kernels(fd: c_int) -> bool {
     table::get(fd).is_none_or(|socket| matches!(socket.state(), State::Undecided | State::Both))
 }
 
-/// The kernel's part: the same descriptors in the same places, without those that are ours alone, and a place for the watcher
+/// The kernel's part: the same descriptors in the same places, without those that are ours alone, and places for what wakes us
 /// at the end.
 struct Kernels {
-    few: [pollfd; FEW + 1],
+    few: [pollfd; FEW + WAKING],
     many: Vec<pollfd>,
     len: usize,
 }
@@ -138,9 +142,9 @@ struct Kernels {
 impl Kernels {
     fn of(fds: &[pollfd]) -> Kernels {
         let nothing = pollfd { fd: -1, events: 0, revents: 0 };
-        let mut kernels = Kernels { few: [nothing; FEW + 1], many: Vec::new(), len: fds.len() };
+        let mut kernels = Kernels { few: [nothing; FEW + WAKING], many: Vec::new(), len: fds.len() };
         if fds.len() > FEW {
-            kernels.many = vec![nothing; fds.len() + 1];
+            kernels.many = vec![nothing; fds.len() + WAKING];
         }
         for (to, from) in kernels.all().iter_mut().zip(fds) {
             let fd = if from.fd >= 0 && is_kernels(from.fd) { from.fd } else { -1 };
@@ -150,7 +154,7 @@ impl Kernels {
     }
 
     fn all(&mut self) -> &mut [pollfd] {
-        let len = self.len + 1;
+        let len = self.len + WAKING;
         let all = if self.many.is_empty() { &mut self.few[..] } else { &mut self.many[..] };
         all.get_mut(..len).unwrap_or_default()
     }
@@ -160,10 +164,16 @@ impl Kernels {
     }
 
     /// Asks the kernel, which sleeps as long as `timeout` says.
-    fn ask(&mut self, watcher: c_int, timeout: Option<Duration>, mask: Option<&sigset_t>) -> Result<()> {
+    fn ask(
+        &mut self,
+        waking: [c_int; WAKING],
+        timeout: Option<Duration>,
+        mask: Option<&sigset_t>,
+    ) -> Result<()> {
+        let len = self.len;
         let all = self.all();
-        if let Some(last) = all.last_mut() {
-            *last = pollfd { fd: watcher, events: libc::POLLIN, revents: 0 };
+        for (place, fd) in all[len..].iter_mut().zip(waking) {
+            *place = pollfd { fd, events: libc::POLLIN, revents: 0 };
         }
         let mut time = timeout.map(timespec);
         let mask = mask.map_or(null(), core::ptr::from_ref);
@@ -173,6 +183,13 @@ impl Kernels {
             libc::syscall(libc::SYS_ppoll, all.as_mut_ptr(), all.len(), time, mask, watcher::KERNEL_SIGSET)
         };
         errno::from_libc(count).map(|_| ())
+    }
+
+    /// Which of those that wake us did.
+    fn woken(&mut self) -> [bool; WAKING] {
+        let len = self.len;
+        let waking = &self.all()[len..];
+        core::array::from_fn(|place| waking.get(place).is_some_and(|one| one.revents != 0))
     }
 
     /// Adds what the kernel said to what we know; how many have something to report.
@@ -196,13 +213,19 @@ pub fn wait(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_
         let mut ready = look(fds);
         let mut kernels = Kernels::of(fds);
         if !kernels.is_empty() {
-            kernels.ask(-1, Some(Duration::ZERO), None)?;
+            kernels.ask(NOBODY, Some(Duration::ZERO), None)?;
             ready = kernels.add_to(fds);
         }
         if ready > 0 || timeout == Some(Duration::ZERO) {
             return Ok(ready);
         }
         let left = deadline.map(|(time, begin)| time.saturating_sub(begin.elapsed()));
+        if sandbox::is_on() {
+            match sleep_in_sandbox(fds, &mut kernels, left, mask)? {
+                0 if left.is_none_or(|left| !left.is_zero()) => continue,
+                ready => return Ok(ready),
+            }
+        }
         let bed = Bed::find()?;
         let sleeping = attach::current().map(attach::Attachment::sleep);
         ready = look(fds);
@@ -210,12 +233,11 @@ pub fn wait(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_
         if ready == 0
             && Kernels::of(fds).all().iter().map(|one| one.fd).eq(kernels.all().iter().map(|one| one.fd))
         {
-            slept = kernels.ask(bed.0.number(), left, mask);
+            slept = kernels.ask([bed.0.number(), -1], left, mask);
             ready = look(fds);
             if slept.is_ok() {
                 ready = ready.max(kernels.add_to(fds));
-                let woke_us = kernels.all().last().is_some_and(|watcher| watcher.revents != 0);
-                if woke_us {
+                if kernels.woken()[0] {
                     // Hears of the service's death, too.
                     let _seen = watcher::sleep(bed.0.number(), Some(Duration::ZERO), None);
                 }
@@ -230,6 +252,45 @@ pub fn wait(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_
             Ok(()) => {}
         }
     }
+}
+
+/// Nothing wakes us.
+const NOBODY: [c_int; WAKING] = [-1; WAKING];
+
+/// One round of sleeping where no watcher can be made; how many are ready.
+fn sleep_in_sandbox(
+    fds: &mut [pollfd],
+    kernels: &mut Kernels,
+    left: Option<Duration>,
+    mask: Option<&sigset_t>,
+) -> Result<usize> {
+    let attachment = attach::current();
+    let sleeping = attachment.map(attach::Attachment::sleep);
+    let mut ready = look(fds);
+    if ready == 0 {
+        let round = left.map_or(sandbox::ROUND, |left| left.min(sandbox::ROUND));
+        let waking = attachment.map_or(NOBODY, |attachment| {
+            [attachment.bell().as_raw_fd(), attachment.connection().as_raw_fd()]
+        });
+        let slept = kernels.ask(waking, Some(round), mask);
+        let [rang, died] = kernels.woken();
+        if let Some(attachment) = attachment {
+            if rang {
+                attachment.silence();
+            }
+            if died {
+                attachment.look();
+            }
+        }
+        ready = look(fds);
+        match slept {
+            Ok(()) => ready = ready.max(kernels.add_to(fds)),
+            Err(error) if ready == 0 => return Err(error),
+            Err(_) => {}
+        }
+    }
+    drop(sleeping);
+    Ok(ready)
 }
 
 /// poll and ppoll over an array in the program's memory. `None`: it is the kernel's alone.
