@@ -7,7 +7,7 @@ use crate::calls::fortified::check;
 use crate::epoll::{descriptors, source::Source, state, watch::Watch};
 use crate::errno::{self, Errno, Result};
 use crate::lock::{Guard, Lock};
-use crate::real::waits;
+use crate::real::{self, waits};
 use crate::socket::State;
 use crate::watcher::{self, Watcher, duration, timespec};
 use crate::{attach, sandbox, table};
@@ -20,9 +20,6 @@ use std::time::Instant;
 
 /// Descriptors that a call looks at without asking for memory.
 const FEW: usize = 128;
-
-/// Descriptors that wake a sleeper: a watcher; or in a sandbox the bell, and the connection.
-const WAKING: usize = 2;
 
 /// Conditions that are always reported.
 const ALWAYS: c_short = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
@@ -131,10 +128,10 @@ fn is_kernels(fd: c_int) -> bool {
     table::get(fd).is_none_or(|socket| matches!(socket.state(), State::Undecided | State::Both))
 }
 
-/// The kernel's part: the same descriptors in the same places, without those that are ours alone, and places for what wakes us
+/// The kernel's part: the same descriptors in the same places, without those that are ours alone, and a place for the watcher
 /// at the end.
 struct Kernels {
-    few: [pollfd; FEW + WAKING],
+    few: [pollfd; FEW + 1],
     many: Vec<pollfd>,
     len: usize,
 }
@@ -142,9 +139,9 @@ struct Kernels {
 impl Kernels {
     fn of(fds: &[pollfd]) -> Kernels {
         let nothing = pollfd { fd: -1, events: 0, revents: 0 };
-        let mut kernels = Kernels { few: [nothing; FEW + WAKING], many: Vec::new(), len: fds.len() };
+        let mut kernels = Kernels { few: [nothing; FEW + 1], many: Vec::new(), len: fds.len() };
         if fds.len() > FEW {
-            kernels.many = vec![nothing; fds.len() + WAKING];
+            kernels.many = vec![nothing; fds.len() + 1];
         }
         for (to, from) in kernels.all().iter_mut().zip(fds) {
             let fd = if from.fd >= 0 && is_kernels(from.fd) { from.fd } else { -1 };
@@ -154,7 +151,7 @@ impl Kernels {
     }
 
     fn all(&mut self) -> &mut [pollfd] {
-        let len = self.len + WAKING;
+        let len = self.len + 1;
         let all = if self.many.is_empty() { &mut self.few[..] } else { &mut self.many[..] };
         all.get_mut(..len).unwrap_or_default()
     }
@@ -163,33 +160,18 @@ impl Kernels {
         self.all().iter().all(|one| one.fd < 0)
     }
 
-    /// Asks the kernel, which sleeps as long as `timeout` says.
-    fn ask(
-        &mut self,
-        waking: [c_int; WAKING],
-        timeout: Option<Duration>,
-        mask: Option<&sigset_t>,
-    ) -> Result<()> {
-        let len = self.len;
+    /// Asks the kernel, which sleeps as long as `timeout` says, or until `watcher` is readable.
+    fn ask(&mut self, watcher: c_int, timeout: Option<Duration>, mask: Option<&sigset_t>) -> Result<()> {
         let all = self.all();
-        for (place, fd) in all[len..].iter_mut().zip(waking) {
-            *place = pollfd { fd, events: libc::POLLIN, revents: 0 };
+        if let Some(last) = all.last_mut() {
+            *last = pollfd { fd: watcher, events: libc::POLLIN, revents: 0 };
         }
-        let mut time = timeout.map(timespec);
-        let mask = mask.map_or(null(), core::ptr::from_ref);
-        let time = time.as_mut().map_or(core::ptr::null_mut(), core::ptr::from_mut);
-        // SAFETY: array and time are live; the mask is at least as long as the kernel's.
-        let count = unsafe {
-            libc::syscall(libc::SYS_ppoll, all.as_mut_ptr(), all.len(), time, mask, watcher::KERNEL_SIGSET)
-        };
-        errno::from_libc(count).map(|_| ())
+        ask(all, timeout, mask)
     }
 
-    /// Which of those that wake us did.
-    fn woken(&mut self) -> [bool; WAKING] {
-        let len = self.len;
-        let waking = &self.all()[len..];
-        core::array::from_fn(|place| waking.get(place).is_some_and(|one| one.revents != 0))
+    /// True when the watcher was readable.
+    fn is_woken(&mut self) -> bool {
+        self.all().last().is_some_and(|watcher| watcher.revents != 0)
     }
 
     /// Adds what the kernel said to what we know; how many have something to report.
@@ -213,7 +195,7 @@ pub fn wait(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_
         let mut ready = look(fds);
         let mut kernels = Kernels::of(fds);
         if !kernels.is_empty() {
-            kernels.ask(NOBODY, Some(Duration::ZERO), None)?;
+            kernels.ask(-1, Some(Duration::ZERO), None)?;
             ready = kernels.add_to(fds);
         }
         if ready > 0 || timeout == Some(Duration::ZERO) {
@@ -233,11 +215,11 @@ pub fn wait(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_
         if ready == 0
             && Kernels::of(fds).all().iter().map(|one| one.fd).eq(kernels.all().iter().map(|one| one.fd))
         {
-            slept = kernels.ask([bed.0.number(), -1], left, mask);
+            slept = kernels.ask(bed.0.number(), left, mask);
             ready = look(fds);
             if slept.is_ok() {
                 ready = ready.max(kernels.add_to(fds));
-                if kernels.woken()[0] {
+                if kernels.is_woken() {
                     // Hears of the service's death, too.
                     let _seen = watcher::sleep(bed.0.number(), Some(Duration::ZERO), None);
                 }
@@ -254,10 +236,8 @@ pub fn wait(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_
     }
 }
 
-/// Nothing wakes us.
-const NOBODY: [c_int; WAKING] = [-1; WAKING];
-
-/// One round of sleeping where no watcher can be made; how many are ready.
+/// One round of sleeping where no watcher can be made; how many are ready. No descriptor is asked for beside the kernel's own
+/// and the bell: the kernel refuses longer lists than the process may have descriptors, and sshd's child may have one.
 fn sleep_in_sandbox(
     fds: &mut [pollfd],
     kernels: &mut Kernels,
@@ -269,28 +249,41 @@ fn sleep_in_sandbox(
     let mut ready = look(fds);
     if ready == 0 {
         let round = left.map_or(sandbox::ROUND, |left| left.min(sandbox::ROUND));
-        let waking = attachment.map_or(NOBODY, |attachment| {
-            [attachment.bell().as_raw_fd(), attachment.connection().as_raw_fd()]
-        });
-        let slept = kernels.ask(waking, Some(round), mask);
-        let [rang, died] = kernels.woken();
+        let bell = attachment.map(|attachment| attachment.bell().as_raw_fd());
+        let bell = bell.map(|fd| pollfd { fd, events: libc::POLLIN, revents: 0 });
+        let asked = kernels.all().iter().filter(|one| one.fd >= 0);
+        let mut list: Vec<pollfd> = asked.copied().chain(bell).collect();
+        let slept = ask(&mut list, Some(round), mask);
+        let rang = bell.is_some() && list.last().is_some_and(|bell| bell.revents != 0);
         if let Some(attachment) = attachment {
             if rang {
                 attachment.silence();
-            }
-            if died {
+            } else {
                 attachment.look();
             }
         }
         ready = look(fds);
-        match slept {
-            Ok(()) => ready = ready.max(kernels.add_to(fds)),
-            Err(error) if ready == 0 => return Err(error),
-            Err(_) => {}
+        if let (Err(error), 0) = (slept, ready) {
+            return Err(error);
         }
+        let mut said = list.iter();
+        let places = fds.iter_mut().zip(kernels.all().iter()).filter(|(_, kernel)| kernel.fd >= 0);
+        places.zip(&mut said).for_each(|((one, _), said)| one.revents |= said.revents);
+        ready = fds.iter().filter(|one| one.revents != 0).count();
     }
     drop(sleeping);
     Ok(ready)
+}
+
+/// ppoll, of the kernel alone.
+fn ask(all: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_t>) -> Result<()> {
+    let mut time = timeout.map(timespec);
+    let mask = mask.map_or(null(), core::ptr::from_ref);
+    let time = time.as_mut().map_or(core::ptr::null_mut(), core::ptr::from_mut);
+    let arguments =
+        [all.as_mut_ptr() as usize, all.len(), time as usize, mask as usize, watcher::KERNEL_SIGSET, 0];
+    // SAFETY: array and time are live; the mask is at least as long as the kernel's.
+    errno::from_libc(unsafe { real::system_call(libc::SYS_ppoll, arguments) }).map(|_| ())
 }
 
 /// poll and ppoll over an array in the program's memory. `None`: it is the kernel's alone.
