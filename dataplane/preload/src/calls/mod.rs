@@ -9,6 +9,8 @@ pub mod options;
 pub mod receiving;
 pub mod sending;
 pub mod stdio;
+#[cfg(target_arch = "x86_64")]
+pub mod syscall;
 pub mod transfers;
 
 #[cfg(test)]

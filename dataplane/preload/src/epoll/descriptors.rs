@@ -11,7 +11,7 @@ static SETS: [AtomicU32; MAX_DESCRIPTORS] = [const { AtomicU32::new(0) }; MAX_DE
 static STRANGERS: [AtomicU32; MAX_DESCRIPTORS] = [const { AtomicU32::new(0) }; MAX_DESCRIPTORS];
 /// Descriptors that have a set: nearly always the only word to look at.
 static COUNT: AtomicU32 = AtomicU32::new(0);
-/// One more than the largest descriptor that ever had a set.
+/// One more than the largest descriptor that was ever waited for or had a set.
 static END: AtomicU32 = AtomicU32::new(0);
 
 fn word(fd: c_int) -> Option<&'static AtomicU32> {
@@ -92,5 +92,14 @@ pub fn copied(from: c_int, to: c_int) {
 
 /// Threads that wait in the kernel's set.
 pub fn strangers(fd: c_int) -> Option<&'static AtomicU32> {
-    STRANGERS.get(usize::try_from(fd).ok()?)
+    let count = STRANGERS.get(usize::try_from(fd).ok()?)?;
+    if END.load(Relaxed) <= fd as u32 {
+        END.fetch_max(fd as u32 + 1, SeqCst);
+    }
+    Some(count)
+}
+
+/// In a child after fork: those who wait are in the parent.
+pub fn begin_anew() {
+    STRANGERS.iter().take(END.load(SeqCst) as usize).for_each(|count| count.store(0, Relaxed));
 }

@@ -28,3 +28,6 @@ pub mod source;
 pub mod state;
 pub mod wait;
 pub mod watch;
+
+#[cfg(test)]
+mod tests;
