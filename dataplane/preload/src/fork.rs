@@ -70,7 +70,6 @@ extern "C" fn child() {
     let forking = FORKING.lock().take();
     let Some(Forking { child, registry, asleep }) = forking else { return };
     crate::adopt::free_lock_after_fork();
-    crate::epoll::descriptors::begin_anew();
     poll::begin_anew_after_fork(asleep);
     state::free_after_fork(registry);
     table::count_anew();

@@ -167,7 +167,7 @@ impl<S: Source> Registry<S> {
     pub fn begin_anew(&mut self) {
         for set in self.sets.numbers() {
             if let Some(set) = self.sets.get_mut(set) {
-                (set.watcher, set.sleepers) = (None, 0);
+                (set.watcher, set.sleepers, set.strangers) = (None, 0, 0);
             }
         }
         self.news_of_all();

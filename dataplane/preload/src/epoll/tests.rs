@@ -266,6 +266,30 @@ fn sets_are_in_sets_and_in_poll() {
 }
 
 #[test]
+fn a_copy_that_was_made_of_an_empty_set_is_the_same_set() {
+    let (set, socket) = (set(), connected());
+    let copy = set.try_clone().unwrap();
+    add(&copy, &socket, OUT);
+    assert_eq!(wait(&set, FOREVER), [of_fd(&socket, OUT)]);
+}
+
+#[test]
+fn calls_by_number_reach_the_socket() {
+    let socket = connected();
+    let mut bytes = *b"x";
+    let mut vector = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: 1 };
+    // SAFETY: zeros are a message without anything; all is live.
+    unsafe {
+        let mut one: libc::mmsghdr = core::mem::zeroed();
+        (one.msg_hdr.msg_iov, one.msg_hdr.msg_iovlen) = (&raw mut vector, 1);
+        assert_eq!(libc::syscall(libc::SYS_sendmmsg, socket.as_raw_fd(), &raw mut one, 1, 0), 1);
+        while libc::syscall(libc::SYS_recvmsg, socket.as_raw_fd(), &raw mut one.msg_hdr, 0) != 1 {}
+        assert_eq!(libc::syscall(libc::SYS_getppid), i64::from(libc::getppid()), "others go to the kernel");
+        assert_eq!(of(libc::syscall(libc::SYS_kill, 0, 99)), Err(libc::EINVAL));
+    }
+}
+
+#[test]
 fn poll_looks_at_both_worlds() {
     let (socket, (reader, writer)) = (connected(), pipe());
     let mut fds = [socket.as_raw_fd(), reader.as_raw_fd(), -1, 999_999].map(|fd| libc::pollfd {
