@@ -42,7 +42,7 @@ impl Kinds {
     /// Raw and ping.
     pub const RAW_AND_PING: Kinds = Kinds(16 | 32 | 64 | 128);
     /// All but TCP.
-    pub const DATAGRAM: Kinds = Kinds(255 & !3);
+    pub const DATAGRAM: Kinds = Kinds(!3);
     /// AF_INET6.
     pub const V6: Kinds = Kinds(2 | 8 | 32 | 128);
     /// TCP of AF_INET6.
@@ -50,9 +50,9 @@ impl Kinds {
     /// AF_INET6, all but TCP.
     pub const V6_DATAGRAM: Kinds = Kinds(8 | 32 | 128);
     /// Sockets that have options of IPPROTO_IP: all but raw ones of AF_INET6.
-    pub const IP: Kinds = Kinds(255 & !32);
+    pub const IP: Kinds = Kinds(!32);
     /// Those of them that are not TCP.
-    pub const IP_DATAGRAM: Kinds = Kinds(255 & !32 & !3);
+    pub const IP_DATAGRAM: Kinds = Kinds(!(32 | 3));
     /// Those of them that are of AF_INET6 and not TCP.
     pub const IP_ON_V6_DATAGRAM: Kinds = Kinds(8 | 128);
 

@@ -31,7 +31,6 @@ pub struct Plan {
     port_keys: Vec<(&'static str, &'static str)>,
     core_keys: &'static str,
     tables: &'static str,
-    programs: Option<&'static str>,
 }
 
 impl Default for Plan {
@@ -47,7 +46,6 @@ impl Default for Plan {
             port_keys: Vec::new(),
             core_keys: "",
             tables: "",
-            programs: None,
         }
     }
 }
@@ -105,12 +103,6 @@ impl Plan {
     /// More tables of the configuration: services, say.
     pub fn tables(mut self, toml: &'static str) -> Plan {
         self.tables = toml;
-        self
-    }
-
-    /// Flumen has sockets for programs; with these lines of TOML in their table.
-    pub fn programs(mut self, toml: &'static str) -> Plan {
-        self.programs = Some(toml);
         self
     }
 
@@ -206,9 +198,6 @@ impl Plan {
             );
         }
         let _ = writeln!(toml, "{}\n", self.tables);
-        if let Some(keys) = self.programs {
-            let _ = writeln!(toml, "[programs]\nsocket = {:?}\n{keys}\n", socket.with_file_name("programs.sock"));
-        }
         let _ = writeln!(toml, "[control]\nsocket = {socket:?}\n");
         toml
     }
