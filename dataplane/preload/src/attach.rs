@@ -9,9 +9,10 @@ use crate::errno::{Errno, Result};
 use crate::lock::Lock;
 use crate::own::Own;
 use crate::socket::{Socket, SocketRef};
+use core::ffi::c_int;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
-use flumen_ipc::attach::{self, Hello, Welcome};
+use flumen_ipc::attach::{self, Adopted, Hello, Welcome};
 use flumen_ipc::limits::CALL_DATA;
 use flumen_ipc::{Arena, Op, ServicePage, tree};
 use rustix::event::{PollFd, PollFlags};
@@ -78,6 +79,11 @@ pub fn install(attachment: Attachment) -> &'static Attachment {
     attachment
 }
 
+/// In a child after fork that has no sockets: the next one makes an attachment.
+pub fn forget() {
+    CURRENT.store(null_mut(), Release);
+}
+
 /// In a child after fork: what other threads of the parent were doing is of no concern here.
 pub fn free_locks_after_fork() {
     MAKING.free_after_fork();
@@ -111,6 +117,45 @@ impl Attachment {
             place.store(socket.load(Acquire), Relaxed);
         }
         Ok(child)
+    }
+
+    /// True when a socket lives here.
+    pub fn has_sockets(&self) -> bool {
+        self.taken.lock().iter().any(|word| *word != 0)
+    }
+
+    /// Calls `look` with each socket that lives here.
+    pub fn each_socket(&self, look: impl FnMut(&Socket)) {
+        // SAFETY: sockets live for ever.
+        self.sockets.iter().filter_map(|place| unsafe { place.load(Acquire).as_ref() }).for_each(look);
+    }
+
+    /// In a child after fork: the parent's connection must end with the parent.
+    pub fn close_descriptors(&self) {
+        self.dead.store(true, Release);
+        self.connection.close();
+        self.bell.close();
+        self.workers.iter().for_each(Own::close);
+    }
+
+    /// Asks whose socket this descriptor is; what it is, and the memory that it lives in.
+    ///
+    /// # Errors
+    /// ENOENT: none of Flumen's.
+    pub fn adopt(&self, slot: u32, fd: c_int) -> Result<(Adopted, OwnedFd)> {
+        let _one_at_a_time = MAKING.lock();
+        let hello = Hello { slot, ..Hello::new(attach::ADOPT) };
+        // SAFETY: the caller's descriptor, for one call.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(fd) };
+        attach::send(self.connection(), hello.as_bytes(), &[descriptor])?;
+        let mut message = [0; size_of::<Adopted>()];
+        let (len, memory) = attach::receive(self.connection(), &mut message)?;
+        let adopted = message.get(..len).and_then(|bytes| Adopted::read_from_bytes(bytes).ok());
+        let adopted = adopted.filter(|adopted| adopted.magic == attach::MAGIC).ok_or(Errno(libc::EPROTO))?;
+        if adopted.status != 0 {
+            return Err(Errno(adopted.status.min(4095) as c_int));
+        }
+        Ok((adopted, memory.into_iter().next().ok_or(Errno(libc::EPROTO))?))
     }
 
     fn make(hello: &Hello) -> Result<Attachment> {
@@ -379,6 +424,25 @@ pub fn complain(error: Errno) {
     let what = io::Error::from_raw_os_error(error.0);
     let then = if falls_back() { "using the kernel's sockets" } else { "sockets fail" };
     let text = format!("flumen: no data plane at {}: {what}; {then}\n", path.display());
+    say(&text);
+}
+
+/// Says on standard error, with FLUMEN_VERBOSE, that an option that the kernel had granted has no effect.
+pub fn tell_refused(level: i32, name: i32, error: Errno) {
+    if std::env::var_os("FLUMEN_VERBOSE").is_some() {
+        let what = io::Error::from_raw_os_error(error.0);
+        say(&format!("flumen: option {name} of level {level} is without effect on this socket: {what}\n"));
+    }
+}
+
+fn say(text: &str) {
+    // SAFETY: the text is live; the result does not matter.
+    unsafe { crate::real::write(2, text.as_ptr().cast(), text.len()) };
+}
+
+/// Says on standard error what could not be done with sockets of Flumen.
+pub fn complain_of(what: &str, error: Errno) {
+    let text = format!("flumen: {what}: {}\n", io::Error::from_raw_os_error(error.0));
     // SAFETY: the text is live; the result does not matter.
     unsafe { crate::real::write(2, text.as_ptr().cast(), text.len()) };
 }

@@ -11,6 +11,8 @@
 //!   wait        sleeping until a socket's cell changes, a time is over or a signal comes
 //!   socket      one socket: states, readiness;  pool: its memory;  table: descriptor → socket
 //!   epoll, poll, select      waiting for many;  watcher: where threads sleep that do
+//!   fork, exec, spawn        other processes with the same sockets;  rights, adopt: sockets that come from others
+//!   sandbox     programs that give up system calls
 //!   attach      the connection to the service: arena, calls, kicks, news
 //!   real        libc's own functions
 //! ```
@@ -27,6 +29,7 @@
 
 pub mod accept;
 pub mod address;
+pub mod adopt;
 pub mod attach;
 pub mod calls;
 pub mod control;
@@ -35,6 +38,8 @@ pub mod decide;
 pub mod descriptor;
 pub mod epoll;
 pub mod errno;
+pub mod exec;
+pub mod fork;
 pub mod ioctl;
 pub mod limits;
 pub mod lock;
@@ -44,9 +49,12 @@ pub mod own;
 pub mod poll;
 pub mod pool;
 pub mod real;
+pub mod rights;
 pub mod routes;
+pub mod sandbox;
 pub mod select;
 pub mod socket;
+pub mod spawn;
 pub mod stream;
 pub mod table;
 #[cfg(test)]
@@ -54,3 +62,13 @@ mod testing;
 pub mod transfer;
 pub mod wait;
 pub mod watcher;
+
+/// What the dynamic linker calls when the library is loaded.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEGIN: extern "C" fn() = begin;
+
+extern "C" fn begin() {
+    fork::begin();
+    adopt::adopt_inherited();
+}

@@ -2,7 +2,7 @@
 //! are. Some are this library's own, because they say what calls do: timeouts, how long close waits, the error that is
 //! reported once. Some are noted in the cell as well, so that received datagrams get their control messages here.
 
-use crate::attach::Answer;
+use crate::attach::{self, Answer};
 use crate::errno::{Errno, Result, from_libc};
 use crate::limits::{MAX_JOURNAL, MAX_JOURNAL_BYTES};
 use crate::real;
@@ -77,12 +77,14 @@ fn remember(socket: &Socket, level: c_int, name: c_int, value: &[u8]) -> Result<
     Ok(())
 }
 
-/// Tells Flumen's part the options that were set until now. One that Flumen refuses and the kernel granted stays without effect;
-/// nobody is there to hear of it.
+/// Tells Flumen's part the options that were set until now. One that Flumen refuses and the kernel granted stays without effect:
+/// the call that could have said so is over.
 pub fn replay(part: &Part<'_>) {
     let journal = part.socket.slow.lock().journal.clone();
     for one in journal {
-        let _refused = set_part(part, one.level, one.name, &one.value);
+        if let Err(error) = set_part(part, one.level, one.name, &one.value) {
+            attach::tell_refused(one.level, one.name, error);
+        }
     }
 }
 

@@ -46,6 +46,14 @@ impl Own {
         self.0.load(Acquire)
     }
 
+    /// Closes it, though others may hold this: in a child after fork, which has no use for it. Its number is -1 from then on.
+    pub fn close(&self) {
+        let fd = self.0.swap(-1, AcqRel);
+        if fd >= 0 {
+            close(fd);
+        }
+    }
+
     /// The descriptor, for one call.
     pub fn fd(&self) -> BorrowedFd<'_> {
         // SAFETY: it is open as long as `self` lives.
@@ -55,7 +63,7 @@ impl Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
-        close(self.0.swap(-1, AcqRel));
+        self.close();
     }
 }
 

@@ -6,15 +6,16 @@
 use crate::calls::fortified::check;
 use crate::epoll::{descriptors, source::Source, state, watch::Watch};
 use crate::errno::{self, Errno, Result};
-use crate::lock::Lock;
-use crate::real::waits;
+use crate::lock::{Guard, Lock};
+use crate::real::{self, waits};
 use crate::socket::State;
 use crate::watcher::{self, Watcher, duration, timespec};
-use crate::{attach, table};
+use crate::{attach, sandbox, table};
 use core::ffi::{c_int, c_short, c_ulong};
 use core::ptr::null;
 use core::time::Duration;
 use libc::{pollfd, sigset_t};
+use std::os::fd::AsRawFd;
 use std::time::Instant;
 
 /// Descriptors that a call looks at without asking for memory.
@@ -47,11 +48,21 @@ pub fn disturb() {
     }
 }
 
+/// While it is held, nobody goes to sleep or gets up.
+pub struct Asleep(Guard<'static, Watchers>);
+
+/// Before a fork.
+pub fn hold_for_fork() -> Asleep {
+    Asleep(WATCHERS.lock())
+}
+
 /// In a child after fork: those who slept are in the parent, and the bell is another one.
-pub fn begin_anew_after_fork() {
-    WATCHERS.free_after_fork();
-    let mut watchers = WATCHERS.lock();
-    watchers.taken.clear();
+pub fn begin_anew_after_fork(asleep: Option<Asleep>) {
+    let Some(Asleep(mut watchers)) = asleep else { return };
+    for Place(watcher) in watchers.taken.drain(..) {
+        // SAFETY: see `Place`; its thread is in the parent, its memory a copy here.
+        unsafe { (*watcher).close() };
+    }
     watchers.free.clear();
 }
 
@@ -149,20 +160,18 @@ impl Kernels {
         self.all().iter().all(|one| one.fd < 0)
     }
 
-    /// Asks the kernel, which sleeps as long as `timeout` says.
+    /// Asks the kernel, which sleeps as long as `timeout` says, or until `watcher` is readable.
     fn ask(&mut self, watcher: c_int, timeout: Option<Duration>, mask: Option<&sigset_t>) -> Result<()> {
         let all = self.all();
         if let Some(last) = all.last_mut() {
             *last = pollfd { fd: watcher, events: libc::POLLIN, revents: 0 };
         }
-        let mut time = timeout.map(timespec);
-        let mask = mask.map_or(null(), core::ptr::from_ref);
-        let time = time.as_mut().map_or(core::ptr::null_mut(), core::ptr::from_mut);
-        // SAFETY: array and time are live; the mask is at least as long as the kernel's.
-        let count = unsafe {
-            libc::syscall(libc::SYS_ppoll, all.as_mut_ptr(), all.len(), time, mask, watcher::KERNEL_SIGSET)
-        };
-        errno::from_libc(count).map(|_| ())
+        ask(all, timeout, mask)
+    }
+
+    /// True when the watcher was readable.
+    fn is_woken(&mut self) -> bool {
+        self.all().last().is_some_and(|watcher| watcher.revents != 0)
     }
 
     /// Adds what the kernel said to what we know; how many have something to report.
@@ -193,6 +202,12 @@ pub fn wait(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_
             return Ok(ready);
         }
         let left = deadline.map(|(time, begin)| time.saturating_sub(begin.elapsed()));
+        if sandbox::is_on() {
+            match sleep_in_sandbox(fds, &mut kernels, left, mask)? {
+                0 if left.is_none_or(|left| !left.is_zero()) => continue,
+                ready => return Ok(ready),
+            }
+        }
         let bed = Bed::find()?;
         let sleeping = attach::current().map(attach::Attachment::sleep);
         ready = look(fds);
@@ -204,8 +219,7 @@ pub fn wait(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_
             ready = look(fds);
             if slept.is_ok() {
                 ready = ready.max(kernels.add_to(fds));
-                let woke_us = kernels.all().last().is_some_and(|watcher| watcher.revents != 0);
-                if woke_us {
+                if kernels.is_woken() {
                     // Hears of the service's death, too.
                     let _seen = watcher::sleep(bed.0.number(), Some(Duration::ZERO), None);
                 }
@@ -220,6 +234,56 @@ pub fn wait(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_
             Ok(()) => {}
         }
     }
+}
+
+/// One round of sleeping where no watcher can be made; how many are ready. No descriptor is asked for beside the kernel's own
+/// and the bell: the kernel refuses longer lists than the process may have descriptors, and sshd's child may have one.
+fn sleep_in_sandbox(
+    fds: &mut [pollfd],
+    kernels: &mut Kernels,
+    left: Option<Duration>,
+    mask: Option<&sigset_t>,
+) -> Result<usize> {
+    let attachment = attach::current();
+    let sleeping = attachment.map(attach::Attachment::sleep);
+    let mut ready = look(fds);
+    if ready == 0 {
+        let round = left.map_or(sandbox::ROUND, |left| left.min(sandbox::ROUND));
+        let bell = attachment.map(|attachment| attachment.bell().as_raw_fd());
+        let bell = bell.map(|fd| pollfd { fd, events: libc::POLLIN, revents: 0 });
+        let asked = kernels.all().iter().filter(|one| one.fd >= 0);
+        let mut list: Vec<pollfd> = asked.copied().chain(bell).collect();
+        let slept = ask(&mut list, Some(round), mask);
+        let rang = bell.is_some() && list.last().is_some_and(|bell| bell.revents != 0);
+        if let Some(attachment) = attachment {
+            if rang {
+                attachment.silence();
+            } else {
+                attachment.look();
+            }
+        }
+        ready = look(fds);
+        if let (Err(error), 0) = (slept, ready) {
+            return Err(error);
+        }
+        let mut said = list.iter();
+        let places = fds.iter_mut().zip(kernels.all().iter()).filter(|(_, kernel)| kernel.fd >= 0);
+        places.zip(&mut said).for_each(|((one, _), said)| one.revents |= said.revents);
+        ready = fds.iter().filter(|one| one.revents != 0).count();
+    }
+    drop(sleeping);
+    Ok(ready)
+}
+
+/// ppoll, of the kernel alone.
+fn ask(all: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_t>) -> Result<()> {
+    let mut time = timeout.map(timespec);
+    let mask = mask.map_or(null(), core::ptr::from_ref);
+    let time = time.as_mut().map_or(core::ptr::null_mut(), core::ptr::from_mut);
+    let arguments =
+        [all.as_mut_ptr() as usize, all.len(), time as usize, mask as usize, watcher::KERNEL_SIGSET, 0];
+    // SAFETY: array and time are live; the mask is at least as long as the kernel's.
+    errno::from_libc(unsafe { real::system_call(libc::SYS_ppoll, arguments) }).map(|_| ())
 }
 
 /// poll and ppoll over an array in the program's memory. `None`: it is the kernel's alone.

@@ -8,6 +8,7 @@ use core::ffi::{CStr, c_int, c_long, c_uint, c_ulong, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 use libc::{iovec, loff_t, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t, timespec};
 
+pub mod processes;
 pub mod waits;
 
 /// The address of one function: 0 not looked up, 1 being looked up, 2 not there.
@@ -75,7 +76,7 @@ macro_rules! real {
                     }
                     // SAFETY: the system call takes the same arguments; the caller keeps their rules.
                     None => unsafe {
-                        libc::syscall(NUMBER $(, $arg as usize as core::ffi::c_long)*) as $ret
+                        $crate::real::system_call(NUMBER, $crate::real::six([$($arg as usize),*])) as $ret
                     },
                 }
             }
@@ -89,6 +90,51 @@ pub const fn c_name(name: &'static str) -> &'static CStr {
         Ok(name) => name,
         Err(_) => c"",
     }
+}
+
+/// Arguments of a system call, filled up with zeros.
+pub fn six<const N: usize>(given: [usize; N]) -> [usize; 6] {
+    core::array::from_fn(|place| given.get(place).copied().unwrap_or(0))
+}
+
+/// A bare system call, whatever stands in front of libc's syscall: -1 and errno, or its result.
+///
+/// # Safety
+/// As the system call of this number.
+#[cfg(target_arch = "x86_64")]
+pub unsafe fn system_call(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> c_long {
+    let result: isize;
+    // SAFETY: by the caller; the instruction changes no other registers than these.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") a,
+            in("rsi") b,
+            in("rdx") c,
+            in("r10") d,
+            in("r8") e,
+            in("r9") f,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    if (-4095..0).contains(&result) {
+        crate::errno::set(-result as c_int);
+        return -1;
+    }
+    result as c_long
+}
+
+/// A system call: -1 and errno, or its result.
+///
+/// # Safety
+/// As the system call of this number.
+#[cfg(not(target_arch = "x86_64"))]
+pub unsafe fn system_call(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> c_long {
+    // SAFETY: by the caller.
+    unsafe { libc::syscall(number, a, b, c, d, e, f) }
 }
 
 /// No system call does the same.

@@ -7,7 +7,7 @@ use crate::limits::MAX_DESCRIPTORS;
 use crate::socket::{Socket, SocketRef, State};
 use core::ffi::c_int;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
 use memmap2::MmapOptions;
 
 const ENTRIES: usize = 1024;
@@ -20,6 +20,14 @@ static FIRST: Chunk = [const { AtomicPtr::new(null_mut()) }; ENTRIES];
 static CHUNK: [AtomicPtr<Chunk>; CHUNKS] = [const { AtomicPtr::new(null_mut()) }; CHUNKS];
 /// Entries in use, as far as [`each`] must look: one more than the highest chunk.
 static HIGHEST: AtomicU32 = AtomicU32::new(1);
+
+/// True once there was a socket of ours.
+static EVER: AtomicBool = AtomicBool::new(false);
+
+/// True when there never was a socket of ours.
+pub fn was_never_used() -> bool {
+    !EVER.load(Relaxed)
+}
 
 #[inline]
 fn entry(fd: c_int) -> Option<&'static AtomicPtr<Socket>> {
@@ -70,6 +78,7 @@ pub(crate) fn hold(entry: &AtomicPtr<Socket>, mut found: *mut Socket) -> Option<
 /// Names a socket by a descriptor; whatever stood there is let go. False when the number is beyond the table.
 pub fn set(fd: c_int, socket: &SocketRef) -> bool {
     let Some(entry) = make_entry(fd) else { return false };
+    EVER.store(true, Relaxed);
     let reference = core::mem::ManuallyDrop::new(socket.clone());
     let before = entry.swap(core::ptr::from_ref(reference.0).cast_mut(), AcqRel);
     forget(before);

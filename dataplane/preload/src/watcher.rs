@@ -111,6 +111,11 @@ impl Watcher {
         let _late = self.control(libc::EPOLL_CTL_ADD, connection, edge | libc::EPOLLRDHUP, CONNECTION);
     }
 
+    /// In a child after fork: it is the parent's.
+    pub fn close(&self) {
+        self.set.close();
+    }
+
     /// Wakes who sleeps in it.
     pub fn knock(&self) {
         if let Some(knock) = knocker() {
@@ -130,14 +135,16 @@ pub fn sleep(watcher: c_int, timeout: Option<Duration>, mask: Option<&libc::sigs
     let mask = mask.map_or(null(), core::ptr::from_ref);
     // SAFETY: events and time are live; the mask is at least as long as the kernel's.
     let count = unsafe {
-        libc::syscall(
+        real::system_call(
             libc::SYS_epoll_pwait2,
-            watcher,
-            events.as_mut_ptr(),
-            events.len() as c_int,
-            time,
-            mask,
-            KERNEL_SIGSET,
+            [
+                watcher as usize,
+                events.as_mut_ptr() as usize,
+                events.len(),
+                time as usize,
+                mask as usize,
+                KERNEL_SIGSET,
+            ],
         )
     };
     let count = errno::from_libc(count)?;

@@ -150,7 +150,6 @@ fn send<P: FramePool, M: Probe>(
     let limit = socket.cursors.tx_head + ring.size() as u64;
     socket.cursors.tx_limit = limit;
     cell.worker.tx_limit.store(limit, Release);
-    moved.writable = before > ring.size() as u64 / 3 * 2;
     Ok(())
 }
 

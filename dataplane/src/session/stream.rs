@@ -25,8 +25,6 @@ pub struct Lie;
 pub struct Moved {
     /// There is more to read.
     pub readable: bool,
-    /// There is room to write where there was little.
-    pub writable: bool,
     /// Something moved that a sleeping thread may wait for.
     pub any: bool,
     /// There is more to move, in another turn.
@@ -104,7 +102,6 @@ fn send<P: FramePool, M: Probe>(
     if waiting > ring.size() as u64 {
         return Err(Lie);
     }
-    let had_room = room(ring.size(), waiting, cursors.tx_limit.wrapping_sub(tail));
     if waiting > 0 {
         let head = cursors.tx_head;
         let sent = host.tcp().tcp_send_with(handle, waiting as usize, more, |to, at| {
@@ -130,13 +127,5 @@ fn send<P: FramePool, M: Probe>(
         cursors.tx_limit = limit;
         cell.worker.tx_limit.store(limit, Release);
     }
-    let has_room = room(ring.size(), tail - cursors.tx_head, limit.wrapping_sub(tail));
-    moved.writable = had_room < ring.size() as u64 / 3 && has_room > had_room;
     Ok(())
-}
-
-/// What the program may write: what both the ring and the send buffer have room for.
-fn room(size: usize, waiting: u64, allowed: u64) -> u64 {
-    let allowed = if allowed > i64::MAX as u64 { 0 } else { allowed };
-    (size as u64 - waiting.min(size as u64)).min(allowed)
 }

@@ -11,6 +11,8 @@ use super::stream::{Lie, Moved};
 use super::{Sessions, TAG, datagrams, errno, limits, stream};
 use crate::builtin::host::Host;
 use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+use core::sync::atomic::fence;
+use flumen_ipc::cell::WANTS_ROOM;
 use flumen_ipc::limits::CALL_DATA;
 use flumen_ipc::{Cell, Flags, tree};
 use flumen_stack::socket::{Error, Handle, Owner, Ready, SocketId};
@@ -182,7 +184,7 @@ impl Sessions {
             enqueue(socket, handle, queue);
         }
         let cell = home.arena.cell(socket.home.slot);
-        let mut news = moved.readable || moved.writable;
+        let mut news = moved.readable;
         // A direction that is closed says so by itself.
         let failed = moved.error.filter(|error| *error != Error::BrokenPipe);
         if let Some(error) = failed.or_else(|| socket.error(host)) {
@@ -190,6 +192,7 @@ impl Sessions {
             news = true;
         }
         news |= publish(host, socket, cell);
+        news |= has_wanted_room(socket, cell, home.arena.tx(socket.home.slot).size());
         if news || moved.any {
             cell.changed();
         }
@@ -274,6 +277,19 @@ fn publish<P: FramePool, M: Probe>(host: &mut Host<'_, '_, P, M>, socket: &mut S
         || flags.contains(Flags::ERROR) && !socket.told.contains(Flags::ERROR);
     socket.told = flags;
     news
+}
+
+/// True when there is room that the program asked for.
+fn has_wanted_room(socket: &Socket, cell: &Cell, size: usize) -> bool {
+    // What holds now was written before we look whether anybody waits for it; who waits does so the other way round.
+    fence(SeqCst);
+    let open_flags = &cell.program.open_flags;
+    let wanted = open_flags.load(SeqCst) & WANTS_ROOM != 0;
+    if !wanted || !socket.told.contains(Flags::WRITABLE) || cell.room(size) == 0 {
+        return false;
+    }
+    open_flags.fetch_and(!WANTS_ROOM, SeqCst);
+    true
 }
 
 impl Socket {

@@ -159,6 +159,42 @@ tests! {
         system_calls {
             a_worker_that_kicks_by_sqpoll_makes_no_system_call_while_it_forwards,
         }
+        programs_tools {
+            nc_sends_and_receives_every_byte,
+            nc_carries_datagrams,
+            curl_and_wget_fetch_every_byte,
+            socat_serves_many_with_a_process_for_each,
+            socat_relays_between_the_kernel_and_flumen_and_over_udp,
+            iperf_runs_both_ways,
+            iperf3_serves_tcp_and_udp_both_ways_and_in_parallel,
+            iperf3_is_a_client_over_tcp_and_udp_both_ways_and_in_parallel,
+            sshd_logs_in_runs_commands_and_takes_files,
+            ssh_and_scp_are_clients,
+        }
+        programs_web {
+            nginx_serves_with_sendfile,
+            nginx_serves_without_sendfile,
+            nginx_reloads_under_load,
+            nginx_speaks_tls,
+            haproxy_stands_between_clients_and_servers,
+            wrk_and_ab_are_clients,
+        }
+        programs_stores {
+            redis_serves,
+            redis_benchmark_is_a_client,
+            memcached_keeps_what_it_is_given,
+            sockperf_plays_ping_pong,
+            dnsmasq_and_unbound_answer_dig,
+            dig_is_a_client,
+        }
+        programs_languages {
+            python_serves_files,
+            asyncio_echoes,
+            asyncio_is_a_client,
+            node_serves_and_asks,
+            java_echoes_with_selectors,
+            tokio_echoes,
+        }
         workers {
             two_workers_on_two_queues_route_tcp_and_udp,
             two_workers_that_hand_flows_over_route_tcp_and_udp,
@@ -168,6 +204,12 @@ tests! {
 }
 
 fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, address] = &words[..]
+        && first == programs_languages::TOKIO
+    {
+        return programs_languages::serve_with_tokio(address);
+    }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1); // labs pin workers to processors: one at a time
     let root = nix::unistd::geteuid().is_root();

@@ -3,11 +3,14 @@
 
 pub mod descriptors;
 pub mod fortified;
+pub mod memory;
 pub mod naming;
 pub mod options;
 pub mod receiving;
 pub mod sending;
 pub mod stdio;
+#[cfg(target_arch = "x86_64")]
+pub mod syscall;
 pub mod transfers;
 
 #[cfg(test)]

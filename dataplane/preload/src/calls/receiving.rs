@@ -9,7 +9,7 @@ use crate::memory::{self, Vectors};
 use crate::socket::{Part, SocketRef, State, open};
 use crate::stream::{self, Received};
 use crate::wait::{self, Patience};
-use crate::{real, table};
+use crate::{real, rights, table};
 use core::ffi::{c_int, c_uint, c_void};
 use core::ptr::null_mut;
 use flumen_ipc::Flags;
@@ -218,7 +218,14 @@ fn sender(incoming: &Incoming) -> Address {
 pub unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
     // SAFETY: by the caller.
     let kernel = || unsafe { real::recvmsg(fd, message, flags) };
-    let Some(socket) = ours(fd) else { return kernel() };
+    let Some(socket) = ours(fd) else {
+        let got = kernel();
+        if got >= 0 {
+            // SAFETY: the kernel filled it in.
+            unsafe { rights::take(message) };
+        }
+        return got;
+    };
     // SAFETY: by the caller.
     let Some(header) = (unsafe { message.as_mut() }) else { return kernel() };
     answer(|| {
@@ -302,7 +309,11 @@ pub unsafe extern "C" fn recvmmsg(
 ) -> c_int {
     let Some(socket) = ours(fd) else {
         // SAFETY: by the caller.
-        return unsafe { real::recvmmsg(fd, messages, count, flags, timeout) };
+        let got = unsafe { real::recvmmsg(fd, messages, count, flags, timeout) };
+        // SAFETY: the kernel filled in as many.
+        (0..got.max(0) as usize)
+            .for_each(|number| unsafe { rights::take(&raw const (*messages.add(number)).msg_hdr) });
+        return got;
     };
     answer(|| {
         // SAFETY: by the caller.

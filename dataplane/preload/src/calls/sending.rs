@@ -6,7 +6,7 @@ use crate::datagram::{self, Outgoing};
 use crate::errno::{Errno, Result, from_libc};
 use crate::memory::{self, Vectors};
 use crate::socket::{SocketRef, State};
-use crate::{control, decide, real, stream, table};
+use crate::{control, decide, real, rights, stream, table};
 use core::ffi::{c_int, c_uint, c_void};
 use core::ptr::null;
 use flumen_ipc::message::{Address, ToSend};
@@ -230,7 +230,11 @@ unsafe fn send_message(
 pub unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
     // SAFETY: by the caller.
     let kernel = || unsafe { real::sendmsg(fd, message, flags) };
-    let Some(socket) = table::get(fd) else { return kernel() };
+    let Some(socket) = table::get(fd) else {
+        // SAFETY: by the caller.
+        unsafe { rights::give(message) };
+        return kernel();
+    };
     // SAFETY: by the caller.
     let Some(header) = (unsafe { message.as_ref() }) else { return kernel() };
     let signal = if socket.is_stream() { flags } else { flags | libc::MSG_NOSIGNAL };
@@ -255,6 +259,9 @@ pub unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sendmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int {
     let Some(_) = table::get(fd) else {
+        // SAFETY: by the caller, there are as many.
+        (0..count as usize)
+            .for_each(|number| unsafe { rights::give(&raw const (*messages.add(number)).msg_hdr) });
         // SAFETY: by the caller.
         return unsafe { real::sendmmsg(fd, messages, count, flags) };
     };

@@ -1,4 +1,4 @@
-//! The exported calls of epoll. epoll_create is the kernel's: a set of ours begins with the first socket in it.
+//! The exported calls of epoll.
 
 use super::wait::{self, Out};
 use super::{control, descriptors};
@@ -8,6 +8,34 @@ use crate::watcher::duration;
 use core::ffi::c_int;
 use core::time::Duration;
 use libc::{epoll_event, sigset_t, timespec};
+use std::time::Instant;
+
+fn begun(fd: c_int) -> c_int {
+    if fd >= 0 {
+        descriptors::begin(fd, false);
+    }
+    fd
+}
+
+/// Makes a set.
+///
+/// # Safety
+/// As epoll_create(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn epoll_create(size: c_int) -> c_int {
+    // SAFETY: as the caller called us.
+    begun(unsafe { waits::epoll_create(size) })
+}
+
+/// Makes a set, with flags.
+///
+/// # Safety
+/// As epoll_create1(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn epoll_create1(flags: c_int) -> c_int {
+    // SAFETY: as the caller called us.
+    begun(unsafe { waits::epoll_create1(flags) })
+}
 
 /// Changes a set.
 ///
@@ -99,18 +127,25 @@ unsafe fn waited(
     let before = errno::get();
     // SAFETY: the caller's mask, if there is one.
     let mask = unsafe { mask.as_ref() };
-    let result = timeout.and_then(|timeout| match descriptors::get(epfd) {
-        Some(set) => {
-            let room = usize::try_from(room).ok().filter(|room| (1..=MAX_EVENTS).contains(room));
-            let room = room.ok_or(Errno(libc::EINVAL))?;
-            if events.is_null() {
-                return Err(Errno(libc::EFAULT));
+    let result = timeout.and_then(|timeout| {
+        let Some(set) = descriptors::get(epfd) else { return native() };
+        let begin = timeout.map(|_| Instant::now());
+        let room = usize::try_from(room).ok().filter(|room| (1..=MAX_EVENTS).contains(room));
+        let mut left = timeout;
+        if wait::go_as_stranger(set) {
+            let result = native();
+            // SAFETY: the caller's array, which the kernel accepted if it gave events.
+            if let Some(result) = unsafe { wait::come_back(epfd, set, result, events, room.unwrap_or(0)) } {
+                return result;
             }
-            // SAFETY: the caller's array.
-            wait::wait(epfd, set, unsafe { Out::new(events, room) }, timeout, mask)
+            left = timeout.map(|time| begin.map_or(time, |begin| time.saturating_sub(begin.elapsed())));
         }
-        // SAFETY: as the caller called us.
-        None => unsafe { wait::wait_as_stranger(epfd, events, room, timeout, mask, native) },
+        let room = room.ok_or(Errno(libc::EINVAL))?;
+        if events.is_null() {
+            return Err(Errno(libc::EFAULT));
+        }
+        // SAFETY: the caller's array.
+        wait::wait(epfd, set, unsafe { Out::new(events, room) }, left, mask)
     });
     errno::to_c(before, result.map(i64::from))
 }

@@ -117,7 +117,7 @@ fn ours(
                     libc::EINVAL
                 }));
             }
-            descriptors::ensure(epfd).ok_or(Errno(libc::ENOMEM))?
+            descriptors::begin(epfd, true).ok_or(Errno(libc::ENOMEM))?
         }
     };
     let watched = match (&socket, inner) {
@@ -152,6 +152,9 @@ fn ours(
             }
             if let Some(socket) = &socket {
                 socket.watched.store(true, Relaxed);
+            }
+            if registry.sets.get(number).is_some_and(|set| set.strangers > 0 && set.items.is_empty()) {
+                disturb(epfd, true);
             }
             let item = registry.add(number, fd, watched, event.events, event.u64, in_kernel);
             let item = item.ok_or(Errno(libc::ENOMEM))?;

@@ -1,14 +1,12 @@
-//! Which set is behind an epoll descriptor, and which threads wait in the kernel's set without knowing ours.
+//! Which set is behind an epoll descriptor.
 
-use super::{control, set::Set, state};
+use super::{set::Set, state};
 use crate::limits::MAX_DESCRIPTORS;
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicU32, Ordering::*};
 
 /// For each descriptor, the number of its set and one more; 0: none. (Pages that are never touched cost nothing.)
 static SETS: [AtomicU32; MAX_DESCRIPTORS] = [const { AtomicU32::new(0) }; MAX_DESCRIPTORS];
-/// For each descriptor, the threads that wait in the kernel's set because there was none of ours when they came.
-static STRANGERS: [AtomicU32; MAX_DESCRIPTORS] = [const { AtomicU32::new(0) }; MAX_DESCRIPTORS];
 /// Descriptors that have a set: nearly always the only word to look at.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 /// One more than the largest descriptor that ever had a set.
@@ -31,22 +29,18 @@ pub fn any_of(set: u32) -> Option<c_int> {
     c_int::try_from(found).ok()
 }
 
-/// The set behind a descriptor, which the kernel says is one of its sets; made when there is none.
-pub fn ensure(fd: c_int) -> Option<u32> {
-    if let Some(set) = get(fd) {
-        return Some(set);
-    }
+/// Makes a set for a descriptor of a new one of the kernel's, in which nothing is yet; or of one that was here before we
+/// were (`strangers`).
+pub fn begin(fd: c_int, strangers: bool) -> Option<u32> {
+    closed(fd);
     let word = word(fd)?;
     END.fetch_max(fd as u32 + 1, SeqCst);
-    let set = state::hold()?.sets.insert(Set::new(true));
+    let set = state::hold()?.sets.insert(Set::new(strangers));
     if word.compare_exchange(0, set + 1, SeqCst, SeqCst).is_err() {
         state::hold()?.remove_set(set);
         return get(fd);
     }
     COUNT.fetch_add(1, SeqCst);
-    if strangers(fd).is_some_and(|count| count.load(SeqCst) > 0) {
-        control::disturb(fd, true);
-    }
     Some(set)
 }
 
@@ -88,9 +82,4 @@ pub fn copied(from: c_int, to: c_int) {
     {
         COUNT.fetch_add(1, SeqCst);
     }
-}
-
-/// Threads that wait in the kernel's set.
-pub fn strangers(fd: c_int) -> Option<&'static AtomicU32> {
-    STRANGERS.get(usize::try_from(fd).ok()?)
 }

@@ -10,7 +10,7 @@
 //!                sleep: in a watcher, a kernel set of our own that holds the program's, the bell and the connection
 //! ```
 //!
-//! A set exists here from the first of our sockets that is put into it; until then all calls go to the kernel.
+//! A set without a socket of ours is waited for in the kernel's; threads that do so are disturbed when the first is put in.
 //!
 //! Invariants
 //! 1. News are taken by whichever thread comes along, and told to every set that wants them; sets in which threads sleep
@@ -28,3 +28,6 @@ pub mod source;
 pub mod state;
 pub mod wait;
 pub mod watch;
+
+#[cfg(test)]
+mod tests;

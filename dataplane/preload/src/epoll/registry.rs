@@ -163,6 +163,16 @@ impl<S: Source> Registry<S> {
         }
     }
 
+    /// In a child after fork: nobody sleeps, and the places to sleep were the parent's. News that the parent heard are news here.
+    pub fn begin_anew(&mut self) {
+        for set in self.sets.numbers() {
+            if let Some(set) = self.sets.get_mut(set) {
+                (set.watcher, set.sleepers, set.strangers) = (None, 0, 0);
+            }
+        }
+        self.news_of_all();
+    }
+
     /// A socket was decided: `to_kernel` when it is the kernel's. What becomes of the kernel's sets.
     pub fn decided(&mut self, source: &S, to_kernel: bool) -> Vec<KernelChange> {
         let mine = self.take_watchers(source);

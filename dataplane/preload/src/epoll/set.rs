@@ -75,6 +75,8 @@ pub struct Set<S> {
     ready: VecDeque<u32>,
     /// Threads that sleep in it.
     pub sleepers: u32,
+    /// Threads that wait in the kernel's set, because none of ours was in it when they came.
+    pub strangers: u32,
     /// True when the kernel's set may hold descriptors that are none of ours.
     pub has_strangers: bool,
     /// Items that are also in the kernel's set.
@@ -95,6 +97,7 @@ impl<S: Source> Set<S> {
             index: HashMap::new(),
             ready: VecDeque::new(),
             sleepers: 0,
+            strangers: 0,
             has_strangers,
             kernel_parts: 0,
             parents: Vec::new(),

@@ -32,6 +32,11 @@ impl<T> Slab<T> {
         value
     }
 
+    /// True when it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.places.len() == self.free.len()
+    }
+
     /// A value.
     pub fn get(&self, number: u32) -> Option<&T> {
         self.places.get(number as usize)?.as_ref()

@@ -91,11 +91,6 @@ pub fn take_news(registry: &mut Registry<Watch>) {
     }
 }
 
-/// Before a fork: no thread is in the registry while the process is copied.
-pub fn hold_for_fork() -> Option<Held> {
-    hold()
-}
-
 /// In the child: the one thread has the turn under a number that is not its own any more.
 pub fn free_after_fork(held: Option<Held>) {
     core::mem::forget(held);

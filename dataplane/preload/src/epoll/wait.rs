@@ -1,8 +1,8 @@
 //! epoll_wait: what is ready, and sleeping until something is.
 
 use super::control::{self, About};
+use super::set::Set;
 use super::state::{self, Held};
-use super::{descriptors, set::Set};
 use crate::errno::{self, Errno, Result};
 use crate::watcher::{self, Watcher};
 use crate::{attach, real};
@@ -207,57 +207,49 @@ fn quiet(number: u32) -> bool {
     quiet
 }
 
-/// Waits in the kernel's set (by `native`, libc's own call), because there is none of ours; when one comes to be meanwhile, goes on in that.
-///
-/// # Errors
-/// As epoll_wait.
+/// True when there is nothing of ours in a set: then the caller may wait in the kernel's, and has to say when it is back
+/// ([`come_back`]).
+pub fn go_as_stranger(number: u32) -> bool {
+    let Some(mut registry) = state::hold() else { return false };
+    let Some(set) = registry.sets.get_mut(number).filter(|set| set.items.is_empty()) else { return false };
+    set.strangers += 1;
+    true
+}
+
+/// Back from the kernel's set, with events or an error. When ours came to be meanwhile, what called us away is left out;
+/// `None`: go on in ours.
 ///
 /// # Safety
-/// `events` is an array of `room` events, or what the kernel shall refuse.
-pub unsafe fn wait_as_stranger(
+/// `events` is an array of `room` events, if the kernel accepted it.
+pub unsafe fn come_back(
     epfd: c_int,
+    number: u32,
+    result: Result<c_int>,
     events: *mut epoll_event,
-    room: c_int,
-    timeout: Option<Duration>,
-    mask: Option<&libc::sigset_t>,
-    native: impl FnOnce() -> Result<c_int>,
-) -> Result<c_int> {
-    let strangers = descriptors::strangers(epfd);
-    let begin = timeout.filter(|time| !time.is_zero()).map(|_| Instant::now());
-    if let Some(count) = strangers {
-        count.fetch_add(1, core::sync::atomic::Ordering::SeqCst);
-    }
-    // Somebody may have made one before we were counted.
-    let mut result = Ok(0);
-    let mut disturbed = descriptors::get(epfd).is_some();
-    if !disturbed {
-        result = native();
-    }
-    let last = strangers.is_some_and(|count| count.fetch_sub(1, core::sync::atomic::Ordering::SeqCst) == 1);
-    let Some(number) = descriptors::get(epfd) else { return result };
-    // SAFETY: the kernel accepted the array.
-    let out = unsafe { Out::new(events, usize::try_from(room).unwrap_or(0)) };
-    if let Ok(count) = &mut result {
-        let got = *count as usize;
-        *count = 0;
-        for place in 0..got {
-            let event = out.get(place);
-            if control::about(event.u64) == About::Stranger {
-                out.put(*count as usize, event);
-                *count += 1;
-            } else {
-                disturbed = true;
-            }
-        }
+    room: usize,
+) -> Option<Result<c_int>> {
+    let (last, ours) = {
+        let mut registry = state::hold()?;
+        let Some(set) = registry.sets.get_mut(number) else { return Some(result) };
+        set.strangers = set.strangers.saturating_sub(1);
+        (set.strangers == 0, !set.items.is_empty())
+    };
+    if !ours {
+        return Some(result);
     }
     if last {
         control::disturb(epfd, false);
     }
-    match result {
-        Ok(0) if disturbed => {
-            let left = timeout.map(|time| begin.map_or(time, |begin| time.saturating_sub(begin.elapsed())));
-            wait(epfd, number, out, left, mask)
+    let Ok(got) = result else { return Some(result) };
+    // SAFETY: by the caller: the kernel wrote events.
+    let out = unsafe { Out::new(events, room) };
+    let mut count = 0;
+    for place in 0..got as usize {
+        let event = out.get(place);
+        if control::about(event.u64) == About::Stranger {
+            out.put(count, event);
+            count += 1;
         }
-        other => other,
     }
+    if got > 0 && count == 0 { None } else { Some(Ok(count as c_int)) }
 }

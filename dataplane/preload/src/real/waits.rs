@@ -5,6 +5,10 @@ use core::ffi::{c_int, c_ulong};
 use libc::{epoll_event, fd_set, pollfd, sigset_t, timespec, timeval};
 
 crate::real! {
+    /// Makes a set.
+    fn epoll_create(size: c_int) -> c_int = libc::SYS_epoll_create;
+    /// Makes a set, with flags.
+    fn epoll_create1(flags: c_int) -> c_int = libc::SYS_epoll_create1;
     /// Changes a set.
     fn epoll_ctl(epfd: c_int, op: c_int, fd: c_int, event: *mut epoll_event) -> c_int = libc::SYS_epoll_ctl;
     /// Waits.

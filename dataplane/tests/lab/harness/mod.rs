@@ -16,12 +16,14 @@ mod flumen;
 mod inside;
 mod packet;
 mod plan;
+mod programs;
 mod wire;
 
 pub use flumen::{Flumen, number};
 pub use inside::{Background, Outcome, noise, wait_until};
 pub use packet::{IcmpError, Packet, icmp_error, ipv4_of, ipv6_of};
 pub use plan::{Action, Plan};
+pub use programs::Program;
 pub use wire::Wire;
 
 use std::fs::File;

@@ -31,6 +31,7 @@ pub struct Plan {
     port_keys: Vec<(&'static str, &'static str)>,
     core_keys: &'static str,
     tables: &'static str,
+    programs: Option<&'static str>,
 }
 
 impl Default for Plan {
@@ -46,6 +47,7 @@ impl Default for Plan {
             port_keys: Vec::new(),
             core_keys: "",
             tables: "",
+            programs: None,
         }
     }
 }
@@ -103,6 +105,12 @@ impl Plan {
     /// More tables of the configuration: services, say.
     pub fn tables(mut self, toml: &'static str) -> Plan {
         self.tables = toml;
+        self
+    }
+
+    /// Flumen has sockets for programs; with these lines of TOML in their table.
+    pub fn programs(mut self, toml: &'static str) -> Plan {
+        self.programs = Some(toml);
         self
     }
 
@@ -198,6 +206,9 @@ impl Plan {
             );
         }
         let _ = writeln!(toml, "{}\n", self.tables);
+        if let Some(keys) = self.programs {
+            let _ = writeln!(toml, "[programs]\nsocket = {:?}\n{keys}\n", socket.with_file_name("programs.sock"));
+        }
         let _ = writeln!(toml, "[control]\nsocket = {socket:?}\n");
         toml
     }

@@ -1,0 +1,209 @@
+//! Unmodified programs on Flumen's sockets: the event loops and run-time systems of languages.
+
+use super::harness::{Lab, Role, noise, wait_until};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+const HERE: &str = "10.0.1.1";
+const THERE: &str = "10.0.1.2";
+
+fn lab() -> Lab {
+    Lab::plan().programs("").up()
+}
+
+/// Many connections of the kernel's at once, each of which gets back what it sends.
+fn echoes(lab: &Lab, port: u16) {
+    lab.wait_for_port(Role::Client, HERE, port);
+    let at: SocketAddr = format!("{HERE}:{port}").parse().expect("an address");
+    let talk = lab.within(Role::Client, move || {
+        std::thread::scope(|scope| {
+            for seed in 0..16 {
+                scope.spawn(move || {
+                    let mut stream = TcpStream::connect_timeout(&at, Duration::from_secs(20)).expect("a connection");
+                    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+                    let sent = noise(seed, 200_000);
+                    let mut writer = stream.try_clone().expect("a second handle");
+                    let to_send = sent.clone();
+                    let sender = std::thread::spawn(move || {
+                        writer.write_all(&to_send).expect("everything is taken");
+                        writer.shutdown(Shutdown::Write).expect("the connection stands");
+                    });
+                    let mut back = Vec::new();
+                    stream.read_to_end(&mut back).expect("everything comes back");
+                    sender.join().expect("everything is sent");
+                    assert!(back == sent, "{} bytes come back", back.len());
+                });
+            }
+        });
+    });
+    talk.join().expect("sixteen echoes");
+}
+
+pub fn python_serves_files() {
+    let lab = lab();
+    let bytes = noise(1, 8 << 20);
+    lab.file("served", &bytes);
+    let folder = lab.folder().display().to_string();
+    let _server = lab.start_on_flumen(&format!("python3 -m http.server -b {HERE} -d {folder} 8000"));
+    lab.wait_for_port(Role::Client, HERE, 8000);
+    let fetched = lab.folder().join("fetched");
+    lab.client(&format!("curl -sS -m 30 -o {} http://{HERE}:8000/served", fetched.display())).must();
+    assert!(std::fs::read(fetched).expect("it was fetched") == bytes);
+}
+
+const ASYNCIO: &str = r#"
+import asyncio, sys
+async def echo(reader, writer):
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+async def serve(address, port):
+    server = await asyncio.start_server(echo, address, int(port))
+    await server.serve_forever()
+async def ask(address, port):
+    async def one(number):
+        reader, writer = await asyncio.open_connection(address, int(port))
+        sent = bytes(number % 256 for number in range(number * 1000))
+        async def send():
+            writer.write(sent)
+            await writer.drain()
+            writer.write_eof()
+        sending = asyncio.create_task(send())
+        assert await reader.read(-1) == sent
+        await sending
+        writer.close()
+    await asyncio.gather(*(one(number) for number in range(1, 33)))
+    print("all came back")
+asyncio.run({"serve": serve, "ask": ask}[sys.argv[1]](*sys.argv[2:]))
+"#;
+
+pub fn asyncio_echoes() {
+    let lab = lab();
+    let script = lab.file("loop.py", ASYNCIO);
+    let _server = lab.start_on_flumen(&format!("python3 {script} serve {HERE} 7000"));
+    echoes(&lab, 7000);
+}
+
+pub fn asyncio_is_a_client() {
+    let lab = lab();
+    let script = lab.file("loop.py", ASYNCIO);
+    let _server = lab.start_on_kernel(Role::Client, &format!("python3 {script} serve {THERE} 7000"));
+    lab.wait_for_port(Role::Client, THERE, 7000);
+    lab.run_on_flumen(&format!("python3 {script} ask {THERE} 7000")).says("all came back");
+}
+
+pub fn node_serves_and_asks() {
+    let lab = lab();
+    let script = lab.file(
+        "serve.js",
+        r#"
+const http = require('http');
+const [what, address, port] = process.argv.slice(2);
+if (what === 'serve') {
+    http.createServer((request, response) => {
+        let length = 0;
+        request.on('data', (data) => { length += data.length; });
+        request.on('end', () => response.end(`${request.method} ${request.url} ${length}\n`));
+    }).listen(port, address);
+} else {
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
+    const ask = (number) => new Promise((done, fail) => {
+        const request = http.request({ host: address, port, path: `/${number}`, method: 'POST', agent }, (response) => {
+            let text = '';
+            response.on('data', (data) => { text += data; });
+            response.on('end', () => text === `POST /${number} ${number * 100}\n` ? done() : fail(new Error(text)));
+        });
+        request.on('error', fail);
+        request.end(Buffer.alloc(number * 100));
+    });
+    Promise.all([...Array(500).keys()].map(ask)).then(() => { console.log('all answered'); agent.destroy(); });
+}
+"#,
+    );
+    {
+        let _server = lab.start_on_flumen(&format!("node {script} serve {HERE} 8001"));
+        lab.wait_for_port(Role::Client, HERE, 8001);
+        lab.client(&format!("node {script} ask {HERE} 8001")).says("all answered");
+        let said = lab.client(&format!("wrk -t 1 -c 20 -d 1s http://{HERE}:8001/")).must();
+        assert!(!said.contains("Socket errors") && !said.contains("Non-2xx"), "{said}");
+    }
+    let _server = lab.start_on_kernel(Role::Client, &format!("node {script} serve {THERE} 8001"));
+    lab.wait_for_port(Role::Client, THERE, 8001);
+    lab.run_on_flumen(&format!("node {script} ask {THERE} 8001")).says("all answered");
+}
+
+pub fn java_echoes_with_selectors() {
+    let lab = lab();
+    let source = lab.file(
+        "Echo.java",
+        r#"
+import java.net.*;
+import java.nio.*;
+import java.nio.channels.*;
+public class Echo {
+    public static void main(String[] words) throws Exception {
+        Selector selector = Selector.open();
+        ServerSocketChannel server = ServerSocketChannel.open();
+        server.bind(new InetSocketAddress(words[0], Integer.parseInt(words[1])));
+        server.configureBlocking(false);
+        server.register(selector, SelectionKey.OP_ACCEPT);
+        while (true) {
+            selector.select();
+            for (SelectionKey key : selector.selectedKeys()) {
+                if (key.isAcceptable()) {
+                    SocketChannel one = server.accept();
+                    one.configureBlocking(false);
+                    one.register(selector, SelectionKey.OP_READ, ByteBuffer.allocate(65536));
+                    continue;
+                }
+                SocketChannel one = (SocketChannel) key.channel();
+                ByteBuffer room = (ByteBuffer) key.attachment();
+                boolean over = key.isReadable() && one.read(room) < 0;
+                room.flip();
+                one.write(room);
+                boolean left = room.hasRemaining();
+                room.compact();
+                if (over && !left) {
+                    one.close();
+                } else {
+                    key.interestOps(left ? SelectionKey.OP_WRITE | (room.hasRemaining() && !over ? SelectionKey.OP_READ : 0)
+                        : SelectionKey.OP_READ);
+                }
+            }
+            selector.selectedKeys().clear();
+        }
+    }
+}
+"#,
+    );
+    let _server = lab.start_on_flumen(&format!("java -XX:+UseSerialGC -Xshare:auto -Djava.net.preferIPv4Stack=true {source} {HERE} 7000"));
+    wait_until("Java listens", 40, || lab.client(&format!("nc -z -w 1 {HERE} 7000")).ok);
+    echoes(&lab, 7000);
+}
+
+pub fn tokio_echoes() {
+    let lab = lab();
+    let own = std::env::current_exe().expect("this test");
+    let _server = lab.start_on_flumen(&format!("{} {TOKIO} {HERE}:7000", own.display()));
+    echoes(&lab, 7000);
+}
+
+/// The first argument of this very program when it is to be an echo server.
+pub const TOKIO: &str = "serve-echo-with-tokio";
+
+/// An echo server as Rust programs have it: tokio, on two threads.
+pub fn serve_with_tokio(address: &str) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_io().build();
+    runtime.expect("a runtime").block_on(async {
+        let listener = tokio::net::TcpListener::bind(address).await.expect("a listener");
+        loop {
+            let (mut stream, _peer) = listener.accept().await.expect("a connection");
+            tokio::spawn(async move {
+                let (mut reader, mut writer) = stream.split();
+                let _client_may_go = tokio::io::copy(&mut reader, &mut writer).await;
+            });
+        }
+    });
+}

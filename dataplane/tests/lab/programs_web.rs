@@ -1,0 +1,137 @@
+//! Unmodified programs on Flumen's sockets: web servers, proxies and what measures them.
+
+use super::harness::{Lab, Program, Role, noise, wait_until};
+
+const HERE: &str = "10.0.1.1";
+const THERE: &str = "10.0.1.2";
+
+fn lab() -> Lab {
+    Lab::plan().programs("").up()
+}
+
+/// nginx with these lines in its server block; two workers in front of the lab's folder.
+fn nginx_config(lab: &Lab, address: &str, http: &str, server: &str) -> String {
+    let folder = lab.folder().display().to_string();
+    lab.file(
+        "nginx.conf",
+        format!(
+            "user root;\nworker_processes 2;\ndaemon off;\npid {folder}/nginx.pid;\nerror_log stderr notice;\n\
+             events {{ worker_connections 512; }}\n\
+             http {{\n access_log off;\n{http}\n\
+             client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;\n\
+             uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;\n\
+             server {{\n listen {address}:8080;\n root {folder};\n location /small {{ return 200 \"small\\n\"; }}\n{server}\n }}\n}}\n"
+        ),
+    )
+}
+
+fn nginx(lab: &Lab, http: &str, server: &str) -> Program {
+    let config = nginx_config(lab, HERE, http, server);
+    let program = lab.start_on_flumen(&format!("nginx -e stderr -c {config}"));
+    lab.wait_for_port(Role::Client, HERE, 8080);
+    program
+}
+
+#[track_caller]
+fn fetch(lab: &Lab, url: &str, wanted: &[u8], options: &str) {
+    let fetched = lab.folder().join("fetched");
+    lab.client(&format!("curl -sS -m 30 {options} -o {} {url}", fetched.display())).must();
+    assert!(std::fs::read(&fetched).expect("it was fetched") == wanted, "other bytes than were served");
+}
+
+#[track_caller]
+fn no_error(said: &str) {
+    assert!(!said.contains("Socket errors") && !said.contains("Non-2xx"), "{said}");
+    assert!(said.contains("requests in"), "{said}");
+}
+
+fn nginx_serves(http: &str) {
+    let lab = lab();
+    let bytes = noise(1, 16 << 20);
+    lab.file("served", &bytes);
+    let _nginx = nginx(&lab, http, "");
+    fetch(&lab, &format!("http://{HERE}:8080/served"), &bytes, "");
+    no_error(&lab.client(&format!("wrk -t 1 -c 50 -d 2s http://{HERE}:8080/small")).must());
+    let said = lab.client(&format!("ab -q -n 2000 -c 20 http://{HERE}:8080/small")).must();
+    assert!(said.contains("Complete requests:      2000") && said.contains("Failed requests:        0"), "{said}");
+}
+
+pub fn nginx_serves_with_sendfile() {
+    nginx_serves("sendfile on; tcp_nopush on;");
+}
+
+pub fn nginx_serves_without_sendfile() {
+    nginx_serves("sendfile off;");
+}
+
+pub fn nginx_reloads_under_load() {
+    let lab = lab();
+    let nginx = nginx(&lab, "", "location /which { return 200 \"first\\n\"; }");
+    lab.client(&format!("curl -sS -m 5 http://{HERE}:8080/which")).says("first");
+    let load = format!("wrk -t 1 -c 20 -d 4s http://{HERE}:8080/small");
+    let said = std::thread::scope(|scope| {
+        let load = scope.spawn(|| lab.client(&load).must());
+        for word in ["second", "third"] {
+            std::thread::sleep(std::time::Duration::from_millis(700));
+            nginx_config(&lab, HERE, "", &format!("location /which {{ return 200 \"{word}\\n\"; }}"));
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(nginx.pid() as i32), nix::sys::signal::SIGHUP)
+                .expect("nginx runs");
+            wait_until("the new configuration answers", 10, || {
+                lab.client(&format!("curl -sS -m 5 http://{HERE}:8080/which")).text.contains(word)
+            });
+        }
+        load.join().expect("wrk ends")
+    });
+    // A connection that idles while its worker retires is closed, as on the kernel's sockets; none that has a request is.
+    assert!(said.contains("requests in") && !said.contains("Non-2xx"), "{said}");
+    assert!(!said.contains("connect 1") && !said.contains("timeout 1"), "{said}");
+}
+
+pub fn nginx_speaks_tls() {
+    let lab = lab();
+    let folder = lab.folder().display().to_string();
+    lab.client(&format!(
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=lab -keyout {folder}/key -out {folder}/certificate \
+         -addext subjectAltName=IP:{HERE}"
+    ))
+    .must();
+    let bytes = noise(2, 8 << 20);
+    lab.file("served", &bytes);
+    let _nginx = nginx(
+        &lab,
+        "",
+        &format!("listen {HERE}:8443 ssl; ssl_certificate {folder}/certificate; ssl_certificate_key {folder}/key;"),
+    );
+    fetch(&lab, &format!("https://{HERE}:8443/served"), &bytes, &format!("--cacert {folder}/certificate"));
+}
+
+pub fn haproxy_stands_between_clients_and_servers() {
+    let lab = lab();
+    let bytes = noise(3, 4 << 20);
+    lab.file("served", &bytes);
+    let folder = lab.folder().display().to_string();
+    let _server = lab.start_on_kernel(Role::Server, &format!("python3 -m http.server -d {folder} 8000"));
+    lab.wait_for_port(Role::Server, "10.0.2.2", 8000);
+    let config = lab.file(
+        "haproxy.cfg",
+        format!(
+            "global\n maxconn 256\ndefaults\n mode http\n timeout connect 5s\n timeout client 10s\n timeout server 10s\n\
+             frontend in\n bind {HERE}:8080\n default_backend out\nbackend out\n server one 10.0.2.2:8000 check\n"
+        ),
+    );
+    let _haproxy = lab.start_on_flumen(&format!("haproxy -db -f {config}"));
+    lab.wait_for_port(Role::Client, HERE, 8080);
+    fetch(&lab, &format!("http://{HERE}:8080/served"), &bytes, "--retry 5 --retry-all-errors");
+    let said = lab.client(&format!("ab -q -n 200 -c 5 http://{HERE}:8080/haproxy.cfg")).must();
+    assert!(said.contains("Complete requests:      200") && said.contains("Failed requests:        0"), "{said}");
+}
+
+pub fn wrk_and_ab_are_clients() {
+    let lab = lab();
+    let config = nginx_config(&lab, THERE, "", "");
+    let _nginx = lab.start_on_kernel(Role::Client, &format!("nginx -e stderr -c {config}"));
+    lab.wait_for_port(Role::Client, THERE, 8080);
+    no_error(&lab.run_on_flumen(&format!("wrk -t 1 -c 50 -d 2s http://{THERE}:8080/small")).must());
+    let said = lab.run_on_flumen(&format!("ab -q -n 2000 -c 20 http://{THERE}:8080/small")).must();
+    assert!(said.contains("Complete requests:      2000") && said.contains("Failed requests:        0"), "{said}");
+}
