@@ -142,12 +142,23 @@ pub fn control(fd: c_int, socket: &SocketRef, command: c_int, arg: usize) -> Opt
         }
         libc::F_SETFL => {
             let part = socket.part()?;
+            if arg as c_int & libc::O_ASYNC != 0 {
+                return Some(Err(NO_SIGNALS));
+            }
             let on = arg as c_int & libc::O_NONBLOCK != 0;
             Some(set_flags(fd, &part, arg as c_int).inspect(|_| part.set_open(open::NONBLOCK, on)))
         }
+        // To nobody, as it is anyway.
+        libc::F_SETOWN if arg == 0 => None,
+        libc::F_SETOWN | F_SETOWN_EX => socket.part().map(|_| Err(NO_SIGNALS)),
         _ => None,
     }
 }
+
+/// SIGIO and SIGURG: the kernel sends them for its own sockets only, and the service may not signal other users' processes.
+pub const NO_SIGNALS: Errno = Errno(libc::EOPNOTSUPP);
+
+const F_SETOWN_EX: c_int = 15;
 
 /// The kernel's socket of one that both serve never blocks, whatever the program says.
 fn set_flags(fd: c_int, part: &Part<'_>, flags: c_int) -> Result<c_int> {

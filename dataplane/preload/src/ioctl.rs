@@ -13,6 +13,9 @@ use flumen_ipc::{Flags, Op};
 const FIONREAD: c_ulong = 0x541b;
 const FIONBIO: c_ulong = 0x5421;
 const TIOCOUTQ: c_ulong = 0x5411;
+const FIOASYNC: c_ulong = 0x5452;
+const FIOSETOWN: c_ulong = 0x8901;
+const SIOCSPGRP: c_ulong = 0x8902;
 const SIOCATMARK: c_ulong = 0x8905;
 const SIOCOUTQNSD: c_ulong = 0x894b;
 const SIOCGSTAMP: c_ulong = 0x8906;
@@ -31,6 +34,11 @@ pub unsafe fn control(fd: c_int, socket: &SocketRef, request: c_ulong, arg: usiz
             // SAFETY: by the caller.
             unsafe { crate::memory::bytes(pointer, 4) }.and_then(|bytes| non_blocking(fd, &part, bytes))
         }
+        // SAFETY: the arguments are integers.
+        FIOASYNC | FIOSETOWN | SIOCSPGRP => match unsafe { crate::memory::bytes(pointer, 4) } {
+            Ok([0, 0, 0, 0]) => return None,
+            other => other.and(Err(crate::descriptor::NO_SIGNALS)),
+        },
         // SAFETY: the argument is an integer to be written.
         FIONREAD => unsafe { crate::memory::bytes_mut(pointer, 4) }.and_then(|out| waiting(&part, out)),
         // SAFETY: as above.

@@ -49,7 +49,7 @@ const fn request(number: u32, name: &'static str, note: &'static str) -> Request
 /// All of them.
 pub const REQUESTS: &[Request] = &[
     request(0x5421, "FIONBIO", "works (library): the descriptor's own flag"),
-    request(0x5452, "FIOASYNC", "asked of the kernel's socket behind the descriptor"),
+    request(0x5452, "FIOASYNC", "EOPNOTSUPP: there is nobody to send the signal"),
     request(
         FIONREAD,
         "FIONREAD, SIOCINQ",
