@@ -16,6 +16,14 @@ kind = "discard"
 listen = ["10.0.1.1:9", "[fd00:1::1]:9"]
 
 [[service]]
+kind = "chargen"
+listen = ["10.0.1.1:19"]
+
+[[service]]
+kind = "daytime"
+listen = ["10.0.1.1:13"]
+
+[[service]]
 kind = "http"
 listen = ["10.0.1.1:80", "[fd00:1::1]:80"]
 responses = [{ path = "/1k", bytes = 1024 }, { path = "/big", bytes = 268435456 }]
@@ -188,4 +196,45 @@ pub fn two_workers_serve_one_port() {
     let said = lab.client("ab -q -n 2000 -c 20 http://10.0.1.1/1k").must();
     assert!(said.contains("Complete requests:      2000") && said.contains("Failed requests:        0"), "{said}");
     lab.client("curl -sS -m 60 -o /dev/null -w %{http_code}:%{size_download} http://10.0.1.1/big").says("200:268435456");
+}
+
+pub fn nc_reads_on_after_the_service_closed_its_half() {
+    let lab = host();
+    // The service speaks, closes, and nc, which never wrote, ends with what it got.
+    lab.client("nc -w 5 -d 10.0.1.1 13").says(":");
+}
+
+pub fn ten_readers_of_chargen_get_its_lines_and_leave_nothing_behind() {
+    let mut lab = host();
+    let readers: Vec<_> = (0..10)
+        .map(|_| {
+            lab.within(Role::Client, || {
+                let mut stream = connect("10.0.1.1:19".parse().expect("an address"));
+                let mut all = vec![0; 1 << 20];
+                stream.read_exact(&mut all).expect("a mebibyte");
+                // RFC 864: lines of 72 characters, each begun one character further.
+                assert!(all.chunks_exact(74).all(|line| line.ends_with(b"\r\n")), "lines of 74 bytes");
+            })
+        })
+        .collect();
+    for reader in readers {
+        reader.join().expect("a reader");
+    }
+    wait_until("every connection is closed", 20, || connections(&mut lab) == 0);
+}
+
+pub fn a_thousand_connections_of_wrk_see_no_error() {
+    let lab = host();
+    let said = lab.client("wrk -t 1 -c 1000 -d 8s --timeout 8s http://10.0.1.1/1k").must();
+    assert!(!said.contains("Socket errors") && !said.contains("Non-2xx"), "{said}");
+}
+
+pub fn requests_complete_while_syns_are_flooding_in() {
+    let lab = host();
+    // From addresses that answer nothing, as fast as the machine can while ab has its share.
+    let _flood = lab.background(Role::Client, "hping3 -q -S -p 80 --rand-source -i u20 10.0.1.1");
+    let said = lab.client("ab -q -s 20 -n 2000 -c 10 http://10.0.1.1/1k").must();
+    let failed = said.lines().find_map(|line| line.strip_prefix("Failed requests:")).expect("a count");
+    let failed: u32 = failed.trim().parse().expect("a number");
+    assert!(said.contains("Complete requests:      2000") && failed <= 100, "{said}");
 }

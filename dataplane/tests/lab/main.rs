@@ -151,6 +151,10 @@ tests! {
             a_killed_client_leaves_no_connection_behind,
             a_connection_outlives_a_link_that_goes_down_and_comes_back,
             two_workers_serve_one_port,
+            nc_reads_on_after_the_service_closed_its_half,
+            ten_readers_of_chargen_get_its_lines_and_leave_nothing_behind,
+            a_thousand_connections_of_wrk_see_no_error,
+            requests_complete_while_syns_are_flooding_in,
         }
         claims {
             claimed_traffic_is_answered_by_flumen_and_the_rest_by_the_kernel_over_ipv4,
@@ -194,6 +198,9 @@ tests! {
             node_serves_and_asks,
             java_echoes_with_selectors,
             tokio_echoes,
+        }
+        differential {
+            the_same_segments_are_answered_as_linux_answers_them,
         }
         workers {
             two_workers_on_two_queues_route_tcp_and_udp,

@@ -207,7 +207,8 @@ impl Plan {
         }
         let _ = writeln!(toml, "{}\n", self.tables);
         if let Some(keys) = self.programs {
-            let _ = writeln!(toml, "[programs]\nsocket = {:?}\n{keys}\n", socket.with_file_name("programs.sock"));
+            let _ =
+                writeln!(toml, "[programs]\nsocket = {:?}\n{keys}\n", socket.with_file_name("programs.sock"));
         }
         let _ = writeln!(toml, "[control]\nsocket = {socket:?}\n");
         toml

@@ -28,7 +28,10 @@ impl Program {
         let file = File::create(&log).expect("the lab has a folder");
         let error = file.try_clone().expect("a file can be cloned");
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &lab.namespace(role)]).args(line.split_whitespace()).env("LC_ALL", "C");
+        command
+            .args(["netns", "exec", &lab.namespace(role)])
+            .args(line.split_whitespace())
+            .env("LC_ALL", "C");
         let child = command.stdin(Stdio::null()).stdout(file).stderr(error).process_group(0).spawn();
         Program { child: child.expect("ip runs"), log, line: line.to_owned() }
     }
@@ -99,7 +102,9 @@ impl Lab {
     /// Waits until something listens at an address and port.
     #[track_caller]
     pub fn wait_for_port(&self, from: Role, address: &str, port: u16) {
-        inside::wait_until("a program listens", 20, || self.run(from, &format!("nc -z -w 1 {address} {port}")).ok);
+        inside::wait_until("a program listens", 20, || {
+            self.run(from, &format!("nc -z -w 1 {address} {port}")).ok
+        });
     }
 }
 
@@ -110,7 +115,14 @@ fn build() {
         let library = Path::new(BINARY).with_file_name("libflumen_preload.so");
         let profile = if cfg!(debug_assertions) { "test" } else { "release" };
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "-q", "-p", "flumen-preload", "--profile", profile]);
+        cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args([
+            "build",
+            "-q",
+            "-p",
+            "flumen-preload",
+            "--profile",
+            profile,
+        ]);
         inside::finish(&mut cargo).must();
         assert!(library.is_file(), "cargo has built no {}", library.display());
     });
