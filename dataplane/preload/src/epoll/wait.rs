@@ -228,17 +228,17 @@ pub unsafe fn come_back(
     events: *mut epoll_event,
     room: usize,
 ) -> Option<Result<c_int>> {
-    let (last, ours) = {
+    {
         let mut registry = state::hold()?;
         let Some(set) = registry.sets.get_mut(number) else { return Some(result) };
         set.strangers = set.strangers.saturating_sub(1);
-        (set.strangers == 0, !set.items.is_empty())
-    };
-    if !ours {
-        return Some(result);
-    }
-    if last {
-        control::disturb(epfd, false);
+        if set.items.is_empty() {
+            return Some(result);
+        }
+        if set.strangers == 0 {
+            // (With the registry held: the next stranger may want to be disturbed again.)
+            control::disturb(epfd, false);
+        }
     }
     let Ok(got) = result else { return Some(result) };
     // SAFETY: by the caller: the kernel wrote events.
