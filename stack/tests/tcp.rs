@@ -516,3 +516,19 @@ fn a_listener_that_is_told_otherwise_treats_the_next_connections_otherwise() {
     assert_eq!(pair.nodes[1].sockets(pair.now).tcp_look(server).unwrap().ttl(), 3);
     assert!(pair.nodes[0].sockets(pair.now).tcp_info(client).unwrap().snd_mss <= 500);
 }
+
+#[test]
+fn must_20_silence_makes_the_neighbour_doubtful() {
+    use flumen_stack::neighbour::State;
+    let mut pair = Pair::new();
+    let (client, _) = pair.connected("10.0.0.2:80");
+    let known = |pair: &Pair| pair.nodes[0].stack.neighbours.iter().map(|one| one.state).collect::<Vec<_>>();
+    assert_eq!(known(&pair), [State::Reachable]);
+    pair.lose = Box::new(|_| true);
+    let now = pair.now;
+    pair.nodes[0].sockets(now).tcp_send(client, b"anybody?").unwrap();
+    pair.run(Duration::from_millis(700));
+    assert_eq!(known(&pair), [State::Reachable], "two timeouts are nothing");
+    pair.run(Duration::from_millis(2300));
+    assert_ne!(known(&pair), [State::Reachable], "the third says that the path may be bad");
+}

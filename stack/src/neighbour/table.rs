@@ -241,6 +241,15 @@ impl<F: Frame> NeighbourTable<F> {
         }
     }
 
+    /// An upper layer gets no answers by this neighbour: what was known of it is not believed any more, and the next
+    /// packet begins to find out (RFC 1122 section 3.3.1.4: advice).
+    pub fn doubt(&mut self, id: NeighbourId, now: Instant) {
+        let Some(entry) = self.entry_mut(id) else { return };
+        if matches!(entry.phase, Phase::Reachable { .. }) {
+            self.enter(id.place(), Phase::Stale, now);
+        }
+    }
+
     /// As [`NeighbourTable::confirm`], for callers that kept no id.
     pub fn confirm_address(&mut self, port: PortId, addr: IpAddr, now: Instant) -> bool {
         self.lookup(port, addr).is_some_and(|id| self.confirm(id, now))

@@ -64,6 +64,11 @@ impl Acks {
         }
     }
 
+    /// The connection stands: what "since data last came" counts from until they do.
+    pub fn begin(&mut self, now: Instant) {
+        self.last_data = now;
+    }
+
     /// What is wanted.
     #[inline]
     pub const fn wanted(&self) -> Wanted {

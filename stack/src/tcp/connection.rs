@@ -70,8 +70,10 @@ pub(super) struct Knobs {
     pub(super) cork: bool,
     /// What waits now goes, whatever Nagle's rule and the cork say: TCP_NODELAY was set (as Linux's NAGLE_PUSH).
     pub(super) push: bool,
-    /// The last write said that more comes (MSG_MORE).
+    /// The last write said that more comes (MSG_MORE): it ends without a push.
     pub(super) more: bool,
+    /// And so the rest of it waits, until the next acknowledgment asks again (as Linux).
+    pub(super) hold: bool,
     pub(super) keepalive: bool,
     pub(super) oob_inline: bool,
     pub(super) tos: u8,
@@ -96,7 +98,6 @@ pub(super) struct Rare {
     /// TCP_LINGER2; `Some(None)`: do not wait in FIN-WAIT-2 at all.
     pub(super) linger2: Option<Option<Duration>>,
     pub(super) syn_retries: Option<u8>,
-    pub(super) notsent_lowat: Option<u32>,
     pub(super) metrics: Option<PathMetrics>,
     /// Fast open of our own: the cookie that we sent (empty: asked for), then the one that came.
     pub(super) fast_open: Option<ArrayVec<u8, 16>>,
@@ -157,6 +158,8 @@ pub(super) struct Transmitter {
     pub(super) wnd_max: u32,
     /// Most bytes that the ring may hold.
     pub(super) limit: u32,
+    /// Bytes that may wait unsent before the owner hears that it may write (TCP_NOTSENT_LOWAT).
+    pub(super) low: u32,
     /// End of the last segment that was sent less than full (Minshall's variant of Nagle's rule).
     pub(super) small_end: Seq,
     /// SND.UP: behind the last urgent byte.
@@ -233,6 +236,8 @@ pub struct Connection {
     pub(super) knobs: Knobs,
     pub(super) ecn: Ecn,
     pub(super) sack: bool,
+    /// The path may be bad: the layer below is to look at it anew (RFC 9293 section 3.8.3).
+    pub(super) doubt: bool,
     /// The owner is gone: nobody reads or writes any more.
     pub(super) orphan: bool,
     /// The owner reads no more.
@@ -335,6 +340,7 @@ impl Connection {
                 wl1: Seq(0),
                 wnd_max: 0,
                 limit: settings.send.initial,
+                low: settings.notsent_lowat,
                 small_end: iss,
                 urgent: None,
                 progress: cx.now,
@@ -363,6 +369,7 @@ impl Connection {
                 cork: false,
                 push: false,
                 more: false,
+                hold: false,
                 keepalive: false,
                 oob_inline: false,
                 tos: 0,
@@ -375,6 +382,7 @@ impl Connection {
             },
             ecn: Ecn { on: false, echo: false },
             sack: false,
+            doubt: false,
             orphan: false,
             read_closed: false,
             urgent_in: UrgentIn::None,
@@ -415,6 +423,7 @@ impl Connection {
         let agreed = Agreed { sack: self.sack, timestamps: self.stamps.on, ecn: self.ecn.on };
         self.sender.established(cx.now, self.tx.mss, agreed, metrics);
         self.rx.established();
+        self.acks.begin(cx.now);
         self.heard = cx.now;
         self.tx.progress = cx.now;
         self.arm_recovery();
@@ -581,6 +590,11 @@ impl Connection {
     /// The MSS that the peer announced.
     pub fn peer_mss(&self) -> u16 {
         self.tx.peer_mss
+    }
+
+    /// True once after timeouts that make the path doubtful.
+    pub fn take_doubt(&mut self) -> bool {
+        core::mem::take(&mut self.doubt)
     }
 
     /// True when something had to be sent again.

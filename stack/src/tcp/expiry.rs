@@ -93,6 +93,9 @@ impl Connection {
         if over {
             return self.give_up(cx);
         }
+        if count >= cx.settings.retries1 || handshake.is_some() {
+            self.doubt = true; // RFC 9293 MUST-20 (a), as Linux in a handshake at once
+        }
         if count >= cx.settings.retries1 {
             self.suspect_black_hole(cx);
         }

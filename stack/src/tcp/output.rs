@@ -216,7 +216,7 @@ impl Connection {
         if self.tx.fin || self.knobs.push || self.tx.urgent.is_some_and(|up| up.after(self.sender.nxt())) {
             return true;
         }
-        if self.knobs.cork || self.knobs.more {
+        if self.knobs.cork || self.knobs.hold {
             return false;
         }
         self.knobs.nodelay || self.sender.outstanding() == 0 || !self.tx.small_end.after(self.sender.una())
@@ -457,7 +457,7 @@ impl Connection {
         }
         self.arm_recovery();
         if self.tx.starved {
-            self.tell_room(cx); // what left may have made room for what may wait unsent
+            self.tell_room(); // what left may have made room for what may wait unsent
         }
         let nxt = self.sender.nxt();
         let end = self.write_end();

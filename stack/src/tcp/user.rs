@@ -13,7 +13,6 @@ use super::congestion::Algorithm;
 use super::connection::{Connection, Context, UrgentIn};
 use super::error::SocketError;
 use super::segment::{Disposition, Output, Reset};
-use super::settings::TcpSettings;
 use super::state::{FinWait2, State};
 use super::timers::Purpose;
 use crate::checksum::Sum;
@@ -95,9 +94,10 @@ impl Connection {
     /// connection, once.
     pub fn send(&mut self, cx: &mut Context<'_>, bytes: &[u8], more: bool) -> Result<usize, SocketError> {
         self.may_write()?;
-        let wanted = bytes.len().min(self.room(cx.settings));
+        let wanted = bytes.len().min(self.room());
         let taken = if wanted == 0 { 0 } else { self.tx.ring.write(cx.blocks, &bytes[..wanted]) };
         self.knobs.more = more;
+        self.knobs.hold = more;
         self.knobs.push &= taken == 0;
         if taken < bytes.len() {
             self.tx.starved = true;
@@ -158,7 +158,7 @@ impl Connection {
     /// How much of a write is taken: what the buffer holds; with a bound of what may wait unsent (TCP_NOTSENT_LOWAT), what
     /// leaves at once and whole bursts up to the bound (as Linux, whose buffers are filled burst by burst); before a SYN
     /// that carries data, what it carries (RFC 7413 section 4.1.3).
-    fn room(&self, settings: &TcpSettings) -> usize {
+    fn room(&self) -> usize {
         let room = (self.tx.limit as usize).saturating_sub(self.tx.ring.len());
         if self.tx.syn
             && self.state == State::SynSent
@@ -167,7 +167,7 @@ impl Connection {
         {
             return room.min((self.syn_data_room() as usize).saturating_sub(self.tx.ring.len()));
         }
-        let low = self.notsent_lowat(settings);
+        let low = self.tx.low;
         if low == u32::MAX || !self.state.is_synchronized() {
             return room;
         }
@@ -181,8 +181,8 @@ impl Connection {
 
     /// True when the owner may be told that it can write: a third of the buffer is free, and not half of what may wait
     /// unsent waits (as Linux).
-    pub(super) fn has_room(&self, settings: &TcpSettings) -> bool {
-        let low = self.notsent_lowat(settings);
+    pub(super) fn has_room(&self) -> bool {
+        let low = self.tx.low;
         (self.tx.ring.len() as u32) <= self.tx.limit / 3 * 2
             && (low == u32::MAX || (self.unsent() as u64) * 2 < u64::from(low))
     }
@@ -425,6 +425,7 @@ impl Connection {
         }
         self.tx.fin = true;
         self.knobs.more = false;
+        self.knobs.hold = false;
         self.state = match self.state {
             State::Established => State::FinWait1,
             State::CloseWait => State::LastAck,
@@ -515,7 +516,7 @@ impl Connection {
         if connected {
             ready |= Ready::CONNECTED;
         }
-        if (connected && self.writable() as u32 >= self.tx.limit / 3) || closed || self.tx.fin {
+        if (connected && self.has_room()) || closed || self.tx.fin {
             ready |= Ready::WRITABLE;
         }
         if self.error.is_some() {
@@ -588,7 +589,9 @@ impl Connection {
             }
             SocketOption::Linger(time) => self.knobs.linger_zero = time == Some(Duration::ZERO),
             SocketOption::Linger2(time) => self.rare().linger2 = Some(time),
-            SocketOption::NotSentLow(bytes) => self.rare().notsent_lowat = Some(bytes),
+            // As Linux: 0 is the host's default.
+            SocketOption::NotSentLow(0) => self.tx.low = cx.settings.notsent_lowat,
+            SocketOption::NotSentLow(bytes) => self.tx.low = bytes,
             SocketOption::ReceiveBuffer(bytes) => {
                 self.rx.set_limit(bytes.clamp(cx.settings.receive.min, cx.settings.receive.max));
                 if unopened {
@@ -627,9 +630,5 @@ impl Connection {
             }
         }
         Ok(())
-    }
-
-    pub(super) fn notsent_lowat(&self, settings: &TcpSettings) -> u32 {
-        self.rare.as_ref().and_then(|rare| rare.notsent_lowat).unwrap_or(settings.notsent_lowat)
     }
 }

@@ -148,3 +148,25 @@ fn a_first_window_beyond_what_a_syn_can_say_is_meant() {
     assert_eq!((syn.out.window, syn.options().scale), (65_535, Some(8)));
     assert_eq!(host.tcp.rx.wnd, 270_000 / 1460 * 1460);
 }
+
+#[test]
+fn a_hint_that_more_follows_holds_until_the_next_acknowledgment() {
+    let mut script = Script::established(plain());
+    set(&mut script, SocketOption::NoDelay(true));
+    more(&mut script, &[1; 3100]);
+    assert_eq!(script.host.output().len(), 2, "the full ones");
+    let _ = script.inject(ACK, 1001, 5001 + 1460, b"");
+    script.expect(&[(ACK, 7921, 1001, 180)]);
+}
+
+#[test]
+fn a_socket_with_too_much_unsent_is_not_writable() {
+    let mut script = Script::established(plain());
+    set(&mut script, SocketOption::NotSentLow(4000));
+    set(&mut script, SocketOption::SendBuffer(200_000));
+    assert!(script.tcp().readiness().contains(crate::socket::Ready::WRITABLE));
+    script.host.send(&[1; 100_000]).unwrap();
+    script.host.output();
+    assert!(script.tcp().unsent() > 4000);
+    assert!(!script.tcp().readiness().contains(crate::socket::Ready::WRITABLE));
+}

@@ -107,6 +107,7 @@ impl Connection {
         };
         let outcome = self.sender.on_ack(cx.runs, cx.now, &ack);
         self.tx.probes = 0;
+        self.knobs.hold = false;
         if outcome.acked > 0 {
             self.counts.acknowledged += u64::from(outcome.acked);
             self.tx.progress = cx.now;
@@ -118,7 +119,7 @@ impl Connection {
                 self.tx.start += freed as u32;
                 if self.tx.starved {
                     self.grow_send_buffer(cx.settings);
-                    self.tell_room(cx);
+                    self.tell_room();
                 }
             }
         }
@@ -128,8 +129,8 @@ impl Connection {
     }
 
     /// The owner that found no room hears when a third of the buffer is free.
-    pub(in crate::tcp) fn tell_room(&mut self, cx: &Context<'_>) {
-        if self.has_room(cx.settings) {
+    pub(in crate::tcp) fn tell_room(&mut self) {
+        if self.has_room() {
             self.tx.starved = false;
             self.news |= Ready::WRITABLE;
         }

@@ -23,6 +23,13 @@ where
         entry.filed = Instant::NEVER;
         let port = entry.port;
         let disposition = entry.connection.on_timer(&mut cx);
+        if entry.connection.take_doubt() {
+            // Another route may be there by now, and the neighbour has to show that it still hears us.
+            entry.way.until = Instant::ZERO;
+            if let Some(hop) = entry.way.hop {
+                stack.neighbours.doubt(hop.neighbour, turn.now);
+            }
+        }
         act(stack, turn, handle, port, disposition);
     }
     passive::timers(stack, turn);
