@@ -29,6 +29,7 @@ const INHERITED: u32 = open::OOB_INLINE
     | open::DROPS
     | open::INQ
     | open::LINGER
+    | open::ZERO_COPY
     | open::PACKET_INFO
     | open::PACKET_INFO6;
 

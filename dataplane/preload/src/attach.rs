@@ -326,6 +326,15 @@ impl Attachment {
         }
     }
 
+    /// News that do not come from a worker: who waits for the slot looks again.
+    pub fn tell_ourselves(&self, slot: u32) {
+        self.arena.news().mark(slot);
+        if self.arena.somebody_sleeps() {
+            // One that rings already (EAGAIN) rings on.
+            let _rings = rustix::io::write(self.bell(), &1u64.to_ne_bytes());
+        }
+    }
+
     /// From now on the bell rings when there are news; look for what is there already before you sleep.
     pub fn sleep(&self) -> Sleeping<'_> {
         self.arena.head().sleepers.fetch_add(1, SeqCst);

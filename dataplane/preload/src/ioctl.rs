@@ -1,12 +1,10 @@
 //! ioctl(2) on sockets: those that are about the socket; those about interfaces are the kernel's.
 
 use crate::attach::Answer;
-use crate::datagram;
 use crate::errno::{Errno, Result, from_libc};
-use crate::real;
 use crate::socket::{Part, SocketRef, State, open};
+use crate::{datagram, real, stream};
 use core::ffi::{c_int, c_ulong, c_void};
-use core::sync::atomic::Ordering::*;
 use flumen_ipc::limits::CALL_DATA;
 use flumen_ipc::{Flags, Op};
 
@@ -45,7 +43,8 @@ pub unsafe fn control(fd: c_int, socket: &SocketRef, request: c_ulong, arg: usiz
         SIOCATMARK if socket.is_stream() => {
             // SAFETY: by the caller.
             let out = unsafe { crate::memory::bytes_mut(pointer, 4) };
-            out.map(|out| out.copy_from_slice(&c_int::from(at_mark(&part)).to_ne_bytes())).map(|()| 0)
+            out.map(|out| out.copy_from_slice(&c_int::from(stream::is_at_mark(&part)).to_ne_bytes()))
+                .map(|()| 0)
         }
         // SAFETY: as above.
         TIOCOUTQ | SIOCOUTQNSD | SIOCATMARK => {
@@ -70,14 +69,6 @@ fn non_blocking(fd: c_int, part: &Part<'_>, on: &[u8]) -> Result<c_int> {
     }
     part.set_open(open::NONBLOCK, on);
     Ok(0)
-}
-
-/// True when reading stands at the urgent mark. The worker no longer says that there is one when it passed over the byte
-/// itself; the position stays.
-fn at_mark(part: &Part<'_>) -> bool {
-    let at = part.cell.worker.urgent.load(Acquire);
-    let announced = at != 0 || part.cell.flags().intersects(Flags::URGENT);
-    announced && at == part.cell.program.rx_head.load(Relaxed)
 }
 
 /// Bytes that can be read, or the length of the next datagram.

@@ -62,6 +62,7 @@ mod testing;
 pub mod transfer;
 pub mod wait;
 pub mod watcher;
+pub mod zero_copy;
 
 /// What the dynamic linker calls when the library is loaded.
 #[used]

@@ -96,6 +96,7 @@ fn set_part(part: &Part<'_>, level: c_int, name: c_int, value: &[u8]) -> Result<
         (SOL_SOCKET, libc::SO_SNDTIMEO | SO_SNDTIMEO_NEW) => {
             return set_timeout(&part.cell.program.send_timeout, value);
         }
+        (SOL_SOCKET, libc::SO_ZEROCOPY) if part.socket.is_stream() => return set_zero_copy(part, value),
         _ => {}
     }
     if value.len() > LONGEST {
@@ -161,6 +162,17 @@ fn bit(level: c_int, name: c_int) -> Option<u32> {
     })
 }
 
+fn set_zero_copy(part: &Part<'_>, value: &[u8]) -> Result<()> {
+    let Some(number) = value.first_chunk() else { return Err(Errno(libc::EINVAL)) };
+    let on = match c_int::from_ne_bytes(*number) {
+        0 => false,
+        1 => true,
+        _ => return Err(Errno(libc::EINVAL)),
+    };
+    part.set_open(open::ZERO_COPY, on);
+    Ok(())
+}
+
 const MICROS: u64 = 1_000_000;
 
 fn set_timeout(word: &AtomicU64, value: &[u8]) -> Result<()> {
@@ -193,7 +205,15 @@ pub fn get(fd: c_int, socket: &Socket, level: c_int, name: c_int, out: &mut [u8]
         }
         (SOL_SOCKET, libc::SO_RCVTIMEO | SO_RCVTIMEO_NEW) => &part.cell.program.receive_timeout,
         (SOL_SOCKET, libc::SO_SNDTIMEO | SO_SNDTIMEO_NEW) => &part.cell.program.send_timeout,
+        (SOL_SOCKET, libc::SO_ZEROCOPY) if socket.is_stream() => {
+            let on = c_int::from(part.open_flags() & open::ZERO_COPY != 0);
+            return Ok(copy(&on.to_ne_bytes(), out));
+        }
         (SOL_SOCKET, libc::SO_ERROR) => {
+            if !part.has_error() {
+                // What arrived and was not looked at yet may be an error: the worker looks before it answers.
+                let _name = part.call(Op::Name, [0; 4], &[]);
+            }
             let error = match part.cell.take_error() {
                 0 if socket.state() == State::Both => return get_kernel(fd, level, name, out),
                 0 if part.is_over() => libc::ECONNRESET,

@@ -73,6 +73,8 @@ pub mod open {
     pub const CORKED: u32 = 1 << 17;
     /// SO_LINGER: close waits.
     pub const LINGER: u32 = 1 << 18;
+    /// SO_ZEROCOPY, on streams.
+    pub const ZERO_COPY: u32 = 1 << 19;
 }
 
 /// An option that was set while nobody knew whose the socket is.
@@ -114,6 +116,8 @@ pub struct Socket {
     pub(crate) watched: AtomicBool,
     /// Writes that found no room, or not enough: each makes the next room an edge for epoll.
     pub(crate) refusals: AtomicU32,
+    /// Calls with MSG_ZEROCOPY, see [`crate::zero_copy`].
+    pub(crate) zero_copy: AtomicU64,
     /// What only the slow paths touch.
     pub slow: Lock<Slow>,
 }
@@ -133,6 +137,7 @@ impl Socket {
             attachment: AtomicPtr::new(null_mut()),
             home: AtomicPtr::new(null_mut()),
             sent_to: AtomicU64::new(0),
+            zero_copy: AtomicU64::new(0),
             watched: AtomicBool::new(false),
             refusals: AtomicU32::new(0),
             slow: Lock::new(Slow { journal: Vec::new() }),
@@ -147,6 +152,7 @@ impl Socket {
         self.attachment.store(null_mut(), Relaxed);
         self.home.store(null_mut(), Relaxed);
         self.sent_to.store(0, Relaxed);
+        self.zero_copy.store(0, Relaxed);
         self.watched.store(false, Relaxed);
         self.refusals.store(0, Relaxed);
         self.slow.lock().journal.clear();
@@ -385,7 +391,7 @@ impl Part<'_> {
         let mut ready = if self.socket.is_stream() { self.stream(flags) } else { self.datagrams(flags) };
         let either = |flag, bits| if flags.intersects(flag) { bits } else { 0 };
         ready |= either(Flags::ERROR_QUEUE, libc::EPOLLERR as u32);
-        if self.has_error() {
+        if self.has_error() || crate::zero_copy::waits(self) {
             ready |= libc::EPOLLERR as u32;
         }
         ready |= either(Flags::PRIORITY, libc::EPOLLPRI as u32);

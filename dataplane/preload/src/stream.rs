@@ -5,6 +5,7 @@ use crate::lock::Turn;
 use crate::memory::Vectors;
 use crate::socket::{Part, TCP_CLOSE, open};
 use crate::wait::{self, Patience};
+use crate::zero_copy;
 use core::ffi::c_int;
 use core::sync::atomic::Ordering::*;
 use flumen_ipc::call::SEND_MORE;
@@ -31,10 +32,6 @@ pub fn receive(part: &Part<'_>, fd: c_int, to: &Vectors<'_>, flags: c_int) -> Re
     let patience = Patience::to_receive(part, flags);
     if flags & libc::MSG_OOB != 0 {
         return urgent(part, to, flags);
-    }
-    if flags & libc::MSG_ERRQUEUE != 0 {
-        // TCP's error queue holds time stamps and notices of zero copy, neither of which can be asked for here.
-        return Err(Errno(libc::EAGAIN));
     }
     let whole = flags & libc::MSG_WAITALL != 0;
     let target = if whole { to.len() as u64 } else { part.low_mark().min(to.len() as u64) };
@@ -129,6 +126,14 @@ fn nothing(part: &Part<'_>, seen: Flags) -> Result<Option<usize>> {
     Ok(None)
 }
 
+/// True when reading stands at the urgent mark. The worker no longer says that there is one when it passed over the byte
+/// itself; the position stays.
+pub fn is_at_mark(part: &Part<'_>) -> bool {
+    let at = part.cell.worker.urgent.load(Acquire);
+    let announced = at != 0 || part.cell.flags().intersects(Flags::URGENT);
+    announced && at == part.cell.program.rx_head.load(Relaxed)
+}
+
 /// MSG_OOB.
 fn urgent(part: &Part<'_>, to: &Vectors<'_>, flags: c_int) -> Result<Received> {
     let peek = u64::from(flags & libc::MSG_PEEK != 0);
@@ -150,6 +155,9 @@ pub fn send(part: &Part<'_>, fd: c_int, from: &Vectors<'_>, flags: c_int) -> Res
     let patience = Patience::to_send(part, flags);
     let mut done = 0;
     let sent = push(part, fd, from, flags, patience, &mut done);
+    if done > 0 && flags & libc::MSG_ZEROCOPY != 0 && part.open_flags() & open::ZERO_COPY != 0 {
+        zero_copy::sent(part);
+    }
     match sent {
         Err(_) if done > 0 => Ok(done),
         Err(error) => Err(error),

@@ -133,6 +133,13 @@ pub fn splice_out(fd: c_int, socket: &SocketRef, pipe: c_int, len: usize, flags:
     let mut chunk = [0u8; CHUNK];
     let list = memory::one(chunk.as_mut_ptr().cast::<c_void>(), len.min(CHUNK));
     let dont_wait = if flags & libc::SPLICE_F_NONBLOCK != 0 { libc::MSG_DONTWAIT } else { 0 };
+    // Where only the urgent byte is left there is nothing to splice, and nothing to wait for (tcp_splice_read of Linux).
+    if part.cell.readable() == 0
+        && stream::is_at_mark(&part)
+        && !part.cell.flags().intersects(Flags::READ_END)
+    {
+        return Ok(0);
+    }
     let got = stream::receive(&part, fd, &Vectors::of(&list)?, libc::MSG_PEEK | dont_wait)?.len;
     if got == 0 {
         return Ok(0);

@@ -163,6 +163,10 @@ tests! {
         system_calls {
             a_worker_that_kicks_by_sqpoll_makes_no_system_call_while_it_forwards,
         }
+        programs_calls {
+            socket_calls_do_on_flumen_what_they_do_on_the_kernel_over_ipv4,
+            socket_calls_do_on_flumen_what_they_do_on_the_kernel_over_ipv6,
+        }
         programs_tools {
             nc_sends_and_receives_every_byte,
             nc_carries_datagrams,

@@ -9,6 +9,7 @@ use crate::memory::{self, Vectors};
 use crate::socket::{Part, SocketRef, State, open};
 use crate::stream::{self, Received};
 use crate::wait::{self, Patience};
+use crate::zero_copy;
 use crate::{real, rights, table};
 use core::ffi::{c_int, c_uint, c_void};
 use core::ptr::null_mut;
@@ -51,6 +52,10 @@ fn receive(
     kernel: impl Fn() -> ssize_t,
 ) -> Result<Got> {
     let part = socket.part().ok_or(Errno(libc::EBADF))?;
+    if socket.is_stream() && flags & libc::MSG_ERRQUEUE != 0 {
+        let record = zero_copy::take(&part).ok_or(Errno(libc::EAGAIN))?;
+        return Ok(Got::Datagram(Incoming { head: Head::Error(record), len: 0, copied: 0 }));
+    }
     if socket.is_stream() {
         return stream::receive(&part, fd, to, flags).map(Got::Stream);
     }

@@ -262,3 +262,27 @@ fn a_stream_reads_and_writes_a_socket_and_closes_it() {
     }
     assert_eq!(say(fd, b"x", 0), Err(EBADF));
 }
+
+#[test]
+fn a_buffer_that_was_sent_without_a_copy_is_told_of_once() {
+    let fd = connected(ECHO);
+    assert_eq!(say(fd, b"no notice", MSG_ZEROCOPY), Ok(9), "nobody asked for any");
+    assert_eq!(hear(fd, 9, MSG_ERRQUEUE), Err(EAGAIN));
+    assert_eq!(option(fd, SOL_SOCKET, SO_ZEROCOPY, &2), Err(EINVAL));
+    option(fd, SOL_SOCKET, SO_ZEROCOPY, &1).unwrap();
+    for _ in 0..3 {
+        say(fd, b"notice", MSG_ZEROCOPY).unwrap();
+    }
+    let mut control = [0u8; 64];
+    // SAFETY: zeros are a valid header, and what it names is live.
+    unsafe {
+        let mut header: msghdr = zeroed();
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = control.len();
+        assert_eq!(of(recvmsg(fd, &raw mut header, MSG_ERRQUEUE)), Ok(0));
+        let said = CMSG_DATA(CMSG_FIRSTHDR(&raw const header)).cast::<sock_extended_err>().read_unaligned();
+        assert_eq!((said.ee_origin, said.ee_code, said.ee_info, said.ee_data), (5, 1, 0, 2));
+    }
+    assert_eq!(hear(fd, 9, MSG_ERRQUEUE), Err(EAGAIN));
+    end(fd);
+}

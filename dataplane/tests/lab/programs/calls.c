@@ -1,0 +1,495 @@
+// What socket calls do, on an address given as the argument: the same on the kernel's sockets and on Flumen's. Each check
+// says a line when it fails; the last line counts those that held.
+//
+//   calls ADDRESS
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct sockaddr_storage self;
+static socklen_t self_len;
+static int held, failed;
+
+#define CHECK(what)                                                                                                    \
+    do {                                                                                                               \
+        errno = 0;                                                                                                     \
+        if (what)                                                                                                      \
+            held++;                                                                                                    \
+        else {                                                                                                         \
+            failed++;                                                                                                  \
+            printf("%s:%d: %s (errno %d, %s)\n", __func__, __LINE__, #what, errno, strerror(errno));                   \
+        }                                                                                                              \
+    } while (0)
+#define FAILS(call, number) CHECK((call) == -1 && errno == (number))
+
+static int family(void) { return self.ss_family; }
+
+static in_port_t *port_of(struct sockaddr_storage *name) {
+    return family() == AF_INET ? &((struct sockaddr_in *)name)->sin_port : &((struct sockaddr_in6 *)name)->sin6_port;
+}
+
+static int same_host(struct sockaddr_storage *one, struct sockaddr_storage *other) {
+    return family() == AF_INET
+               ? ((struct sockaddr_in *)one)->sin_addr.s_addr == ((struct sockaddr_in *)other)->sin_addr.s_addr
+               : IN6_ARE_ADDR_EQUAL(&((struct sockaddr_in6 *)one)->sin6_addr, &((struct sockaddr_in6 *)other)->sin6_addr);
+}
+
+// The same port at 127.0.0.1 or ::1, or at every address.
+static void elsewhere(struct sockaddr_storage *name, int loopback) {
+    if (family() == AF_INET)
+        ((struct sockaddr_in *)name)->sin_addr.s_addr = htonl(loopback ? INADDR_LOOPBACK : INADDR_ANY);
+    else
+        ((struct sockaddr_in6 *)name)->sin6_addr = loopback ? in6addr_loopback : in6addr_any;
+}
+
+static int fresh(int type) {
+    int fd = socket(family(), type, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&self, self_len) != 0) {
+        perror("a socket with a name");
+        exit(2);
+    }
+    return fd;
+}
+
+static struct sockaddr_storage name_of(int fd) {
+    struct sockaddr_storage name;
+    socklen_t len = sizeof name;
+    memset(&name, 0, sizeof name);
+    CHECK(getsockname(fd, (struct sockaddr *)&name, &len) == 0 && len == self_len);
+    return name;
+}
+
+static int listening(struct sockaddr_storage *name) {
+    int fd = fresh(SOCK_STREAM);
+    CHECK(listen(fd, 8) == 0);
+    *name = name_of(fd);
+    return fd;
+}
+
+// A connection: [0] the client's end, [1] the server's.
+static void connection(int ends[2]) {
+    struct sockaddr_storage name;
+    int listener = listening(&name);
+    ends[0] = socket(family(), SOCK_STREAM, 0);
+    CHECK(connect(ends[0], (struct sockaddr *)&name, self_len) == 0);
+    ends[1] = accept(listener, NULL, NULL);
+    CHECK(ends[1] >= 0);
+    close(listener);
+}
+
+static void finish(int ends[2]) {
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void patience(int fd, int option, int milliseconds) {
+    struct timeval time = {milliseconds / 1000, milliseconds % 1000 * 1000};
+    CHECK(setsockopt(fd, SOL_SOCKET, option, &time, sizeof time) == 0);
+}
+
+static short ready(int fd, short events, int milliseconds) {
+    struct pollfd one = {fd, events, 0};
+    return poll(&one, 1, milliseconds) < 0 ? -1 : one.revents;
+}
+
+static void names(void) {
+    struct sockaddr_storage name, peer;
+    socklen_t len = sizeof peer;
+    int listener = listening(&name), fd = socket(family(), SOCK_STREAM, 0);
+    CHECK(*port_of(&name) != 0 && same_host(&name, &self));
+    FAILS(bind(listener, (struct sockaddr *)&self, self_len), EINVAL);
+    FAILS(bind(fd, (struct sockaddr *)&name, self_len), EADDRINUSE);
+    FAILS(bind(fd, (struct sockaddr *)&name, 3), EINVAL);
+    FAILS(getpeername(fd, (struct sockaddr *)&peer, &len), ENOTCONN);
+    CHECK(connect(fd, (struct sockaddr *)&name, self_len) == 0);
+    FAILS(connect(fd, (struct sockaddr *)&name, self_len), EISCONN);
+    int taken = accept4(listener, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    CHECK(taken >= 0 && len == self_len);
+    struct sockaddr_storage client = name_of(fd);
+    CHECK(*port_of(&peer) == *port_of(&client) && same_host(&peer, &client));
+    CHECK(getpeername(fd, (struct sockaddr *)&peer, &len) == 0 && *port_of(&peer) == *port_of(&name));
+    CHECK(fcntl(taken, F_GETFL) & O_NONBLOCK);
+    CHECK(fcntl(taken, F_GETFD) & FD_CLOEXEC);
+    char byte;
+    FAILS(recv(taken, &byte, 1, 0), EAGAIN);
+    FAILS(recv(listener, &byte, 1, 0), ENOTCONN);
+    CHECK(fcntl(listener, F_SETFL, O_NONBLOCK) == 0);
+    FAILS(accept(listener, NULL, NULL), EAGAIN);
+    FAILS(accept(fd, NULL, NULL), EINVAL);
+    int on = 0;
+    socklen_t size = sizeof on;
+    CHECK(getsockopt(listener, SOL_SOCKET, SO_ACCEPTCONN, &on, &size) == 0 && on == 1);
+    close(fd), close(taken), close(listener);
+}
+
+static void refused(void) {
+    struct sockaddr_storage name;
+    close(listening(&name));
+    int fd = socket(family(), SOCK_STREAM, 0), error = 1;
+    socklen_t size = sizeof error;
+    FAILS(connect(fd, (struct sockaddr *)&name, self_len), ECONNREFUSED);
+    CHECK(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0);
+    close(fd);
+    fd = socket(family(), SOCK_STREAM | SOCK_NONBLOCK, 0);
+    error = connect(fd, (struct sockaddr *)&name, self_len) ? errno : 0;
+    CHECK(error == EINPROGRESS || error == ECONNREFUSED);
+    if (error == EINPROGRESS) {
+        CHECK(ready(fd, POLLOUT, 2000) & POLLERR);
+        CHECK(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == ECONNREFUSED);
+    }
+    close(fd);
+}
+
+static void bytes(void) {
+    int ends[2], waiting = 0;
+    char room[64];
+    connection(ends);
+    CHECK(send(ends[0], "hello, world", 12, 0) == 12);
+    CHECK(recv(ends[1], room, 12, MSG_WAITALL | MSG_PEEK) == 12 && memcmp(room, "hello, world", 12) == 0);
+    CHECK(ioctl(ends[1], FIONREAD, &waiting) == 0 && waiting == 12);
+    struct iovec two[2] = {{room, 5}, {room + 20, 7}};
+    CHECK(readv(ends[1], two, 2) == 12 && memcmp(room, "hello", 5) == 0 && memcmp(room + 20, ", world", 7) == 0);
+    FAILS(recv(ends[1], room, 1, MSG_DONTWAIT), EAGAIN);
+    FAILS(recv(ends[1], room, 0, MSG_DONTWAIT), EAGAIN);
+    CHECK(read(ends[1], room, 0) == 0);
+    CHECK(writev(ends[0], two, 2) == 12);
+    CHECK(recv(ends[1], NULL, 12, MSG_TRUNC | MSG_WAITALL) == 12);
+    FAILS(pread(ends[1], room, 1, 0), ESPIPE);
+    FAILS(lseek(ends[1], 0, SEEK_CUR), ESPIPE);
+    FAILS(readv(ends[1], two, -1), EINVAL);
+    struct sockaddr_storage from;
+    socklen_t len = sizeof from;
+    CHECK(send(ends[0], "x", 1, 0) == 1);
+    CHECK(recvfrom(ends[1], room, 1, 0, (struct sockaddr *)&from, &len) == 1 && len == 0);
+    finish(ends);
+}
+
+static void times(void) {
+    int ends[2];
+    char byte;
+    struct timespec begin, end;
+    connection(ends);
+    patience(ends[0], SO_RCVTIMEO, 60);
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    FAILS(recv(ends[0], &byte, 1, 0), EAGAIN);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    CHECK((end.tv_sec - begin.tv_sec) * 1000000000L + end.tv_nsec - begin.tv_nsec >= 55000000L);
+    struct timeval time = {9, 9};
+    socklen_t size = sizeof time;
+    CHECK(getsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &time, &size) == 0 && size == sizeof time);
+    CHECK(time.tv_sec == 0 && time.tv_usec == 60000);
+    patience(ends[0], SO_SNDTIMEO, 60);
+    static char much[1 << 20];
+    long sent = 0, got;
+    while ((got = send(ends[0], much, sizeof much, 0)) > 0) sent += got;
+    int why = errno;
+    CHECK(got == -1 && why == EAGAIN && sent > 0);
+    patience(ends[1], SO_RCVTIMEO, 300);
+    long heard = 0;
+    while (heard < sent && (got = recv(ends[1], much, sizeof much, 0)) > 0) heard += got;
+    CHECK(heard == sent);
+    finish(ends);
+}
+
+static int signals;
+static void on_signal(int number) { signals += number != 0; }
+
+static void handler(int number, int flags) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_signal;
+    action.sa_flags = flags;
+    sigaction(number, &action, NULL);
+}
+
+static void *later(void *end) {
+    for (int round = 0; round < 10; round++) {
+        usleep(10000);
+        kill(getpid(), SIGUSR1);
+    }
+    send(*(int *)end, "z", 1, MSG_NOSIGNAL);
+    return NULL;
+}
+
+static void interrupted(void) {
+    int ends[2];
+    char byte;
+    sigset_t usr1;
+    sigemptyset(&usr1);
+    sigaddset(&usr1, SIGUSR1);
+    for (int restarts = 0; restarts < 3; restarts++) {
+        pthread_t thread;
+        connection(ends);
+        if (restarts == 2) patience(ends[0], SO_RCVTIMEO, 5000);
+        handler(SIGUSR1, restarts ? SA_RESTART : 0);
+        pthread_sigmask(SIG_BLOCK, &usr1, NULL);
+        pthread_create(&thread, NULL, later, &ends[1]);
+        pthread_sigmask(SIG_UNBLOCK, &usr1, NULL);
+        if (restarts == 1)
+            CHECK(recv(ends[0], &byte, 1, 0) == 1 && byte == 'z');
+        else
+            FAILS(recv(ends[0], &byte, 1, 0), EINTR);
+        pthread_join(thread, NULL);
+        finish(ends);
+    }
+}
+
+static void over(void) {
+    int ends[2];
+    char byte;
+    connection(ends);
+    CHECK(send(ends[0], "last", 4, 0) == 4);
+    CHECK(shutdown(ends[0], SHUT_WR) == 0);
+    CHECK(ready(ends[1], POLLIN | POLLRDHUP, 2000) & POLLIN);
+    char room[8];
+    CHECK(recv(ends[1], room, 8, MSG_WAITALL) == 4);
+    CHECK(recv(ends[1], room, 8, 0) == 0 && recv(ends[1], room, 8, 0) == 0);
+    CHECK(ready(ends[1], POLLIN | POLLOUT | POLLRDHUP, 2000) == (POLLIN | POLLOUT | POLLRDHUP));
+    CHECK(send(ends[1], "still", 5, 0) == 5 && recv(ends[0], room, 8, 0) == 5);
+    handler(SIGPIPE, 0);
+    signals = 0;
+    FAILS(send(ends[0], "x", 1, MSG_NOSIGNAL), EPIPE);
+    CHECK(signals == 0);
+    FAILS(write(ends[0], "x", 1), EPIPE);
+    CHECK(signals == 1);
+    FAILS(shutdown(ends[0], 7), EINVAL);
+    finish(ends);
+    // Unread data at the end are a reset.
+    connection(ends);
+    CHECK(send(ends[0], "unread", 6, 0) == 6 && ready(ends[1], POLLIN, 2000) == POLLIN);
+    close(ends[1]);
+    CHECK(ready(ends[0], POLLIN, 2000) & POLLHUP);
+    FAILS(recv(ends[0], &byte, 1, 0), ECONNRESET);
+    CHECK(recv(ends[0], &byte, 1, 0) == 0);
+    FAILS(send(ends[0], "x", 1, MSG_NOSIGNAL), EPIPE);
+    close(ends[0]);
+    // So is a linger time of zero.
+    connection(ends);
+    struct linger none = {1, 0}, some = {1, 5};
+    CHECK(setsockopt(ends[0], SOL_SOCKET, SO_LINGER, &none, sizeof none) == 0);
+    close(ends[0]);
+    FAILS(recv(ends[1], &byte, 1, 0), ECONNRESET);
+    close(ends[1]);
+    connection(ends);
+    CHECK(setsockopt(ends[0], SOL_SOCKET, SO_LINGER, &some, sizeof some) == 0);
+    CHECK(send(ends[0], "wait", 4, 0) == 4 && close(ends[0]) == 0);
+    CHECK(recv(ends[1], room, 8, MSG_WAITALL) == 4);
+    close(ends[1]);
+}
+
+static void urgent(void) {
+    int ends[2], mark = 1;
+    char room[16];
+    connection(ends);
+    CHECK(send(ends[0], "abc", 3, MSG_OOB) == 3);
+    CHECK(ready(ends[1], POLLPRI, 2000) == POLLPRI);
+    CHECK(recv(ends[1], room, 1, MSG_OOB) == 1 && room[0] == 'c');
+    FAILS(recv(ends[1], room, 1, MSG_OOB), EINVAL);
+    CHECK(ioctl(ends[1], SIOCATMARK, &mark) == 0 && mark == 0);
+    CHECK(send(ends[0], "de", 2, 0) == 2);
+    CHECK(recv(ends[1], room, 16, 0) == 2 && memcmp(room, "ab", 2) == 0);
+    CHECK(ioctl(ends[1], SIOCATMARK, &mark) == 0 && mark == 1);
+    CHECK(recv(ends[1], room, 2, MSG_WAITALL) == 2 && memcmp(room, "de", 2) == 0);
+    finish(ends);
+}
+
+static void shared(void) {
+    int ends[2];
+    char byte;
+    connection(ends);
+    int other = dup(ends[0]), third = fcntl(ends[0], F_DUPFD_CLOEXEC, 100);
+    CHECK(other >= 0 && third >= 100);
+    CHECK(fcntl(other, F_SETFL, O_NONBLOCK) == 0 && fcntl(ends[0], F_GETFL) & O_NONBLOCK);
+    FAILS(recv(third, &byte, 1, 0), EAGAIN);
+    int off = 0;
+    CHECK(ioctl(third, FIONBIO, &off) == 0 && !(fcntl(ends[0], F_GETFL) & O_NONBLOCK));
+    close(ends[0]), close(other);
+    CHECK(send(ends[1], "y", 1, 0) == 1 && recv(third, &byte, 1, 0) == 1);
+    CHECK(dup2(third, 200) == 200 && close_range(100, 199, 0) == 0);
+    FAILS(send(third, "y", 1, 0), EBADF);
+    CHECK(send(200, "y", 1, 0) == 1 && recv(ends[1], &byte, 1, 0) == 1);
+    int null = open("/dev/null", O_RDWR);
+    CHECK(dup2(null, 200) == 200 && recv(ends[1], &byte, 1, 0) == 0);
+    struct stat status;
+    CHECK(fstat(ends[1], &status) == 0 && S_ISSOCK(status.st_mode) && !isatty(ends[1]));
+    close(200), close(null), close(ends[1]);
+}
+
+static void files(void) {
+    int ends[2], pipe_ends[2];
+    char path[] = "/tmp/calls-XXXXXX", room[32];
+    connection(ends);
+    int file = mkstemp(path);
+    unlink(path);
+    CHECK(write(file, "0123456789", 10) == 10);
+    off_t at = 2;
+    CHECK(sendfile(ends[0], file, &at, 5) == 5 && at == 7 && lseek(file, 0, SEEK_CUR) == 10);
+    CHECK(recv(ends[1], room, 5, MSG_WAITALL) == 5 && memcmp(room, "23456", 5) == 0);
+    CHECK(lseek(file, 8, SEEK_SET) == 8 && sendfile(ends[0], file, NULL, 100) == 2 && lseek(file, 0, SEEK_CUR) == 10);
+    CHECK(recv(ends[1], room, 2, MSG_WAITALL) == 2 && memcmp(room, "89", 2) == 0);
+    CHECK(pipe(pipe_ends) == 0 && write(pipe_ends[1], "through", 7) == 7);
+    CHECK(splice(pipe_ends[0], NULL, ends[0], NULL, 100, 0) == 7);
+    CHECK(ready(ends[1], POLLIN, 2000) == POLLIN && splice(ends[1], NULL, pipe_ends[1], NULL, 100, 0) == 7);
+    CHECK(read(pipe_ends[0], room, 32) == 7 && memcmp(room, "through", 7) == 0);
+    FILE *stream = fdopen(dup(ends[0]), "r+");
+    CHECK(stream && fprintf(stream, "line %d\n", 1) == 7 && fflush(stream) == 0);
+    CHECK(recv(ends[1], room, 7, MSG_WAITALL) == 7 && send(ends[1], "back\n", 5, 0) == 5);
+    CHECK(fgets(room, sizeof room, stream) && strcmp(room, "back\n") == 0 && fileno(stream) >= 0);
+    fclose(stream), close(file), close(pipe_ends[0]), close(pipe_ends[1]);
+    finish(ends);
+}
+
+static void datagrams(void) {
+    int one = fresh(SOCK_DGRAM), other = fresh(SOCK_DGRAM), on = 1;
+    struct sockaddr_storage to = name_of(other), mine = name_of(one), from;
+    char room[8], control[256];
+    FAILS(send(one, "x", 1, 0), EDESTADDRREQ);
+    CHECK(sendto(one, "datagram", 8, 0, (struct sockaddr *)&to, self_len) == 8);
+    CHECK(sendto(one, "", 0, 0, (struct sockaddr *)&to, self_len) == 0);
+    int v4 = family() == AF_INET, level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
+    CHECK(setsockopt(other, level, v4 ? IP_PKTINFO : IPV6_RECVPKTINFO, &on, sizeof on) == 0);
+    CHECK(setsockopt(other, level, v4 ? IP_RECVTTL : IPV6_RECVHOPLIMIT, &on, sizeof on) == 0);
+    CHECK(setsockopt(other, SOL_SOCKET, SO_TIMESTAMP, &on, sizeof on) == 0);
+    int next = 0;
+    CHECK(ready(other, POLLIN, 2000) == POLLIN && ioctl(other, FIONREAD, &next) == 0 && next == 8);
+    struct iovec vector = {room, 4};
+    struct msghdr message = {&from, sizeof from, &vector, 1, control, sizeof control, 0};
+    CHECK(recvmsg(other, &message, MSG_PEEK) == 4 && message.msg_flags == MSG_TRUNC);
+    message.msg_controllen = sizeof control;
+    CHECK(recvmsg(other, &message, MSG_TRUNC) == 8 && *port_of(&from) == *port_of(&mine));
+    int seen = 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+        if (c->cmsg_level == level && c->cmsg_type == (v4 ? IP_TTL : IPV6_HOPLIMIT))
+            seen |= *(int *)CMSG_DATA(c) == 64 ? 1 : 0;
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_TIMESTAMP) seen |= 2;
+        if (c->cmsg_level == level && c->cmsg_type == (v4 ? IP_PKTINFO : IPV6_PKTINFO)) {
+            void *to_whom = v4 ? (void *)&((struct in_pktinfo *)CMSG_DATA(c))->ipi_addr
+                               : (void *)&((struct in6_pktinfo *)CMSG_DATA(c))->ipi6_addr;
+            void *us = v4 ? (void *)&((struct sockaddr_in *)&self)->sin_addr
+                          : (void *)&((struct sockaddr_in6 *)&self)->sin6_addr;
+            seen |= memcmp(to_whom, us, v4 ? 4 : 16) == 0 ? 4 : 0;
+        }
+    }
+    CHECK(seen == 7);
+    message.msg_controllen = 8;
+    CHECK(recvmsg(other, &message, 0) == 0 && message.msg_flags == MSG_CTRUNC && message.msg_controllen == 0);
+    FAILS(recv(other, room, 8, MSG_DONTWAIT), EAGAIN);
+    CHECK(connect(one, (struct sockaddr *)&to, self_len) == 0 && send(one, "x", 1, 0) == 1);
+    CHECK(recv(other, room, 8, 0) == 1);
+    static char long_one[70000];
+    FAILS(send(one, long_one, sizeof long_one, 0), EMSGSIZE);
+    // IPv6 takes it for a datagram like any other.
+    if (v4)
+        FAILS(send(one, "x", 1, MSG_OOB), EOPNOTSUPP);
+    else
+        CHECK(send(one, "x", 1, MSG_OOB) == 1 && recv(other, room, 8, 0) == 1);
+    CHECK(send(one, long_one, 60000, 0) == 60000 && recv(other, long_one, sizeof long_one, 0) == 60000);
+    // MSG_MORE gathers.
+    CHECK(send(one, "to", 2, MSG_MORE) == 2 && send(one, "gether", 6, 0) == 6);
+    CHECK(recv(other, room, 8, 0) == 8 && memcmp(room, "together", 8) == 0);
+    struct mmsghdr many[3];
+    struct iovec vectors[3] = {{"a", 1}, {"bb", 2}, {"ccc", 3}};
+    memset(many, 0, sizeof many);
+    for (int n = 0; n < 3; n++) many[n].msg_hdr.msg_iov = &vectors[n], many[n].msg_hdr.msg_iovlen = 1;
+    CHECK(sendmmsg(one, many, 3, 0) == 3 && many[2].msg_len == 3);
+    char rooms[3][8];
+    for (int n = 0; n < 3; n++) vectors[n] = (struct iovec){rooms[n], 8};
+    usleep(50000);
+    CHECK(recvmmsg(other, many, 3, MSG_WAITFORONE, NULL) == 3 && many[1].msg_len == 2);
+    // Nobody is there any more.
+    close(other);
+    CHECK(send(one, "x", 1, 0) == 1 && ready(one, 0, 2000) & POLLERR);
+    FAILS(recv(one, room, 8, 0), ECONNREFUSED);
+    struct sockaddr none = {AF_UNSPEC, ""};
+    CHECK(connect(one, &none, sizeof none) == 0);
+    FAILS(send(one, "x", 1, 0), EDESTADDRREQ);
+    close(one);
+}
+
+static in_port_t asks_port(int fd) {
+    struct sockaddr_storage name = name_of(fd);
+    return *port_of(&name);
+}
+
+static void everywhere(void) {
+    struct sockaddr_storage any = self, to, from;
+    elsewhere(&any, 0);
+    int server = socket(family(), SOCK_DGRAM, 0), client = socket(family(), SOCK_DGRAM, 0);
+    CHECK(bind(server, (struct sockaddr *)&any, self_len) == 0);
+    patience(server, SO_RCVTIMEO, 2000);
+    patience(client, SO_RCVTIMEO, 2000);
+    to = name_of(server);
+    for (int loopback = 0; loopback < 2; loopback++) {
+        char room[8];
+        socklen_t len = sizeof from;
+        in_port_t port = *port_of(&to);
+        to = self;
+        if (loopback) elsewhere(&to, 1);
+        *port_of(&to) = port;
+        int asks = loopback ? socket(family(), SOCK_DGRAM, 0) : dup(client);
+        CHECK(sendto(asks, "ask", 3, 0, (struct sockaddr *)&to, self_len) == 3);
+        CHECK(recvfrom(server, room, 8, 0, (struct sockaddr *)&from, &len) == 3);
+        CHECK(sendto(server, "answer", 6, 0, (struct sockaddr *)&from, len) == 6);
+        patience(asks, SO_RCVTIMEO, 2000);
+        CHECK(recv(asks, room, 8, 0) == 6);
+        close(asks);
+    }
+    close(server), close(client);
+    int listener = socket(family(), SOCK_STREAM, 0);
+    CHECK(listen(listener, 4) == 0);
+    to = name_of(listener);
+    for (int loopback = 0; loopback < 2; loopback++) {
+        in_port_t port = *port_of(&to);
+        to = self;
+        if (loopback) elsewhere(&to, 1);
+        *port_of(&to) = port;
+        int asks = socket(family(), SOCK_STREAM, 0);
+        CHECK(connect(asks, (struct sockaddr *)&to, self_len) == 0);
+        socklen_t len = sizeof from;
+        int taken = accept(listener, (struct sockaddr *)&from, &len);
+        CHECK(taken >= 0 && *port_of(&from) == asks_port(asks));
+        char byte;
+        CHECK(send(asks, "x", 1, 0) == 1 && recv(taken, &byte, 1, 0) == 1);
+        close(asks), close(taken);
+    }
+    close(listener);
+}
+
+int main(int count, char **arguments) {
+    struct sockaddr_in *v4 = (struct sockaddr_in *)&self;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&self;
+    if (count == 2 && inet_pton(AF_INET, arguments[1], &v4->sin_addr) == 1)
+        v4->sin_family = AF_INET, self_len = sizeof *v4;
+    else if (count == 2 && inet_pton(AF_INET6, arguments[1], &v6->sin6_addr) == 1)
+        v6->sin6_family = AF_INET6, self_len = sizeof *v6;
+    else
+        return 2;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    alarm(50);
+    struct {
+        const char *name;
+        void (*run)(void);
+    } all[] = {{"names", names},       {"refused", refused}, {"bytes", bytes},   {"times", times},         {"interrupted", interrupted},
+               {"over", over},         {"urgent", urgent},   {"shared", shared}, {"files", files},         {"datagrams", datagrams},
+               {"everywhere", everywhere}};
+    for (unsigned n = 0; n < sizeof all / sizeof *all; n++) all[n].run();
+    printf("%d held, %d failed\n", held, failed);
+    return failed != 0;
+}

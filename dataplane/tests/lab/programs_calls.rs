@@ -1,0 +1,27 @@
+//! Socket calls, one by one, by a program of ours in C that knows nothing of Flumen: what each gives, on the kernel's sockets
+//! and on Flumen's.
+
+use super::harness::Lab;
+
+const PROGRAM: &str = include_str!("programs/calls.c");
+
+/// Compiles the program and runs it on an address of the client with the kernel's sockets, and on one of the router's host
+/// with Flumen's: all its checks hold on both.
+fn run(kernels: &str, flumens: &str) {
+    let lab = Lab::plan().programs("").up();
+    let source = lab.file("calls.c", PROGRAM);
+    let binary = lab.folder().join("calls").display().to_string();
+    lab.client(&format!("gcc -O1 -o {binary} {source} -lpthread")).must();
+    let said = lab.client(&format!("{binary} {kernels}")).must();
+    let (held, _) = said.trim().split_once(" held").expect("a count");
+    assert!(held.parse::<u32>().expect("a number") > 200, "{said}");
+    lab.run_on_flumen(&format!("{binary} {flumens}")).must();
+}
+
+pub fn socket_calls_do_on_flumen_what_they_do_on_the_kernel_over_ipv4() {
+    run("10.0.1.2", "10.0.1.1");
+}
+
+pub fn socket_calls_do_on_flumen_what_they_do_on_the_kernel_over_ipv6() {
+    run("fd00:1::2", "fd00:1::1");
+}
