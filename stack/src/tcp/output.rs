@@ -80,6 +80,8 @@ impl Connection {
                 && seq.at_or_after(self.sender.una())
                 && let Some(out) = self.retransmit(cx, seq, len)
             {
+                let done = out.len + u32::from(out.flags & flag::FIN != 0);
+                self.tx.repeat = (done < len).then(|| (seq + done, len - done));
                 return Some(out);
             }
             if let Some(out) = self.new_data(cx, budget) {

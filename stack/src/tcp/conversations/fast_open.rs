@@ -35,3 +35,30 @@ fn a_syn_that_is_sent_again_has_neither_data_nor_cookie() {
         assert_eq!(again.options().fast_open, None);
     }
 }
+
+#[test]
+fn what_the_syn_ack_leaves_out_goes_again_at_once_in_segments_that_the_peer_takes() {
+    let mut host = client(&[0xab; 8], 1460);
+    host.send(&[1; 5000]).unwrap();
+    host.output();
+    // The server took 100 bytes, and says that its segments are shorter than it said before.
+    let mut options = Emitted::NONE;
+    SynOptions { mss: 1000, sack: true, timestamps: None, scale: None, fast_open: None }.emit(&mut options);
+    let out = Outgoing {
+        seq: Seq(1000),
+        ack: Seq(5101),
+        flags: SYN | ACK,
+        window: 30_000,
+        urgent: 0,
+        options,
+        offset: 0,
+        len: 0,
+        mss: 1,
+        ect: false,
+        signature: None,
+        dont_fragment: true,
+    };
+    let _ = host.input(&Wire { out, data: Vec::new(), damage: 0 });
+    let again: Vec<_> = host.output().iter().map(|one| (one.out.seq.0, one.data.len())).collect();
+    assert_eq!(again, [(5101, 1000), (6101, 320)]);
+}

@@ -150,8 +150,10 @@ impl Connection {
             rare.syn_data_acked = true;
             cx.stats.fast_open_active += 1;
         } else if nxt.after(self.iss + 1) {
-            // The data were not taken: they go again at once, by themselves.
             cx.stats.fast_open_active_fail += 1;
+        }
+        if nxt.after(una) {
+            // Data that were not taken go again at once, by themselves (RFC 7413 section 4.2.2).
             self.tx.repeat = Some((una, nxt.since(una)));
         }
         self.news |= Ready::WRITABLE;
