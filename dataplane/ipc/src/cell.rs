@@ -96,6 +96,8 @@ pub struct WorkerWords {
     pub tx_limit: AtomicU64,
     /// Where in the receive stream the urgent byte stands or stood (valid with [`Flags::URGENT`]).
     pub urgent: AtomicU64,
+    /// Which news of the worker these are, counted over all its sockets: those who take many at a time hear them in this order.
+    pub told: AtomicU64,
     /// [`Flags`].
     pub flags: AtomicU32,
     /// Counts changes; threads sleep on it.
@@ -174,7 +176,8 @@ impl Cell {
     /// As new, for another socket in the same slot. By the worker, when the program asks for the socket: a slot may still be the home
     /// of a socket that another process has, and only the worker knows.
     pub fn clear(&self) {
-        let WorkerWords { rx_tail, tx_head, tx_limit, urgent, flags, seq: _, drops, state } = &self.worker;
+        let WorkerWords { rx_tail, tx_head, tx_limit, urgent, told, flags, seq: _, drops, state } =
+            &self.worker;
         let ProgramWords {
             rx_head,
             tx_tail,
@@ -187,7 +190,7 @@ impl Cell {
             spare,
         } = &self.program;
         for word in
-            [rx_tail, tx_head, tx_limit, urgent, rx_head, tx_tail, receive_timeout, send_timeout, spare]
+            [rx_tail, tx_head, tx_limit, urgent, told, rx_head, tx_tail, receive_timeout, send_timeout, spare]
         {
             word.store(0, Relaxed);
         }
@@ -217,6 +220,7 @@ mod tests {
             tx_head: AtomicU64::new(0),
             tx_limit: AtomicU64::new(0),
             urgent: AtomicU64::new(0),
+            told: AtomicU64::new(0),
             flags: AtomicU32::new(0),
             seq: AtomicU32::new(0),
             drops: AtomicU32::new(0),

@@ -53,6 +53,13 @@ impl<'a> DirtyTree<'a> {
         true
     }
 
+    /// True when a number is marked, and was not taken yet.
+    #[inline]
+    pub fn is_marked(&self, number: u32) -> bool {
+        let leaf = (number as usize / 64) % self.leaves.len();
+        self.leaves[leaf].load(SeqCst) & 1 << (number % 64) != 0
+    }
+
     /// True when nothing is marked.
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -123,12 +130,14 @@ mod tests {
             let tree = DirtyTree::new(&words, size.next_multiple_of(64));
             let marks: BTreeSet<u32> = marks.into_iter().map(|mark| mark % size).collect();
             marks.iter().for_each(|mark| { tree.mark(*mark); });
+            prop_assert!(marks.iter().all(|mark| tree.is_marked(*mark)));
             let mut taken = BTreeSet::new();
             while let Some(group) = tree.take() {
                 for number in numbers(group) {
                     prop_assert!(taken.insert(number));
                 }
             }
+            prop_assert!(!marks.iter().any(|mark| tree.is_marked(*mark)));
             prop_assert_eq!(marks, taken);
             prop_assert!(tree.is_empty());
         }

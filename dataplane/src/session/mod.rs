@@ -98,6 +98,8 @@ pub struct Sessions {
     held: VecDeque<(Handle, Instant)>,
     /// Programs whose bells may have to be rung at the end of the turn.
     to_ring: Vec<u16>,
+    /// News that were told so far.
+    news: u64,
     /// Nanoseconds between 1970 and the origin of the clock.
     wall: u64,
     scratch: Box<[u8]>,
@@ -120,6 +122,7 @@ impl Sessions {
             queue: VecDeque::with_capacity(sockets),
             held: VecDeque::with_capacity(limits::MAX_HELD),
             to_ring: Vec::with_capacity(programs),
+            news: 0,
             wall: 0,
             scratch: vec![0; datagrams::SCRATCH].into_boxed_slice(),
         }

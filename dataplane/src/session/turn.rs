@@ -207,7 +207,9 @@ impl Sessions {
 
     /// Marks a socket in the news of everybody who has it.
     pub(super) fn tell(&mut self, handle: Handle) {
-        let mut next = self.sockets.get(handle).and_then(|socket| socket.first);
+        let Some(socket) = self.sockets.get(handle) else { return };
+        let mut next = socket.first;
+        self.number_news(socket.home, next);
         while let Some(Place { program: place, slot }) = next {
             let Some(Some(program)) = self.programs.get_mut(usize::from(place)) else { return };
             program.arena.news().mark(slot);
@@ -215,6 +217,18 @@ impl Sessions {
                 self.to_ring.push(place);
             }
             next = program.seat(slot).and_then(|seat| seat.next);
+        }
+    }
+
+    /// News that wait keep their place in the order, as in the kernel's ready list.
+    fn number_news(&mut self, home: Place, first: Option<Place>) {
+        let program = |place: Place| self.programs.get(usize::from(place.program))?.as_ref();
+        let waits = first.is_some_and(|first| {
+            program(first).is_some_and(|program| program.arena.news().is_marked(first.slot))
+        });
+        if !waits && let Some(home_program) = program(home) {
+            home_program.arena.cell(home.slot).worker.told.store(self.news, Relaxed);
+            self.news += 1;
         }
     }
 

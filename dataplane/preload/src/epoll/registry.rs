@@ -33,6 +33,8 @@ pub struct Registry<S> {
     /// For each socket that is watched, by its identity, in which of these lists its watchers are.
     lists: Option<HashMap<usize, Option<u32>>>,
     knocks: Vec<u32>,
+    /// News that were taken together: which of the worker's they are, and the slot.
+    heard: Vec<(u64, u32)>,
 }
 
 impl<S: Source> Default for Registry<S> {
@@ -50,6 +52,7 @@ impl<S: Source> Registry<S> {
             without_slot: Vec::new(),
             lists: None,
             knocks: Vec::new(),
+            heard: Vec::new(),
         }
     }
 
@@ -142,6 +145,26 @@ impl<S: Source> Registry<S> {
         *self.watchers(source) = others;
         self.lists.get_or_insert_default().remove(&source.identity());
         mine
+    }
+
+    /// News of the socket in this slot were taken, in no order; all that are taken together are told by
+    /// [`Registry::tell_heard`].
+    pub fn hear(&mut self, slot: u32) {
+        let first = self.by_slot.get(slot as usize).and_then(|watchers| watchers.first()).copied();
+        let item = first.and_then(|(set, item)| self.sets.get(set)?.items.get(item));
+        // One that nobody watches is no news here.
+        if let Some(Watched::Socket(source)) = item.map(|item| &item.watched) {
+            self.heard.push((source.told(), slot));
+        }
+    }
+
+    /// Tells what was heard, in the order in which it happened: programs may count on it, as they do on the kernel's.
+    pub fn tell_heard(&mut self) {
+        let mut heard = core::mem::take(&mut self.heard);
+        heard.sort_unstable();
+        heard.drain(..).for_each(|(_, slot)| self.news(slot));
+        // The memory is used again.
+        self.heard = heard;
     }
 
     /// Something happened to the socket in this slot.

@@ -42,6 +42,9 @@ pub trait Source: Clone + Debug {
     /// Its number in the news tree; `None` while it is undecided.
     fn slot(&self) -> Option<u32>;
 
+    /// Which of the worker's news its last ones are.
+    fn told(&self) -> u64;
+
     /// True when the kernel's socket behind it has a say: it is undecided, or of both.
     fn has_kernel_part(&self) -> bool;
 

@@ -87,7 +87,8 @@ pub fn closed(socket: &'static Socket) -> bool {
 #[inline]
 pub fn take_news(registry: &mut Registry<Watch>) {
     if let Some(attachment) = attach::current() {
-        attachment.take_news(|slot| registry.news(slot));
+        attachment.take_news(|slot| registry.hear(slot));
+        registry.tell_heard();
     }
 }
 

@@ -33,6 +33,10 @@ impl Source for Watch {
         self.0.part().map(|part| part.slot)
     }
 
+    fn told(&self) -> u64 {
+        self.0.part().map_or(0, |part| part.cell.worker.told.load(Relaxed))
+    }
+
     fn has_kernel_part(&self) -> bool {
         matches!(self.0.state(), State::Undecided | State::Both)
     }

@@ -17,6 +17,7 @@ struct Fake(Rc<State>);
 struct State {
     now: Cell<Now>,
     slot: Cell<Option<u32>>,
+    told: Cell<u64>,
     kernel: Cell<bool>,
     closed: Cell<bool>,
 }
@@ -30,6 +31,9 @@ impl Source for Fake {
     }
     fn slot(&self) -> Option<u32> {
         self.0.slot.get()
+    }
+    fn told(&self) -> u64 {
+        self.0.told.get()
     }
     fn has_kernel_part(&self) -> bool {
         self.0.kernel.get()
@@ -157,6 +161,20 @@ fn those_that_found_no_room_come_first_the_next_time() {
     }
     let told: Vec<u64> = (0..6).flat_map(|_| wait(&mut registry, set, 1)).map(|(data, _)| data).collect();
     assert_eq!(told, [100, 101, 102, 100, 101, 102]);
+}
+
+#[test]
+fn news_that_are_taken_together_are_told_in_the_order_in_which_they_came() {
+    let (mut registry, set) = one_set();
+    let sockets: Vec<Fake> = (0..3).map(Fake::at).collect();
+    for (socket, told) in sockets.iter().zip([7, 5, 6]) {
+        add(&mut registry, set, socket, IN);
+        socket.gets(1);
+        socket.0.told.set(told);
+    }
+    [0, 1, 2, 9].into_iter().for_each(|slot| registry.hear(slot));
+    registry.tell_heard();
+    assert_eq!(wait(&mut registry, set, 8), [(101, IN), (102, IN), (100, IN)]);
 }
 
 #[test]
