@@ -12,6 +12,7 @@
 //!   no-frame:   packets that would have been originated; they are among the dropped, too.
 //!   came back:  packets handed to a port that did not leave by it after all ([`PortCounters::tx_drops`]).
 //!   held:       packets that wait for neighbours.
+//!   Received and handed to ports: by ports with a wire. Their VLANs count their share of it once more.
 //! ```
 //! [`Counters::originated`] is that sum; `tests/fuzz_stack.rs` does the books after every burst. They hold for
 //! the workers of a process together as well: a packet in a ring between two of them is in neither's books
@@ -85,6 +86,8 @@ counters! {
     IcmpIn => "icmp-in",
     /// ICMP echo requests answered.
     IcmpEchoReplies => "icmp-echo-replies",
+    /// ICMP timestamp and address mask requests answered.
+    IcmpAnswers => "icmp-answers",
     /// ICMP errors sent.
     IcmpErrorsOut => "icmp-errors-out",
     /// ICMP errors not sent because a rate limit said so.
@@ -115,6 +118,10 @@ counters! {
     NdSolicitationsOut => "nd-solicitations-out",
     /// Neighbour advertisements sent.
     NdAdvertisementsOut => "nd-advertisements-out",
+    /// ICMPv6 redirects sent; those of ICMP are among its errors.
+    NdRedirectsOut => "nd-redirects-out",
+    /// Redirects of both families that we follow.
+    RedirectsLearned => "redirects-learned",
     /// Route cache hits.
     RouteCacheHits => "route-cache-hits",
     /// Route cache misses; each costs one lookup of the forwarding table.
@@ -235,7 +242,7 @@ impl Counters {
 
     /// Packets that began here: see the books at the top.
     pub fn originated(&self) -> u64 {
-        const ORIGINATED: [Counter; 16] = [
+        const ORIGINATED: [Counter; 17] = [
             Counter::IcmpErrorsOut,
             Counter::Icmpv6ErrorsOut,
             Counter::TcpOut,
@@ -243,6 +250,7 @@ impl Counters {
             Counter::ArpRepliesOut,
             Counter::NdSolicitationsOut,
             Counter::NdAdvertisementsOut,
+            Counter::NdRedirectsOut,
             Counter::Ipv4FragmentsCreated,
             Counter::Ipv6FragmentsCreated,
             Counter::UdpOut,

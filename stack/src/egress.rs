@@ -3,9 +3,13 @@
 //! The stack pushes frames, the worker takes them to the port. A port whose ring is full takes fewer; the
 //! rest stay here, in order, and are offered again on the next turn: that is the back pressure (row L6).
 //! Only when this queue is full as well is a packet dropped, with its reason.
+//!
+//! A VLAN has no queue: what is sent there gets its tag and waits in the queue of the port with the wire.
 
 use crate::counters::Counters;
+use crate::ethernet::vlan::Vlan;
 use crate::frame::Frame;
+use crate::limits::MAX_VLAN_TAGS;
 use crate::port::PortId;
 use crate::verdict::DropReason;
 use std::collections::VecDeque;
@@ -15,11 +19,13 @@ use std::collections::VecDeque;
 pub struct TxQueue<F> {
     frames: VecDeque<F>,
     capacity: usize,
+    /// The port is a VLAN: nothing ever waits here.
+    vlan: Option<Vlan>,
 }
 
 impl<F> TxQueue<F> {
     fn new(capacity: usize) -> Self {
-        TxQueue { frames: VecDeque::with_capacity(capacity), capacity }
+        TxQueue { frames: VecDeque::with_capacity(capacity), capacity, vlan: None }
     }
 
     /// Frames that wait.
@@ -83,6 +89,14 @@ impl<F: Frame> Egress<F> {
         Egress { queues: capacities.into_iter().map(TxQueue::new).collect() }
     }
 
+    /// From now on a port is a VLAN of another one. The ports are those of [`crate::Interfaces`].
+    pub fn set_vlan(&mut self, port: PortId, vlan: Vlan) {
+        if let Some(queue) = self.queues.get_mut(port.index()) {
+            queue.vlan = Some(vlan);
+            queue.capacity = 0;
+        }
+    }
+
     /// Queues a complete link-layer frame for a port, or drops it with its reason.
     #[inline(always)]
     pub fn send(&mut self, port: PortId, frame: F, counters: &mut Counters) {
@@ -97,7 +111,33 @@ impl<F: Frame> Egress<F> {
                 port.tx_packets += 1;
                 port.tx_bytes += bytes;
             }
-            Err(_full) => counters.drop(DropReason::TxQueueFull),
+            Err(frame) => self.send_beyond(port, frame, counters),
+        }
+    }
+
+    /// A queue that takes nothing is full, or a VLAN's: then the frame gets its tag and goes on to the next.
+    #[cold]
+    fn send_beyond(&mut self, port: PortId, mut frame: F, counters: &mut Counters) {
+        let mut at = port;
+        let mut passed = arrayvec::ArrayVec::<(PortId, u64), MAX_VLAN_TAGS>::new();
+        while let Some(vlan) = self.queues.get(at.index()).and_then(|queue| queue.vlan) {
+            // How many may be nested is checked where interfaces are made.
+            if passed.try_push((at, frame.packet_len() as u64)).is_err() || !vlan.put_tag(&mut frame) {
+                return counters.drop(DropReason::NoHeadroom);
+            }
+            at = vlan.parent;
+        }
+        let bytes = frame.packet_len() as u64;
+        match self.queues.get_mut(at.index()).map(|queue| queue.push(frame)) {
+            Some(Ok(())) => {
+                for (port, bytes) in passed.into_iter().chain([(at, bytes)]) {
+                    let port = counters.port_mut(port);
+                    port.tx_packets += 1;
+                    port.tx_bytes += bytes;
+                }
+            }
+            Some(Err(_full)) => counters.drop(DropReason::TxQueueFull),
+            None => counters.drop(DropReason::PortDown),
         }
     }
 
@@ -119,12 +159,15 @@ impl<F: Frame> Egress<F> {
         }
     }
 
-    /// Frames that the queue of a port still takes.
+    /// Frames that the queue of a port still takes; of a VLAN, that of the port with the wire.
     #[inline]
     pub fn room(&self, port: PortId) -> usize {
-        self.queues
-            .get(port.index())
-            .map_or(0, |queue| queue.capacity - queue.frames.len().min(queue.capacity))
+        let mut queue = self.queues.get(port.index());
+        for _ in 0..MAX_VLAN_TAGS {
+            let Some(vlan) = queue.and_then(|queue| queue.vlan) else { break };
+            queue = self.queues.get(vlan.parent.index());
+        }
+        queue.map_or(0, |queue| queue.capacity - queue.frames.len().min(queue.capacity))
     }
 
     /// The queue of a port.

@@ -1,6 +1,8 @@
 //! Interfaces: what the stack knows of a port: its address on the link, its IP addresses and its policies.
 
-use crate::limits::{MAX_ADDRESSES, MAX_PORTS};
+use crate::ethernet::vlan::Vlan;
+use crate::ip::source;
+use crate::limits::{MAX_ADDRESSES, MAX_PORTS, MAX_VLAN_TAGS};
 use crate::mac::MacAddr;
 use crate::port::PortId;
 use arrayvec::ArrayVec;
@@ -51,6 +53,8 @@ pub struct Interface {
     pub ipv4: ArrayVec<Ipv4Net, MAX_ADDRESSES>,
     /// Its IPv6 addresses, each with the prefix of its subnet; the link-local one among them.
     pub ipv6: ArrayVec<Ipv6Net, MAX_ADDRESSES>,
+    /// Those of `ipv6` that should not begin conversations any more; none but with autoconfiguration.
+    pub deprecated: Vec<Ipv6Addr>,
     /// Whether packets that arrive here may be forwarded.
     pub forwarding: bool,
     /// Reverse-path filter.
@@ -59,6 +63,15 @@ pub struct Interface {
     pub checksum: ChecksumPolicy,
     /// The port can finish Internet checksums on transmit.
     pub tx_checksum: bool,
+    /// Redirects of the router that we use are followed: for hosts (RFC 1812 section 5.2.7.2: a router that runs a
+    /// routing protocol must not).
+    pub accept_redirects: bool,
+    /// Neighbours that send by us what they could send elsewhere are told so: for routers.
+    pub send_redirects: bool,
+    /// Requests for the address mask are answered (RFC 950).
+    pub mask_replies: bool,
+    /// It is a VLAN of another port.
+    pub vlan: Option<Vlan>,
 }
 
 impl Interface {
@@ -72,10 +85,15 @@ impl Interface {
             up: true,
             ipv4: ArrayVec::new(),
             ipv6: ArrayVec::new(),
+            deprecated: Vec::new(),
             forwarding: true,
             rp_filter: ReversePathFilter::Off,
             checksum: ChecksumPolicy::Verify,
             tx_checksum: false,
+            accept_redirects: false,
+            send_redirects: false,
+            mask_replies: false,
+            vlan: None,
         }
     }
 
@@ -110,19 +128,18 @@ impl Interface {
         on_link.or(self.ipv4.first()).map(Ipv4Net::addr)
     }
 
-    /// The IPv6 address to speak to `peer` from, by the rules of RFC 6724 section 5 that can tell addresses
-    /// of one port apart: the peer's own scope (rule 2), then the longest matching prefix (rule 8).
+    /// The IPv6 address of this port to speak to `peer` from, by the rules of RFC 6724 ([`crate::ip::source`]). A
+    /// link-local address never speaks off the link.
     pub fn source_ipv6(&self, peer: Ipv6Addr) -> Option<Ipv6Addr> {
-        let wants_link_local = is_link_scoped(peer);
-        self.ipv6
-            .iter()
-            .map(Ipv6Net::addr)
-            .max_by_key(|addr| {
-                let same_scope = addr.is_unicast_link_local() == wants_link_local;
-                let common = (addr.to_bits() ^ peer.to_bits()).leading_zeros().min(64);
-                (same_scope, common)
-            })
-            .filter(|addr| wants_link_local || !addr.is_unicast_link_local())
+        let suits = |net: &&Ipv6Net| source::suits(net, peer, self.is_deprecated(net.addr()), true);
+        // Of equals the first.
+        let best = self.ipv6.iter().rev().max_by_key(suits).map(Ipv6Net::addr);
+        best.filter(|addr| is_link_scoped(peer) || !addr.is_unicast_link_local())
+    }
+
+    /// True when an address of ours should not begin conversations any more (RFC 4862 section 5.5.4).
+    pub fn is_deprecated(&self, addr: Ipv6Addr) -> bool {
+        self.deprecated.contains(&addr)
     }
 
     /// The link-local IPv6 address.
@@ -154,7 +171,7 @@ fn anycast_of(net: &Ipv6Net) -> Option<Ipv6Addr> {
 }
 
 /// True for addresses that mean something on one link only: link-local unicast and link-scoped groups.
-fn is_link_scoped(addr: Ipv6Addr) -> bool {
+pub(crate) fn is_link_scoped(addr: Ipv6Addr) -> bool {
     addr.is_unicast_link_local() || (addr.is_multicast() && addr.octets()[1] & 0x0f <= 2)
 }
 
@@ -165,11 +182,26 @@ pub struct Interfaces {
 }
 
 impl Interfaces {
-    /// Interfaces in the order of their ports; `None` when an id is not its own place in the list or there
-    /// are more than [`MAX_PORTS`].
+    /// Interfaces in the order of their ports; `None` when an id is not its own place in the list, there
+    /// are more than [`MAX_PORTS`], or one of them is a VLAN of none, or within more than [`MAX_VLAN_TAGS`].
     pub fn new(interfaces: Vec<Interface>) -> Option<Self> {
         let in_order = interfaces.iter().enumerate().all(|(index, one)| one.id.index() == index);
-        if !in_order || interfaces.len() > MAX_PORTS {
+        let parent_of = |one: &Interface| match one.vlan {
+            Some(vlan) => interfaces.get(vlan.parent.index()).map(Some),
+            None => Some(None),
+        };
+        let ends = |one: &Interface| {
+            let mut at = Some(one);
+            for _ in 0..=MAX_VLAN_TAGS {
+                match at.map(parent_of) {
+                    None => return true,
+                    Some(None) => return false,
+                    Some(Some(parent)) => at = parent,
+                }
+            }
+            at.is_none()
+        };
+        if !in_order || interfaces.len() > MAX_PORTS || !interfaces.iter().all(ends) {
             return None;
         }
         Some(Interfaces { list: interfaces.into_iter().collect() })
@@ -186,8 +218,21 @@ impl Interfaces {
         self.list.get_mut(port.index())
     }
 
+    /// True when `port` is a VLAN of `other`, or of a VLAN of it.
+    pub fn is_within(&self, port: PortId, other: PortId) -> bool {
+        let mut at = port;
+        for _ in 0..MAX_VLAN_TAGS {
+            match self.get(at).and_then(|one| one.vlan) {
+                Some(vlan) if vlan.parent == other => return true,
+                Some(vlan) => at = vlan.parent,
+                None => return false,
+            }
+        }
+        false
+    }
+
     /// All of them, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Interface> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Interface> {
         self.list.iter()
     }
 
@@ -205,6 +250,27 @@ impl Interfaces {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_vlan_needs_a_port_and_at_most_two_tags() {
+        use crate::ethernet::vlan::{Priority, TagProtocol};
+        let list = |parents: &[Option<usize>]| {
+            let one = |(index, parent): (usize, &Option<usize>)| {
+                let mut one = Interface::new(PortId::new(index).unwrap(), "", MacAddr::ZERO, 1500);
+                one.vlan = parent.map(|parent| Vlan {
+                    parent: PortId::new(parent).unwrap(),
+                    protocol: TagProtocol::Customer,
+                    id: 7,
+                    priority: Priority::Fixed(0),
+                });
+                one
+            };
+            Interfaces::new(parents.iter().enumerate().map(one).collect()).is_some()
+        };
+        assert!(list(&[None, Some(0), Some(1)]));
+        assert!(!list(&[None, Some(0), Some(1), Some(2)]), "three tags");
+        assert!(!list(&[Some(0)]) && !list(&[Some(1), Some(0)]) && !list(&[None, Some(2)]));
+    }
 
     fn interface() -> Interface {
         let mut one = Interface::new(PortId::new(0).unwrap(), "lan", MacAddr([2, 0, 0, 0, 0, 1]), 1500);

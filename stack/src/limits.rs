@@ -8,6 +8,12 @@ pub const BURST: usize = 64;
 /// Ports (interfaces) of one data plane. A [`crate::PortId`] is below this.
 pub const MAX_PORTS: usize = 64;
 
+/// VLAN tags of one frame: a service tag and a customer tag (IEEE 802.1ad). One with more belongs to no port.
+pub const MAX_VLAN_TAGS: usize = 2;
+
+/// The largest VLAN number; 0 is no VLAN (a tag that carries a priority alone) and 4095 is reserved.
+pub const MAX_VLAN: u16 = 4094;
+
 /// Workers (cores) of one data plane.
 pub const MAX_WORKERS: usize = 64;
 
@@ -92,6 +98,9 @@ pub const MIN_PATH_MTU_IPV4: u16 = 552;
 
 /// Destinations whose path MTU is remembered by one worker; each is 40 bytes. A router originates little.
 pub const PATH_MTUS: usize = 1024;
+
+/// Destinations for which one worker follows a redirect; each is 80 bytes. A host talks to few beyond its link.
+pub const REDIRECTS: usize = 1024;
 
 /// Bytes from the first readable one to the end of the last placed one in a socket's buffer. TCP cannot use
 /// more than its largest window, 1 GiB; Linux's default limit (tcp_rmem) is 6 MiB, and 64 MiB fill 10 Gbit/s

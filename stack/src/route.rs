@@ -36,6 +36,7 @@ pub mod fib6;
 pub mod next_hop;
 pub mod path_mtu;
 pub mod publish;
+pub mod redirects;
 pub mod rib;
 
 mod buddy;
@@ -48,6 +49,7 @@ pub use entry::{Path, Route, RouteError, Source, Target};
 pub use next_hop::{Multipath, NextHop, NextHopId};
 pub use path_mtu::{PathMtu, PathMtus};
 pub use publish::RouteReader;
+pub use redirects::{Redirect, Redirects};
 pub use rib::{Applied, Change, PortChange, Rib, RibConfig, RibStats, RouteView};
 pub use words::{Word, Words, WordsError};
 

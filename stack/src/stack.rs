@@ -21,13 +21,13 @@ use crate::ip::path::Path;
 use crate::ip::reassembly::{self, Reassembly, ReassemblyConfig};
 use crate::ipv4::options::Timestamp;
 use crate::limits::{
-    BURST, LOOPBACK, NEIGHBOUR_FACTS, PATH_MTUS, RAW_SOCKETS, SOCKET_BLOCKS, STRAYS, UDP_SOCKETS,
+    BURST, LOOPBACK, NEIGHBOUR_FACTS, PATH_MTUS, RAW_SOCKETS, REDIRECTS, SOCKET_BLOCKS, STRAYS, UDP_SOCKETS,
 };
 use crate::neighbour::{ConfigError, Fact, NeighbourConfig, NeighbourTable};
 use crate::offload;
 use crate::port::PortId;
 use crate::route::ecmp::HashKey;
-use crate::route::{Flow4, Flow6, PathMtus, RouteCache, RouteReader};
+use crate::route::{Flow4, Flow6, PathMtus, Redirects, RouteCache, RouteReader};
 use crate::socket::homes::Home;
 use crate::socket::{BlockPool, EventQueue};
 use crate::tcp::ports::PortRange;
@@ -143,6 +143,7 @@ pub struct Stack<F: Frame> {
     /// Added to the generation of routes: changes when cached paths name neighbours that are gone.
     pub(crate) cache_epoch: u64,
     pub(crate) path_mtus: PathMtus,
+    pub(crate) redirects: Redirects,
     pub(crate) flow_key: [u64; 2],
     pub(crate) facts: VecDeque<Fact>,
     /// Milliseconds between midnight UT and the origin of time, when known.
@@ -208,6 +209,7 @@ impl<F: Frame> Stack<F> {
             adjacencies: Adjacencies::new(),
             cache_epoch: 0,
             path_mtus: PathMtus::new(PATH_MTUS, HashKey::new(key(5))),
+            redirects: Redirects::new(REDIRECTS, HashKey::new(key(5))),
             flow_key: key(6),
             facts: VecDeque::with_capacity(NEIGHBOUR_FACTS),
             time_of_day: None,
@@ -221,20 +223,29 @@ impl<F: Frame> Stack<F> {
         P: FramePool<Frame = F>,
         M: Probe,
     {
-        let (station, policy) = match self.interfaces.get(port) {
-            Some(interface) if interface.up => (interface.mac, interface.checksum),
-            _ => {
-                for frame in burst.drain(..) {
-                    self.counters.drop_arrived(port, frame.packet_len(), DropReason::PortDown);
-                }
-                return;
-            }
-        };
         let received = self.counters.port_mut(port);
         received.rx_packets += burst.len() as u64;
         received.rx_bytes += burst.iter().map(|frame| frame.packet_len() as u64).sum::<u64>();
         self.begin_burst();
+        self.take(turn, port, burst);
+        self.settle_neighbours(turn);
+    }
 
+    /// Takes a burst that is counted as received: what came by the wire, or what tags said is a VLAN's.
+    pub(crate) fn take<P, M>(&mut self, turn: &mut Turn<'_, P, M>, port: PortId, burst: &mut Burst<F>)
+    where
+        P: FramePool<Frame = F>,
+        M: Probe,
+    {
+        let (station, policy) = match self.interfaces.get(port) {
+            Some(interface) if interface.up => (interface.mac, interface.checksum),
+            _ => {
+                for _ in burst.drain(..) {
+                    self.drop_received(port, DropReason::PortDown);
+                }
+                return;
+            }
+        };
         let mut sorted = Sorted::default();
         let counters = &mut self.counters;
         ethernet::input(burst, station, &mut sorted, |reason| {
@@ -263,7 +274,9 @@ impl<F: Frame> Stack<F> {
         for frame in sorted.arp.drain(..) {
             ipv4::arp::input(self, turn, port, &frame);
         }
-        self.settle_neighbours(turn);
+        if !sorted.tagged.is_empty() {
+            ethernet::vlan::input(self, turn, port, &mut sorted.tagged);
+        }
     }
 
     /// Does what is due at `turn.now`. Bounded work; call again when [`Stack::next_deadline`] says so.
@@ -358,6 +371,18 @@ impl<F: Frame> Stack<F> {
         P: FramePool<Frame = F>,
         M: Probe,
     {
+        self.change_port(port, up);
+        // Its VLANs come and go with it.
+        for child in (0..self.interfaces.len()).filter_map(PortId::new) {
+            if self.interfaces.is_within(child, port) {
+                self.change_port(child, up);
+            }
+        }
+        self.begin_burst();
+        self.settle_neighbours(turn);
+    }
+
+    fn change_port(&mut self, port: PortId, up: bool) {
         let Some(interface) = self.interfaces.get_mut(port) else { return };
         interface.up = up;
         let mac = interface.mac;
@@ -366,8 +391,6 @@ impl<F: Frame> Stack<F> {
         } else {
             self.neighbours.port_down(port);
         }
-        self.begin_burst();
-        self.settle_neighbours(turn);
     }
 
     /// The end: packets that wait for neighbours wait no longer ([`DropReason::Stopping`]).

@@ -34,6 +34,8 @@ drop_reasons! {
     EthernetBadSource => "ethernet-bad-source",
     /// The EtherType is one that this data plane does not speak.
     EthernetUnknownType => "ethernet-unknown-type",
+    /// The frame is tagged for a VLAN that none of ours is.
+    EthernetUnknownVlan => "ethernet-unknown-vlan",
     /// The port is administratively or physically down.
     PortDown => "port-down",
     /// The out port's transmit queue is full.
@@ -154,6 +156,10 @@ drop_reasons! {
     IcmpDiscarded => "icmp-discarded",
     /// An echo request to a broadcast or multicast address, which policy leaves unanswered.
     IcmpEchoIgnored => "icmp-echo-ignored",
+    /// A redirect that policy, or who sent it, forbids to follow.
+    IcmpRedirectRefused => "icmp-redirect-refused",
+    /// An address mask reply tells another mask than ours.
+    IcmpMaskWrong => "icmp-mask-wrong",
     /// More echo requests arrived than the configured rate of replies.
     IcmpEchoLimited => "icmp-echo-limited",
     /// The IGMP or MLD message is truncated, damaged, or does not come from the link.

@@ -6,7 +6,9 @@
 //! section 5.3.4).
 //!
 //! Reads: the first 14 bytes. Sets: byte 0 of the frame becomes the first byte behind the link header.
-//! Sends to: `ipv4::input`, `ipv6::input`, `ipv4::arp`, or the end with a reason.
+//! Sends to: `ipv4::input`, `ipv6::input`, `ipv4::arp`, [`vlan`], or the end with a reason.
+
+pub mod vlan;
 
 use crate::burst::Burst;
 use crate::frame::Frame;
@@ -48,6 +50,8 @@ pub struct Sorted<F> {
     pub ipv6_group: Burst<F>,
     /// ARP.
     pub arp: Burst<F>,
+    /// Frames with a VLAN tag, as they came.
+    pub tagged: Burst<F>,
 }
 
 impl<F> Default for Sorted<F> {
@@ -58,6 +62,7 @@ impl<F> Default for Sorted<F> {
             ipv4_group: Burst::new(),
             ipv6_group: Burst::new(),
             arp: Burst::new(),
+            tagged: Burst::new(),
         }
     }
 }
@@ -114,6 +119,11 @@ pub fn input<F: Frame>(
     for mut frame in burst.drain(..) {
         let kind = match classify(&frame, station) {
             Ok(kind) => kind,
+            // Tags are looked for among what is otherwise unknown, so that untagged frames pay nothing for them.
+            Err(DropReason::EthernetUnknownType) if vlan::is_tagged(&frame) => {
+                sorted.tagged.push(frame);
+                continue;
+            }
             Err(reason) => {
                 drop(reason);
                 continue;

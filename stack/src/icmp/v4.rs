@@ -1,4 +1,6 @@
-//! ICMP for IPv4 (rows I1, I2, I3, I5, I8; RFC 792, RFC 1122 section 3.2.2, RFC 1812 section 4.3).
+//! ICMP for IPv4 (rows I1, I2, I3, I8; RFC 792, RFC 1122 section 3.2.2, RFC 1812 section 4.3).
+//!
+//! What is asked of us is answered in [`crate::icmp::questions`]; redirects are in [`crate::icmp::redirect`].
 //!
 //! Three rules bound what we say: never an error about an ICMP error, a group or broadcast packet, a later
 //! fragment, or a source that is not one host (RFC 1122 section 3.2.2); never more than the rate limits
@@ -8,8 +10,10 @@ use crate::checksum::{self, Checksum};
 use crate::counters::Counter;
 use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
+use crate::icmp::limit::Class;
+use crate::icmp::{questions, redirect};
 use crate::ipv4::input::Arrival;
-use crate::ipv4::{HEADER_LEN, options, output};
+use crate::ipv4::{HEADER_LEN, output};
 use crate::port::PortId;
 use crate::raw;
 use crate::stack::Stack;
@@ -28,14 +32,18 @@ const ICMP_HEADER_LEN: usize = 8;
 pub(crate) const DEFAULT_TTL: u8 = 64;
 
 /// ICMP types (IANA).
-mod kind {
-    pub(super) const ECHO_REPLY: u8 = 0;
+pub(super) mod kind {
+    pub(crate) const ECHO_REPLY: u8 = 0;
     pub(super) const UNREACHABLE: u8 = 3;
     pub(super) const SOURCE_QUENCH: u8 = 4;
-    pub(super) const REDIRECT: u8 = 5;
-    pub(super) const ECHO_REQUEST: u8 = 8;
+    pub(crate) const REDIRECT: u8 = 5;
+    pub(crate) const ECHO_REQUEST: u8 = 8;
     pub(super) const TIME_EXCEEDED: u8 = 11;
     pub(super) const PARAMETER_PROBLEM: u8 = 12;
+    pub(crate) const TIMESTAMP: u8 = 13;
+    pub(crate) const TIMESTAMP_REPLY: u8 = 14;
+    pub(crate) const MASK_REQUEST: u8 = 17;
+    pub(crate) const MASK_REPLY: u8 = 18;
 }
 
 /// Code of "fragmentation needed" under destination unreachable.
@@ -76,8 +84,25 @@ impl Error {
         Error { kind: kind::PARAMETER_PROBLEM, code: 0, rest: (pointer as u32) << 24 }
     }
 
+    /// Hosts on the link reach the packet's destination by `gateway` rather than by us (RFC 792): for this host alone,
+    /// because nobody knows how long a prefix the sender believes in (RFC 1812 section 5.2.7.2).
+    pub const fn redirect(gateway: Ipv4Addr) -> Error {
+        Error { kind: kind::REDIRECT, code: 1, rest: gateway.to_bits() }
+    }
+
     const fn unreachable(code: u8) -> Error {
         Error { kind: kind::UNREACHABLE, code, rest: 0 }
+    }
+
+    /// Whose tokens it takes.
+    const fn class(self) -> Class {
+        match (self.kind, self.code) {
+            (kind::UNREACHABLE, FRAGMENTATION_NEEDED) => Class::TooBig,
+            (kind::TIME_EXCEEDED, _) => Class::TimeExceeded,
+            (kind::PARAMETER_PROBLEM, _) => Class::ParameterProblem,
+            (kind::REDIRECT, _) => Class::Redirect,
+            _ => Class::Unreachable,
+        }
     }
 }
 
@@ -120,7 +145,7 @@ pub fn send_error<P, M>(
     let Some(header) = about.first_chunk::<HEADER_LEN>() else { return };
     let peer = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
     let asked = Ipv4Addr::new(header[16], header[17], header[18], header[19]);
-    if !stack.icmp_limit_v4.allow(IpAddr::V4(peer), turn.now) {
+    if !stack.icmp_limit_v4.allow(error.class(), IpAddr::V4(peer), turn.now) {
         return stack.counters.count(Counter::IcmpErrorsLimited);
     }
     // What we sent ourselves comes back to us: no route, no link, no checksum of a device.
@@ -134,8 +159,8 @@ pub fn send_error<P, M>(
     let offload = hop.is_some() && out.tx_checksum;
     let mtu = hop.as_ref().map_or(MAX_ERROR_LEN, |hop| usize::from(hop.mtu));
     // The address that the packet was sent to, when that is ours; else the one we would speak from.
-    let source = if stack.is_local4(asked) { Some(asked) } else { out.source_ipv4(peer) };
-    // A router without an IPv4 address on the port that leads back stays silent.
+    let source = if stack.is_local4(asked) { Some(asked) } else { stack.source4(out.id, peer) };
+    // A router without any IPv4 address stays silent (RFC 1812 section 4.3.2.4 knows no name for it).
     let Some(source) = source else { return };
     let quoted = about.len().min(MAX_ERROR_LEN - HEADER_LEN - ICMP_HEADER_LEN);
     let tos = 0xc0 | header[1] & 0x1e; // internetwork control (RFC 1812 section 4.3.2.5), as Linux sends it
@@ -192,7 +217,7 @@ pub(crate) fn write_header(packet: &mut [u8], fields: &Fields) {
 }
 
 /// Puts options, a multiple of 4 bytes, behind a header that was just written; there is room for them.
-fn write_options(packet: &mut [u8], options: &[u8]) {
+pub(super) fn write_options(packet: &mut [u8], options: &[u8]) {
     let Some(header) = packet.get_mut(..HEADER_LEN + options.len()) else { return };
     header[0] = 0x40 | (header.len() / 4) as u8;
     header[HEADER_LEN..].copy_from_slice(options);
@@ -221,7 +246,15 @@ pub fn input<P, M>(
         return stack.drop_received(arrival.port, DropReason::IcmpBadChecksum);
     }
     match message_kind {
-        kind::ECHO_REQUEST => reply_to_echo(stack, turn, arrival, header_len),
+        kind::ECHO_REQUEST => questions::echo(stack, turn, arrival, header_len),
+        kind::TIMESTAMP => questions::timestamp(stack, turn, arrival, header_len),
+        kind::MASK_REQUEST => questions::mask(stack, turn, arrival, header_len),
+        kind::MASK_REPLY => questions::mask_reply(stack, &arrival, header_len),
+        kind::REDIRECT => {
+            let heard = tell_socket(stack, turn.now, &arrival, header_len);
+            let reason = redirect::input4(stack, turn.now, &arrival, header_len);
+            stack.drop_received(arrival.port, if heard { DropReason::Consumed } else { reason });
+        }
         kind::UNREACHABLE if code == FRAGMENTATION_NEEDED => {
             let mtu = u16::from_be_bytes([mtu_high, mtu_low]);
             let quoted = &arrival.frame[header_len + ICMP_HEADER_LEN..];
@@ -233,11 +266,7 @@ pub fn input<P, M>(
             let reason = if heard { DropReason::Consumed } else { reason };
             stack.drop_received(arrival.port, reason);
         }
-        kind::UNREACHABLE
-        | kind::SOURCE_QUENCH
-        | kind::REDIRECT
-        | kind::TIME_EXCEEDED
-        | kind::PARAMETER_PROBLEM => {
+        kind::UNREACHABLE | kind::SOURCE_QUENCH | kind::TIME_EXCEEDED | kind::PARAMETER_PROBLEM => {
             let heard = tell_socket(stack, turn.now, &arrival, header_len);
             if let Some(worker) = stranger(stack, heard, &arrival.frame, header_len) {
                 return stack.hand_over(worker, arrival.port, arrival.frame);
@@ -294,70 +323,6 @@ pub(crate) fn sum_of<F: Frame>(packet: &F, skip: usize, len: usize) -> checksum:
         index += 1;
     }
     sum.sum()
-}
-
-/// Turns an echo request around in its own frame (row I5; RFC 1122 section 3.2.2.6, RFC 1812 section
-/// 4.3.3.6), the route that it recorded and its timestamps carried on. Requests to a group stay unanswered, as Linux leaves them (icmp_echo_ignore_broadcasts).
-fn reply_to_echo<P, M>(
-    stack: &mut Stack<P::Frame>,
-    turn: &mut Turn<'_, P, M>,
-    mut arrival: Arrival<P::Frame>,
-    header_len: usize,
-) where
-    P: FramePool,
-    M: Probe,
-{
-    if arrival.cast == LinkCast::Group || arrival.destination.is_multicast() {
-        return stack.drop_received(arrival.port, DropReason::IcmpEchoIgnored);
-    }
-    if !stack.echo_limit.allow(turn.now) {
-        return stack.drop_received(arrival.port, DropReason::IcmpEchoLimited);
-    }
-    let hop = match stack.route_output(turn.now, IpAddr::V4(arrival.source), arrival.port) {
-        Ok(hop) => hop,
-        Err(refusal) => return stack.drop_received(arrival.port, refusal.reason(false)),
-    };
-    let tos = arrival.frame[1];
-    let id = stack.identifications.next4(arrival.destination, arrival.source, 1);
-    let mut options = [0; options::MAX_LEN];
-    let options_len = match arrival.frame.get(HEADER_LEN..header_len) {
-        Some(asked) if !asked.is_empty() => {
-            let is_ours = |named| stack.is_local4(named);
-            options::reply(asked, &mut options, arrival.destination, stack.timestamp(turn.now), is_ours)
-        }
-        _ => 0,
-    };
-    let reply_len = HEADER_LEN + options_len;
-    let total_len = (arrival.frame.packet_len() - header_len + reply_len) as u16;
-    // The reply's options are some of the request's: its header is no longer.
-    if !header_len.checked_sub(reply_len).is_some_and(|count| arrival.frame.trim_front(count)) {
-        return stack.drop_received(arrival.port, DropReason::Ipv4Truncated);
-    }
-    let frame = &mut arrival.frame;
-    write_header(
-        frame,
-        &Fields { tos, id, protocol: 1, source: arrival.destination, destination: arrival.source, total_len },
-    );
-    if options_len > 0 {
-        write_options(frame, &options[..options_len]);
-    }
-    let Some(message) = frame.get_mut(reply_len..reply_len + 4) else { return };
-    let sum = u16::from_be_bytes([message[2], message[3]]);
-    let request = u16::from_be_bytes([kind::ECHO_REQUEST, message[1]]);
-    let reply = u16::from_be_bytes([kind::ECHO_REPLY, message[1]]);
-    message[0] = kind::ECHO_REPLY;
-    let updated = checksum::update_u16(sum, request, reply);
-    message[2..4].copy_from_slice(&updated.to_be_bytes());
-    if updated == 0 {
-        // The zero of words that add up to 0xffff, or that of nothing but zeros (echo reply, id and sequence 0, no
-        // data but zeros), whose checksum is 0xffff: only a sum over all of it can tell.
-        let sum = sum_behind(frame, reply_len).checksum();
-        if let Some(field) = frame.get_mut(reply_len + 2..reply_len + 4) {
-            field.copy_from_slice(&sum.to_be_bytes());
-        }
-    }
-    stack.counters.count(Counter::IcmpEchoReplies);
-    output::send(stack, turn, arrival.frame, hop);
 }
 
 /// Believes a path MTU report about a packet of ours (row I3; RFC 1191). What it quotes must have come from

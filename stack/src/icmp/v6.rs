@@ -8,6 +8,7 @@ use crate::checksum;
 use crate::counters::Counter;
 use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
+use crate::icmp::limit::Class;
 use crate::icmp::v4::{DEFAULT_TTL, sum_behind};
 use crate::ipv6::input::Arrival;
 use crate::ipv6::{HEADER_LEN, nd, output};
@@ -83,6 +84,16 @@ impl Error {
         Error { kind: kind::PARAMETER_PROBLEM, code: 2, rest: pointer }
     }
 
+    /// Whose tokens it takes.
+    const fn class(self) -> Class {
+        match self.kind {
+            kind::PACKET_TOO_BIG => Class::TooBig,
+            kind::TIME_EXCEEDED => Class::TimeExceeded,
+            kind::PARAMETER_PROBLEM => Class::ParameterProblem,
+            _ => Class::Unreachable,
+        }
+    }
+
     /// True for the two errors that may be about a packet to a group (RFC 4443 section 2.4 (e.3)).
     const fn may_be_about_group(self) -> bool {
         matches!((self.kind, self.code), (kind::PACKET_TOO_BIG, _) | (kind::PARAMETER_PROBLEM, 2))
@@ -134,7 +145,7 @@ pub fn send_error<P, M>(
     }
     let Some(header) = about.first_chunk::<HEADER_LEN>() else { return };
     let (peer, asked) = addresses(header);
-    if !stack.icmp_limit_v6.allow(IpAddr::V6(peer), turn.now) {
+    if !stack.icmp_limit_v6.allow(error.class(), IpAddr::V6(peer), turn.now) {
         return stack.counters.count(Counter::Icmpv6ErrorsLimited);
     }
     // What we sent ourselves comes back to us: no route, no link, no checksum of a device.
@@ -146,7 +157,7 @@ pub fn send_error<P, M>(
     };
     let Some(out) = stack.interfaces.get(hop.as_ref().map_or(port, |hop| hop.port)) else { return };
     let offload = hop.is_some() && out.tx_checksum;
-    let source = if stack.is_local6(asked, port) { Some(asked) } else { out.source_ipv6(peer) };
+    let source = if stack.is_local6(asked, port) { Some(asked) } else { stack.source6(out.id, peer) };
     let Some(source) = source else { return };
     let quoted = about.len().min(usize::from(MIN_MTU_IPV6) - HEADER_LEN - ICMP_HEADER_LEN);
     let Some(mut frame) = turn.pool.alloc() else {
@@ -298,11 +309,7 @@ fn reply_to_echo<P, M>(
         Err(refusal) => return stack.drop_received(arrival.port, refusal.reason(true)),
     };
     let shared = arrival.destination.is_multicast() || stack.is_anycast6(arrival.destination);
-    let source = if shared {
-        stack.interfaces.get(arrival.port).and_then(|port| port.source_ipv6(arrival.source))
-    } else {
-        Some(arrival.destination)
-    };
+    let source = if shared { stack.source6(arrival.port, arrival.source) } else { Some(arrival.destination) };
     let Some(source) = source else {
         return stack.drop_received(arrival.port, DropReason::IcmpEchoIgnored);
     };

@@ -64,10 +64,11 @@ pub fn hash6_of(packet: &[u8], key: [u64; 2]) -> u64 {
 /// The flow hash of a received frame (byte 0 is the first of its Ethernet header), the same for both
 /// directions of a flow, so that both meet on one worker. `None` for what is not IP: that has no flow. Fragments have
 /// the hash of their addresses; an IPv6 packet too whose extension headers are not a fragment header alone, because
-/// one may follow.
+/// one may follow. VLAN tags are looked past: one flow on two VLANs is rare, and may meet on one worker.
 pub fn symmetric_hash_of_frame(frame: &[u8], key: [u64; 2]) -> Option<u64> {
-    let packet = frame.get(14..)?;
-    match *frame.get(12..14)? {
+    let tags = crate::ethernet::vlan::tags_len(frame);
+    let packet = frame.get(14 + tags..)?;
+    match *frame.get(12 + tags..14 + tags)? {
         [0x08, 0x00] if packet.len() >= 20 => {
             let fragment = word(packet, 4) & 0x3fff != 0;
             let protocol = if fragment { 0 } else { packet[9] };

@@ -1,6 +1,6 @@
 //! What IPv4 and IPv6 share: where a packet goes on ([`path`], [`resolve`]), how it gets to its neighbour
 //! ([`output`], [`resolution`]), how flows are told apart ([`flow`]), how what sockets send gets its way
-//! ([`select`]) and its header ([`originate`]), and how fragments become whole again ([`reassembly`]) and are named
+//! ([`select`]), its source address (`source`) and its header ([`originate`]), and how fragments become whole again ([`reassembly`]) and are named
 //! ([`identification`]).
 
 pub(crate) mod adjacency;
@@ -13,3 +13,4 @@ pub mod reassembly;
 pub mod resolution;
 pub mod resolve;
 pub mod select;
+pub(crate) mod source;

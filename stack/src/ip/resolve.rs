@@ -346,6 +346,22 @@ impl<F: Frame> Stack<F> {
         destination: IpAddr,
         port: PortId,
     ) -> Result<Hop, Refusal> {
+        let hop = self.route_by_table(now, destination, port)?;
+        let hop = self.redirected(now, destination, hop);
+        let mtu = match self.path_mtus.mtu(destination, now) {
+            Some(learnt) => learnt.mtu.min(hop.mtu),
+            None => hop.mtu,
+        };
+        Ok(Hop { mtu, ..hop })
+    }
+
+    /// Where the routes alone would have it leave.
+    pub(crate) fn route_by_table(
+        &mut self,
+        now: Instant,
+        destination: IpAddr,
+        port: PortId,
+    ) -> Result<Hop, Refusal> {
         let (id, hash) = match destination {
             IpAddr::V4(to) => (self.routes.lookup4(to), hash2(0, u64::from(to.to_bits()), self.flow_key)),
             IpAddr::V6(to) if to.is_unicast_link_local() => return self.on_link_hop(now, port, destination),
@@ -354,18 +370,13 @@ impl<F: Frame> Stack<F> {
                 (self.routes.lookup6(to), hash2((bits >> 64) as u64, bits as u64, self.flow_key))
             }
         };
-        let hop = match self.path_by(now, id, destination, None) {
-            Path::Hop(hop) => hop,
-            Path::Multipath(group) => self.choose(now, group, destination, hash)?,
-            Path::Refuse(refusal) => return Err(refusal),
+        match self.path_by(now, id, destination, None) {
+            Path::Hop(hop) => Ok(hop),
+            Path::Multipath(group) => self.choose(now, group, destination, hash),
+            Path::Refuse(refusal) => Err(refusal),
             // We do not talk to ourselves by way of the wire.
-            Path::Local | Path::Broadcast => return Err(Refusal::NoRoute),
-        };
-        let mtu = match self.path_mtus.mtu(destination, now) {
-            Some(learnt) => learnt.mtu.min(hop.mtu),
-            None => hop.mtu,
-        };
-        Ok(Hop { mtu, ..hop })
+            Path::Local | Path::Broadcast => Err(Refusal::NoRoute),
+        }
     }
 
     /// True when an IPv4 address is ours.

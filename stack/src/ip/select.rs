@@ -192,11 +192,10 @@ impl<F: Frame> Stack<F> {
         port: PortId,
         cast: LinkCast,
     ) -> Result<Choice, Error> {
-        let interface = self.interfaces.get(port).ok_or(Error::NoDevice)?;
         let source = match (wish.source, wish.destination) {
             (Some(source), _) => Some(source),
-            (None, IpAddr::V4(to)) => interface.source_ipv4(to).map(IpAddr::V4),
-            (None, IpAddr::V6(to)) => interface.source_ipv6(to).map(IpAddr::V6),
+            (None, IpAddr::V4(to)) => self.source4(port, to).map(IpAddr::V4),
+            (None, IpAddr::V6(to)) => self.source6(port, to).map(IpAddr::V6),
         };
         let source = source.ok_or(Error::AddressNotAvailable)?;
         Ok(Choice { exit, port, source, cast })

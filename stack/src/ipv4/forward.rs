@@ -10,6 +10,7 @@ use crate::checksum;
 use crate::counters::Counter;
 use crate::ethernet::{LinkCast, ethertype};
 use crate::frame::{Frame, FramePool};
+use crate::icmp::redirect;
 use crate::icmp::v4::{self, Error};
 use crate::ip::path::Hop;
 use crate::stack::Stack;
@@ -73,7 +74,14 @@ pub fn forward<P, M>(
     if header[0] != PLAIN {
         return with_options(stack, turn, arrival, hop);
     }
-    match decide(header, len, hop.mtu) {
+    let decision = decide(header, len, hop.mtu);
+    if hop.port == arrival.port && !matches!(decision, Decision::Refuse(..)) {
+        redirect::send4(stack, turn, &arrival, hop);
+    }
+    let Some(header) = arrival.frame.first_chunk_mut::<{ super::HEADER_LEN }>() else {
+        return stack.drop_received(arrival.port, DropReason::Ipv4Truncated);
+    };
+    match decision {
         Decision::Pass => {
             lower_ttl(header);
             stack.counters.count(Counter::Ipv4Forwarded);
@@ -128,6 +136,12 @@ fn with_options<P, M>(
         stack.drop_received(arrival.port, reason);
         return v4::send_error(stack, turn, &arrival.frame, (arrival.port, arrival.cast), error);
     }
+    if hop.port == arrival.port {
+        redirect::send4(stack, turn, &arrival, hop);
+    }
+    let Some(header) = arrival.frame.first_chunk_mut::<{ super::HEADER_LEN }>() else {
+        return stack.drop_received(arrival.port, DropReason::Ipv4Truncated);
+    };
     lower_ttl(header);
     record_options(stack, turn.now, &mut arrival.frame, hop);
     stack.counters.count(Counter::Ipv4Forwarded);

@@ -6,6 +6,7 @@ use super::input::Arrival;
 use crate::counters::Counter;
 use crate::ethernet::{LinkCast, ethertype};
 use crate::frame::{Frame, FramePool};
+use crate::icmp::redirect;
 use crate::icmp::v6::{self, Error};
 use crate::ip::output::transmit;
 use crate::ip::path::Hop;
@@ -77,7 +78,14 @@ pub fn forward<P, M>(
     let Some(header) = arrival.frame.first_chunk_mut::<HEADER_LEN>() else {
         return stack.drop_received(arrival.port, DropReason::Ipv6Truncated);
     };
-    match decide(header, len, hop.mtu) {
+    let decision = decide(header, len, hop.mtu);
+    if hop.port == arrival.port && decision == Decision::Pass {
+        redirect::send6(stack, turn, &arrival, hop);
+    }
+    let Some(header) = arrival.frame.first_chunk_mut::<HEADER_LEN>() else {
+        return stack.drop_received(arrival.port, DropReason::Ipv6Truncated);
+    };
+    match decision {
         Decision::Pass => {
             header[7] -= 1;
             stack.counters.count(Counter::Ipv6Forwarded);

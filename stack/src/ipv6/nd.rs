@@ -13,6 +13,7 @@ use super::input::Arrival;
 use crate::counters::Counter;
 use crate::ethernet::{self, ethertype};
 use crate::frame::{Frame, FramePool};
+use crate::icmp::redirect;
 use crate::icmp::v6::{Fields, ICMPV6, write_header};
 use crate::ip::output::transmit;
 use crate::mac::MacAddr;
@@ -37,6 +38,8 @@ enum Decision {
     Advertised { target: Ipv6Addr, mac: Option<MacAddr>, flags: AdvertisementFlags },
     /// A router or a host says its link-layer address.
     Introduced { mac: MacAddr, router: bool },
+    /// A router knows a better way.
+    Redirected { target: Ipv6Addr, destination: Ipv6Addr, mac: Option<MacAddr> },
     /// It ends here.
     Drop(DropReason),
 }
@@ -68,8 +71,9 @@ fn decide(
         }
         Message::RouterSolicitation { options } => introduced(options.source_link_address(), false),
         Message::RouterAdvertisement { options, .. } => introduced(options.source_link_address(), true),
-        // A router does not follow redirects (RFC 4861 section 8.3).
-        Message::Redirect { .. } => Decision::Drop(DropReason::IcmpDiscarded),
+        Message::Redirect { target, destination, options } => {
+            Decision::Redirected { target, destination, mac: options.target_link_address() }
+        }
     }
 }
 
@@ -124,6 +128,10 @@ pub fn input<P, M>(
         Decision::Advertised { target, mac, flags } => {
             let AdvertisementFlags { router, solicited, override_ } = flags;
             stack.neighbours.na(port, target, mac, solicited, override_, router, turn.now)
+        }
+        Decision::Redirected { target, destination, mac } => {
+            let reason = redirect::input6(stack, turn.now, (port, source), target, destination, mac);
+            return stack.drop_received(port, reason);
         }
         Decision::Introduced { mac, router } => {
             stack.neighbours.router_message(port, source, mac, router, turn.now)

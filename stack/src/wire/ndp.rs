@@ -388,6 +388,42 @@ pub fn emit_router_solicitation(
     emit(bytes, (source, destination), kind::ROUTER_SOLICITATION, 0, None, options)
 }
 
+/// Writes a redirect to `target` for packets to `redirected` at the front of `bytes`, checksum filled for these
+/// addresses, with the target's link-layer address when it is known and as much of the packet `about` as there is
+/// room for in `bytes` (RFC 4861 section 4.5). Gives the length of the message in bytes.
+pub fn emit_redirect(
+    bytes: &mut [u8],
+    source: &Ipv6Addr,
+    destination: &Ipv6Addr,
+    target: &Ipv6Addr,
+    redirected: &Ipv6Addr,
+    mac: Option<MacAddr>,
+    about: &[u8],
+) -> Result<usize, BufferTooSmall> {
+    let mut length = 40;
+    let (head, rest) = bytes.split_at_mut_checked(length).ok_or(BufferTooSmall)?;
+    head[..8].copy_from_slice(&[kind::REDIRECT, 0, 0, 0, 0, 0, 0, 0]);
+    head[8..24].copy_from_slice(&target.octets());
+    head[24..40].copy_from_slice(&redirected.octets());
+    let mut rest = rest;
+    if let Some(MacAddr([a, b, c, d, e, f])) = mac {
+        let (place, behind) = rest.split_first_chunk_mut().ok_or(BufferTooSmall)?;
+        *place = [option::TARGET_LINK_ADDRESS, 1, a, b, c, d, e, f];
+        (rest, length) = (behind, length + 8);
+    }
+    // The option's length counts units of 8 bytes, at most 255 of them, and its head is one.
+    let quoted = about.len().min(rest.len().saturating_sub(8)).min(254 * 8) / 8 * 8;
+    if let (Some(quote), Some((place, behind))) = (about.get(..quoted), rest.split_first_chunk_mut::<8>())
+        && quoted > 0
+    {
+        *place = [option::REDIRECTED_HEADER, (quoted / 8 + 1) as u8, 0, 0, 0, 0, 0, 0];
+        behind[..quoted].copy_from_slice(quote);
+        length += 8 + quoted;
+    }
+    fill_checksum(&mut bytes[..length], pseudo_header(source, destination, length));
+    Ok(length)
+}
+
 /// Header, target where there is one, options of one unit each, checksum.
 fn emit(
     bytes: &mut [u8],

@@ -156,10 +156,14 @@ impl Router {
             reassembly: flumen_stack::ip::reassembly::ReassemblyConfig::default(),
             seed: [1, 2, 3, 4],
         };
+        let mut egress = Egress::new(vec![sizes.tx_queue; config.interfaces.len()]);
+        for (port, vlan) in config.interfaces.iter().filter_map(|one| Some((one.id, one.vlan?))) {
+            egress.set_vlan(port, vlan);
+        }
         Router {
             stack: Stack::new(config, routes).unwrap(),
             pool: HeapPool::new(sizes.frames, sizes.chunk),
-            egress: Egress::new([sizes.tx_queue; PORTS]),
+            egress,
             now: Instant::from_millis(10_000),
         }
     }
