@@ -35,6 +35,7 @@ pub mod schema;
 pub mod services;
 pub mod settings;
 pub mod transport;
+pub mod vlans;
 
 pub use host::Host;
 pub use layout::{Layout, Missing, plan};

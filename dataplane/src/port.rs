@@ -5,6 +5,7 @@
 
 pub mod memory;
 pub mod pcap;
+pub mod tap;
 
 use crate::mempool::{PoolFrame, WorkerPool};
 use af_xdp::{Kick, Refusal, Socket};
@@ -14,6 +15,7 @@ use flumen_stack::{Burst, DropReason, Instant, PortId};
 use memory::MemoryPort;
 use pcap::PcapPort;
 use std::os::fd::{AsFd, BorrowedFd};
+use tap::TapPort;
 
 /// What carries the packets of a queue.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub enum Port {
     Pcap(Box<PcapPort>),
     /// A wire inside the process.
     Memory(Box<MemoryPort>),
+    /// A kernel interface made of software.
+    Tap(Box<TapPort>),
 }
 
 /// A socket on a queue of an interface, and how it is driven.
@@ -64,6 +68,7 @@ impl PortQueue {
             Port::AfXdp(queue) => queue.receive(burst, max),
             Port::Pcap(port) => port.receive(pool, burst, max),
             Port::Memory(port) => port.receive(pool, burst, max, counters),
+            Port::Tap(port) => port.receive(pool, burst, max),
         }
     }
 
@@ -80,6 +85,7 @@ impl PortQueue {
             Port::AfXdp(queue) => queue.transmit(waiting, self.port, counters),
             Port::Pcap(port) => port.transmit(waiting, self.port, now, counters),
             Port::Memory(port) => port.transmit(waiting, self.port, counters),
+            Port::Tap(port) => port.transmit(waiting, self.port, counters),
         }
     }
 
@@ -101,6 +107,7 @@ impl PortQueue {
     pub fn wait_on(&self) -> Option<BorrowedFd<'_>> {
         match &self.carrier {
             Port::AfXdp(queue) if !queue.gone => Some(queue.socket.as_fd()),
+            Port::Tap(port) if !port.gone => Some(port.wait_on()),
             _ => None,
         }
     }
@@ -110,7 +117,7 @@ impl PortQueue {
         match &self.carrier {
             Port::Pcap(port) => port.replay.as_ref().is_some_and(|replay| !replay.is_finished()),
             Port::Memory(port) => !port.from_peer.is_empty(),
-            Port::AfXdp(_) => false,
+            Port::AfXdp(_) | Port::Tap(_) => false,
         }
     }
 
@@ -123,8 +130,10 @@ impl PortQueue {
 
     /// The interface is gone: nothing is asked of the kernel about it any more.
     pub fn give_up(&mut self) {
-        if let Port::AfXdp(queue) = &mut self.carrier {
-            queue.gone = true;
+        match &mut self.carrier {
+            Port::AfXdp(queue) => queue.gone = true,
+            Port::Tap(port) => port.gone = true,
+            Port::Pcap(_) | Port::Memory(_) => {}
         }
     }
 }

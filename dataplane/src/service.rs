@@ -83,6 +83,14 @@ pub enum StartError {
         /// What is wrong.
         source: crate::port::pcap::PcapError,
     },
+    /// A TAP.
+    #[error("port {port}: {source}")]
+    Tap {
+        /// The port's name.
+        port: String,
+        /// What is wrong.
+        source: crate::port::tap::TapError,
+    },
     /// A pool.
     #[error("the pool of cpu {cpu}: {source}")]
     Pool {

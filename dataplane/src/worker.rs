@@ -448,7 +448,7 @@ impl Worker {
     fn frames_are_conserved(&self) -> bool {
         let sockets = self.queues.iter().filter_map(|queue| match &queue.carrier {
             crate::port::Port::AfXdp(queue) => Some(&queue.socket),
-            crate::port::Port::Pcap(_) | crate::port::Port::Memory(_) => None,
+            crate::port::Port::Pcap(_) | crate::port::Port::Memory(_) | crate::port::Port::Tap(_) => None,
         });
         self.pool.0.conservation(sockets).is_ok()
     }

@@ -72,6 +72,11 @@ pub fn summary(config: &Config, layout: &Layout, sources: &Sources) -> String {
     for (port, planned) in config.ports.iter().zip(&layout.ports) {
         let kind = match &port.kind {
             PortKind::AfXdp(af_xdp) => format!("af_xdp {}", af_xdp.interface),
+            PortKind::Tap(tap) => format!("tap {}", tap.interface),
+            PortKind::Vlan(vlan) => {
+                let parent = config.port(vlan.parent).map_or("?", |port| port.name.as_str());
+                format!("vlan {} of {parent}", vlan.id)
+            }
             PortKind::Pcap(_) | PortKind::Memory(_) => port.kind.name().to_owned(),
         };
         let addresses = port.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");

@@ -54,7 +54,7 @@ fn examine(path: &Path, json: bool) -> Result<(), Failed> {
     };
     let names = config.ports.iter().filter_map(|port| match &port.kind {
         PortKind::AfXdp(af_xdp) => Some(af_xdp.interface.as_str()),
-        PortKind::Pcap(_) | PortKind::Memory(_) => None,
+        _ => None,
     });
     let findings = doctor::examine(config, layout, &gather::gather(&host, names));
     if json {

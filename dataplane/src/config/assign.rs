@@ -8,6 +8,7 @@
 
 use super::model::{Config, Port, PortKind, Queues};
 use super::problem::{At, Problem, Problems};
+use super::vlans;
 use flumen_stack::PortId;
 use std::collections::{BTreeMap, HashMap};
 
@@ -21,15 +22,20 @@ pub fn known_queues(port: &Port) -> Option<&[u16]> {
             Queues::All => None,
             Queues::These(queues) => Some(queues),
         },
-        PortKind::Pcap(_) | PortKind::Memory(_) => Some(ONE),
+        PortKind::Pcap(_) | PortKind::Memory(_) | PortKind::Tap(_) => Some(ONE),
+        PortKind::Vlan(_) => Some(&[]),
     }
 }
 
 /// Checks what the file alone can tell.
 pub fn check(config: &Config, problems: &mut Problems) {
     for (id, port) in config.ports_with_ids() {
-        check_port(config, id, port, problems);
+        // A VLAN has no queues: `vlans` looks after it.
+        if !matches!(port.kind, PortKind::Vlan(_)) {
+            check_port(config, id, port, problems);
+        }
     }
+    vlans::check(config, problems);
     check_peers(config, problems);
 }
 
@@ -110,7 +116,7 @@ pub fn report_left(port: &Port, left: &[u16], problems: &mut Problems) {
     let (noun, which) = if left.len() == 1 { ("queue", "this queue") } else { ("queues", "these queues") };
     let at = match &port.kind {
         PortKind::AfXdp(af_xdp) => af_xdp.queues_at,
-        PortKind::Pcap(_) | PortKind::Memory(_) => port.at,
+        PortKind::Pcap(_) | PortKind::Memory(_) | PortKind::Tap(_) | PortKind::Vlan(_) => port.at,
     };
     problems.push(
         Problem::error(at, format!("no core polls {noun} {} of port `{}`", show_queues(left), port.name))

@@ -61,6 +61,8 @@ pub fn frames_needed(
                 }
             }
             PortKind::Memory(memory) => add(memory.ring as usize, format!("wire from {name} to its peer")),
+            // What waits for a TAP waits in the kernel.
+            PortKind::Tap(_) | PortKind::Vlan(_) => {}
             PortKind::Pcap(_) => {} // a packet from a file is in a burst; one to a file is gone at once
         }
     }

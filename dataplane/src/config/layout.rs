@@ -14,9 +14,10 @@ use super::assign::{known_queues, report_left, show_queues};
 use super::frames::{frames_needed, single_buffer_mtu};
 use super::host::Host;
 use super::model::{
-    AfXdp, ChecksumPolicy, Config, MultiBuffer, PacketRule, Port, PortKind, Queues, RouteAction,
+    AfXdp, ChecksumPolicy, Config, MultiBuffer, PacketRule, Port, PortKind, Queues, RouteAction, Tap,
 };
 use super::problem::{Problem, Problems};
+use super::vlans;
 use flumen_stack::{MacAddr, PortId, limits};
 
 /// A configuration that fits the machine.
@@ -100,10 +101,11 @@ pub enum Missing {
 pub fn plan(config: &Config, host: &Host, missing: Missing, problems: &mut Problems) -> Option<Layout> {
     let before = problems.errors();
     check_cpus(config, host, missing, problems);
-    let ports: Vec<PortLayout> = config
+    let mut ports: Vec<PortLayout> = config
         .ports_with_ids()
         .map(|(id, port)| plan_port(config, host, id, port, missing, problems))
         .collect();
+    plan_vlans(config, &mut ports, problems);
     let mut cores: Vec<CoreLayout> = config
         .cores
         .iter()
@@ -191,7 +193,11 @@ fn plan_port(
         never: Vec::new(),
         present: true,
     };
-    let PortKind::AfXdp(af_xdp) = &port.kind else { return made_up };
+    let af_xdp = match &port.kind {
+        PortKind::AfXdp(af_xdp) => af_xdp,
+        PortKind::Tap(tap) => return plan_tap(config, host, (id, port), tap, made_up, problems),
+        PortKind::Pcap(_) | PortKind::Memory(_) | PortKind::Vlan(_) => return made_up,
+    };
     let mut layout = made_up;
     if let Some(interface) = host.interfaces.get(&af_xdp.interface) {
         let has = interface.rx_queues.min(interface.tx_queues);
@@ -253,6 +259,55 @@ fn plan_port(
         );
     }
     layout
+}
+
+/// A TAP that is there already has an MTU; packets must fit a chunk, because one read brings one.
+fn plan_tap(
+    config: &Config,
+    host: &Host,
+    (id, port): (PortId, &Port),
+    tap: &Tap,
+    made_up: PortLayout,
+    problems: &mut Problems,
+) -> PortLayout {
+    let there = host.interfaces.get(&tap.interface);
+    let most = smallest_single_buffer_mtu(config, id);
+    let mtu = port.mtu.or(there.and_then(|one| u16::try_from(one.mtu).ok())).unwrap_or(1500);
+    if mtu > most {
+        problems.push(
+            Problem::error(
+                tap.mtu_at,
+                format!("packets of port `{}` (MTU {mtu}) do not fit a chunk", port.name),
+            )
+            .label(format!("up to {most} fit"))
+            .help("say a smaller `mtu` here and on the interface, or a larger `chunk` for the core"),
+        );
+    }
+    PortLayout {
+        mtu,
+        multi_buffer: false,
+        // The kernel's own end has the interface's address: ours must be another.
+        mac: port.mac.unwrap_or(local_mac(id)),
+        checksum: port.checksum.for_driver(Some("tap")),
+        ..made_up
+    }
+}
+
+/// VLANs have what their ports have, but for an MTU of their own.
+fn plan_vlans(config: &Config, ports: &mut [PortLayout], problems: &mut Problems) {
+    for (id, port) in config.ports_with_ids() {
+        let PortKind::Vlan(_) = port.kind else { continue };
+        let wire = vlans::wire_of(config, id).and_then(|(wire, _)| ports.get(wire.index())).cloned();
+        let (Some(wire), Some(plan)) = (wire, ports.get_mut(id.index())) else { continue };
+        let mtu = port.mtu.unwrap_or(wire.mtu);
+        if mtu > wire.mtu {
+            problems.push(
+                Problem::error(port.at, format!("an MTU of {mtu} is more than its port has ({})", wire.mtu))
+                    .help("a tag makes frames longer, not packets: raise the MTU of the port, or lower this one"),
+            );
+        }
+        *plan = PortLayout { mtu, queues: Vec::new(), never: Vec::new(), ..wire };
+    }
 }
 
 /// The queues that cores name, for an interface that is not here: else one.
@@ -401,7 +456,7 @@ fn check_routes(config: &Config, host: &Host, problems: &mut Problems) {
             PortKind::AfXdp(af_xdp) => {
                 host.interfaces.get(&af_xdp.interface).is_some_and(|interface| !interface.up)
             }
-            PortKind::Pcap(_) | PortKind::Memory(_) => false,
+            PortKind::Pcap(_) | PortKind::Memory(_) | PortKind::Tap(_) | PortKind::Vlan(_) => false,
         })
         .collect();
     if !is_down.contains(&true) {

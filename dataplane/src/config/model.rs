@@ -99,6 +99,8 @@ pub struct Port {
     pub forwarding: bool,
     /// Whether the way back to a packet's source must lead through this port.
     pub rp_filter: RpFilter,
+    /// What it tells its neighbours, and what it believes of them.
+    pub manners: Manners,
     /// What to do about transport checksums of packets that come in.
     pub checksum: ChecksumPolicy,
     /// Packets that wait, per worker, for room in the transmit ring before they are dropped.
@@ -130,6 +132,10 @@ pub enum PortKind {
     Pcap(Pcap),
     /// One end of a wire inside this process.
     Memory(Memory),
+    /// The other end of a kernel interface that is made of software.
+    Tap(Tap),
+    /// One of several networks on another port's wire.
+    Vlan(Vlan),
 }
 
 impl PortKind {
@@ -139,6 +145,8 @@ impl PortKind {
             PortKind::AfXdp(_) => "af_xdp",
             PortKind::Pcap(_) => "pcap",
             PortKind::Memory(_) => "memory",
+            PortKind::Tap(_) => "tap",
+            PortKind::Vlan(_) => "vlan",
         }
     }
 }
@@ -380,6 +388,41 @@ pub struct Memory {
     pub ring: u32,
 }
 
+/// A TAP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tap {
+    /// The kernel's name of the interface: 1 to 15 bytes.
+    pub interface: String,
+    /// Where `mtu` (or else the name) stands.
+    pub mtu_at: At,
+}
+
+/// A VLAN of another port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vlan {
+    /// The port with the wire, or another VLAN. Never itself.
+    pub parent: PortId,
+    /// Its kind of tag.
+    pub protocol: TagProtocol,
+    /// Its number, 1 to [`flumen_stack::limits::MAX_VLAN`].
+    pub id: u16,
+    /// What its frames leave with.
+    pub priority: TagPriority,
+}
+
+pub use flumen_stack::ethernet::vlan::{Priority as TagPriority, TagProtocol};
+
+/// What a port tells its neighbours, and what it believes of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manners {
+    /// Redirects of the router that we use are followed.
+    pub accept_redirects: bool,
+    /// Neighbours are told of better ways.
+    pub send_redirects: bool,
+    /// Requests for the address mask are answered.
+    pub address_mask_replies: bool,
+}
+
 /// Reverse path filter (RFC 3704): whether the way back to the source leads through the port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RpFilter {
@@ -557,6 +600,10 @@ pub struct Icmp {
     pub error_rate: u32,
     /// Errors at once after a quiet time.
     pub error_burst: u32,
+    /// Errors of one class, per second.
+    pub class_rate: u32,
+    /// Errors of one class at once after a quiet time.
+    pub class_burst: u32,
     /// Echo replies, per second.
     pub echo_rate: u32,
     /// Echo replies at once after a quiet time.

@@ -3,13 +3,14 @@
 use super::addresses;
 use super::bounds;
 use super::model::{
-    AfXdp, BusyPoll, ChecksumPolicy, Claim, Distribute, Kick, Memory, MultiBuffer, NapiDefer, Never,
-    PacketRule, Pcap, Port, PortKind, PortRange, Protocol, Queues, Rings, RpFilter, TxChecksum, XdpMode,
+    AfXdp, BusyPoll, ChecksumPolicy, Claim, Distribute, Kick, Manners, Memory, MultiBuffer, NapiDefer, Never,
+    PacketRule, Pcap, Port, PortKind, PortRange, Protocol, Queues, Rings, RpFilter, Tap, TxChecksum, XdpMode,
 };
 use super::names::Names;
 use super::problem::{At, Problem};
 use super::read::{Section, Value};
 use super::schema;
+use super::vlans;
 use flumen_stack::{MacAddr, PortId, limits};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,14 +19,20 @@ use std::time::Duration;
 /// Reads one `[[port]]`, whose name is `name`. Relative file names in it are relative to `folder`.
 pub fn read_port(section: &Section<'_>, id: PortId, name: &str, names: &Names<'_>, folder: &Path) -> Port {
     let at = section.place("name", section.at);
-    let kind =
-        section.word("kind", &[("af_xdp", "af_xdp"), ("pcap", "pcap"), ("memory", "memory")], "af_xdp");
+    let kinds = ["af_xdp", "pcap", "memory", "tap", "vlan"].map(|kind| (kind, kind));
+    let kind = section.word("kind", &kinds, "af_xdp");
     refuse_keys_of_other_kinds(section, name, kind);
     let kind = match kind {
         "pcap" => PortKind::Pcap(read_pcap(section, at, folder)),
         "memory" => PortKind::Memory(read_memory(section, id, names)),
+        "tap" => PortKind::Tap(Tap {
+            interface: read_interface(section, name).to_owned(),
+            mtu_at: section.place("mtu", at),
+        }),
+        "vlan" => PortKind::Vlan(vlans::read(section, id, names)),
         _ => PortKind::AfXdp(read_af_xdp(section, name, at)),
     };
+    let forwarding = section.boolean("forwarding", false);
     let port = Port {
         name: name.to_owned(),
         kind,
@@ -35,7 +42,12 @@ pub fn read_port(section: &Section<'_>, id: PortId, name: &str, names: &Names<'_
             .and_then(|mtu| u16::try_from(mtu).ok()),
         mac: section.value("mac").and_then(|value| read_station(&value)),
         addresses: section.value("addresses").map(|value| addresses::read(&value)).unwrap_or_default(),
-        forwarding: section.boolean("forwarding", false),
+        forwarding,
+        manners: Manners {
+            accept_redirects: section.boolean("accept_redirects", !forwarding),
+            send_redirects: section.boolean("send_redirects", forwarding),
+            address_mask_replies: section.boolean("address_mask_replies", false),
+        },
         rp_filter: section.word(
             "rp_filter",
             &[("off", RpFilter::Off), ("strict", RpFilter::Strict), ("loose", RpFilter::Loose)],
@@ -97,20 +109,29 @@ pub fn read_station(value: &Value<'_>) -> Option<MacAddr> {
 
 fn refuse_keys_of_other_kinds(section: &Section<'_>, name: &str, kind: &str) {
     for (key, _) in section.keys() {
-        let Some(owner) = schema::kind_of_key(key) else { continue };
-        if owner != kind
-            && let Some(value) = section.value(key)
+        let owners = schema::kinds_of_key(key);
+        let Some(value) = section.value(key) else { continue };
+        if let Some(owner) = owners.first()
+            && !owners.contains(&kind)
         {
             value.reader().report(
                 Problem::error(value.key_at, format!("port `{name}` has no `{key}`: it is of kind {kind}"))
-                    .label(format!("only ports of kind {owner} have this"))
+                    .label(format!("only ports of kind {} have this", owners.join(" and ")))
                     .help(format!("take the line out, or say `kind = \"{owner}\"`")),
+            );
+        }
+        if kind == "vlan" && vlans::OF_THE_WIRE.contains(&key) {
+            value.reader().report(
+                Problem::error(value.key_at, format!("port `{name}` has no `{key}`: it is a VLAN"))
+                    .label("this belongs to the port with the wire")
+                    .help("say it there, and take the line out here"),
             );
         }
     }
 }
 
-fn read_af_xdp(section: &Section<'_>, name: &str, at: At) -> AfXdp {
+/// The interface of a port: the one with its name unless it says otherwise.
+fn read_interface<'a>(section: &Section<'a>, name: &'a str) -> &'a str {
     let interface = section.value("interface").and_then(|value| value.name("eth1").map(|text| (value, text)));
     if let Some((value, text)) = interface
         && (text.len() > bounds::MAX_INTERFACE || text.contains(['/', ' ', ':']))
@@ -129,13 +150,18 @@ fn read_af_xdp(section: &Section<'_>, name: &str, at: At) -> AfXdp {
             "the interface of a port is the one with its name, unless `interface` says otherwise: add that",
         );
     }
+    interface.map_or(name, |(_, text)| text)
+}
+
+fn read_af_xdp(section: &Section<'_>, name: &str, at: At) -> AfXdp {
+    let interface = read_interface(section, name);
     let rings =
         section.value("rings").and_then(|value| value.table(&schema::RINGS, "{ rx = 2048, tx = 2048 }"));
     let ring = |key: &str| {
         size32(rings.map_or(2048, |section: Section<'_>| section.power_of_two(key, bounds::RING, 2048)))
     };
     AfXdp {
-        interface: interface.map_or(name, |(_, text)| text).to_owned(),
+        interface: interface.to_owned(),
         mode: section.word(
             "mode",
             &[

@@ -31,7 +31,7 @@ pub const FILE: Spec = Spec {
     ],
 };
 
-/// `[[port]]`, of every kind: [`kind_of_key`] tells whose a key is.
+/// `[[port]]`, of every kind: [`kinds_of_key`] tells whose a key is.
 pub const PORT: Spec = Spec {
     name: "[[port]]",
     keys: &[
@@ -62,17 +62,26 @@ pub const PORT: Spec = Spec {
         "write",
         "peer",
         "ring",
+        "parent",
+        "vlan",
+        "protocol",
+        "priority",
+        "accept_redirects",
+        "send_redirects",
+        "address_mask_replies",
     ],
 };
 
-/// The kind of port that alone has this key; `None`: every port has it.
-pub fn kind_of_key(key: &str) -> Option<&'static str> {
+/// The kinds of port that alone have this key; none: every port has it.
+pub fn kinds_of_key(key: &str) -> &'static [&'static str] {
     match key {
-        "interface" | "mode" | "queues" | "rings" | "multi_buffer" | "need_wakeup" | "tx_checksum"
-        | "busy_poll" | "napi_defer" | "kick" | "claim" | "never" => Some("af_xdp"),
-        "read" | "repeat" | "write" => Some("pcap"),
-        "peer" | "ring" => Some("memory"),
-        _ => None,
+        "interface" => &["af_xdp", "tap"],
+        "parent" | "vlan" | "protocol" | "priority" => &["vlan"],
+        "mode" | "queues" | "rings" | "multi_buffer" | "need_wakeup" | "tx_checksum" | "busy_poll"
+        | "napi_defer" | "kick" | "claim" | "never" => &["af_xdp"],
+        "read" | "repeat" | "write" => &["pcap"],
+        "peer" | "ring" => &["memory"],
+        _ => &[],
     }
 }
 
@@ -114,8 +123,10 @@ pub const LIMITS: Spec = Spec {
     ],
 };
 /// `[icmp]`.
-pub const ICMP: Spec =
-    Spec { name: "[icmp]", keys: &["error_rate", "error_burst", "echo_rate", "echo_burst"] };
+pub const ICMP: Spec = Spec {
+    name: "[icmp]",
+    keys: &["error_rate", "error_burst", "class_rate", "class_burst", "echo_rate", "echo_burst"],
+};
 /// `[[service]]`; those of `http` alone: [`is_of_http`].
 pub const SERVICE: Spec = Spec {
     name: "[[service]]",

@@ -26,7 +26,14 @@ impl Default for Limits {
 
 impl Default for Icmp {
     fn default() -> Icmp {
-        Icmp { error_rate: 1000, error_burst: 50, echo_rate: 10_000, echo_burst: 500 }
+        Icmp {
+            error_rate: 1000,
+            error_burst: 50,
+            class_rate: 750,
+            class_burst: 38,
+            echo_rate: 10_000,
+            echo_burst: 500,
+        }
     }
 }
 
@@ -95,11 +102,14 @@ pub fn read_icmp(section: &Section<'_>) -> Icmp {
     let icmp = Icmp {
         error_rate: number("error_rate", default.error_rate),
         error_burst: number("error_burst", default.error_burst),
+        class_rate: number("class_rate", default.class_rate),
+        class_burst: number("class_burst", default.class_burst),
         echo_rate: number("echo_rate", default.echo_rate),
         echo_burst: number("echo_burst", default.echo_burst),
     };
     for (rate_key, rate, burst_key, burst) in [
         ("error_rate", icmp.error_rate, "error_burst", icmp.error_burst),
+        ("class_rate", icmp.class_rate, "class_burst", icmp.class_burst),
         ("echo_rate", icmp.echo_rate, "echo_burst", icmp.echo_burst),
     ] {
         if rate > 0

@@ -22,7 +22,7 @@ pub fn examine(config: &Config, layout: &Layout, facts: &Facts, findings: &mut V
         .iter()
         .filter_map(|port| match &port.kind {
             PortKind::AfXdp(af_xdp) => Some(af_xdp),
-            PortKind::Pcap(_) | PortKind::Memory(_) => None,
+            _ => None,
         })
         .collect();
     if !ports.is_empty() {

@@ -9,6 +9,10 @@ use crate::config::model::{AfXdp, ChecksumPolicy, Port, PortKind, XdpMode};
 /// Judges one port.
 pub fn examine(port: &Port, planned: &PortLayout, facts: &Facts, findings: &mut Vec<Finding>) {
     let about = format!("port {}", port.name);
+    if let PortKind::Tap(tap) = &port.kind {
+        findings.push(examine_tap(about, &tap.interface, facts));
+        return;
+    }
     let PortKind::AfXdp(af_xdp) = &port.kind else {
         findings.push(Finding::ok(about, format!("{}: needs nothing of the machine", port.kind.name())));
         return;
@@ -28,6 +32,18 @@ pub fn examine(port: &Port, planned: &PortLayout, facts: &Facts, findings: &mut 
     findings.extend(port.offloads());
     findings.push(port.checksums());
     findings.extend(port.napi());
+}
+
+/// A TAP needs the device node, and the interface or the right to make it.
+fn examine_tap(about: String, interface: &str, facts: &Facts) -> Finding {
+    if !std::path::Path::new("/dev/net/tun").exists() {
+        return Finding::error(about, "there is no /dev/net/tun", "a port of kind tap cannot be opened")
+            .command("modprobe tun");
+    }
+    match facts.interfaces.get(interface) {
+        Some(_) => Finding::ok(about, format!("tap: {interface} is there")),
+        None => Finding::ok(about, format!("tap: {interface} is made at start, which needs CAP_NET_ADMIN")),
+    }
 }
 
 struct Examined<'a> {

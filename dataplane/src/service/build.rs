@@ -56,6 +56,8 @@ pub fn stack_settings(config: &Config, seed: &[u64; 6], number: usize) -> StackC
         icmp: IcmpLimits {
             per_second: config.icmp.error_rate,
             burst: config.icmp.error_burst,
+            class_per_second: config.icmp.class_rate,
+            class_burst: config.icmp.class_burst,
             ..IcmpLimits::default()
         },
         echo: (config.icmp.echo_rate, config.icmp.echo_burst),
@@ -209,11 +211,15 @@ impl Seat {
         // A turn fills the queues before it drains them: what one turn can bring to one port fits on top of
         // what may wait for the port's ring.
         let in_a_turn = self.burst * queues.len().max(1) + BURST * self.from_others.len();
+        let mut egress = Egress::new(self.tx_queues.into_iter().map(|waiting| waiting + in_a_turn));
+        for (port, vlan) in stack.interfaces.iter().filter_map(|one| Some((one.id, one.vlan?))) {
+            egress.set_vlan(port, vlan);
+        }
         let mut worker = Worker {
             number: self.number,
             stack,
             queues,
-            egress: Egress::new(self.tx_queues.into_iter().map(|waiting| waiting + in_a_turn)),
+            egress,
             pool: WorkerPool(pool),
             ways: self.ways,
             to_others: self.to_others,
@@ -245,6 +251,7 @@ fn open(seat: PortSeat, pool: &Pool) -> Result<(PortQueue, Option<Grant>), Start
     let (carrier, grant) = match carrier {
         Carrier::Pcap(port) => (Port::Pcap(port), None),
         Carrier::Memory(port) => (Port::Memory(port), None),
+        Carrier::Tap(port) => (Port::Tap(port), None),
         Carrier::AfXdp { attachment, options, max_packet, kick } => {
             let failed = |source| StartError::Socket { port: name.clone(), queue, source };
             let mut socket = Socket::open(pool, &attachment, queue, &options).map_err(failed)?;

@@ -3,6 +3,7 @@
 
 use super::Service;
 use crate::config::model::PortKind;
+use crate::config::vlans;
 use crate::worker::Command;
 use flumen_stack::PortId;
 use std::fs;
@@ -33,7 +34,9 @@ impl Links {
     }
 
     /// The state of a port's link.
-    pub fn of(&self, port: PortId) -> Link {
+    pub fn of(&self, service: &Service, port: PortId) -> Link {
+        // A VLAN has its port's.
+        let port = vlans::wire_of(&service.config, port).map_or(port, |(wire, _)| wire);
         self.known.get(port.index()).copied().unwrap_or(Link::Gone)
     }
 
@@ -51,13 +54,18 @@ impl Links {
 
     /// What a link looks like now; `None` for ports that have none.
     fn look(&self, service: &Service, port: PortId) -> Option<Link> {
-        let PortKind::AfXdp(af_xdp) = &service.config.port(port)?.kind else { return None };
-        let folder = self.folder.join(&af_xdp.interface);
+        let (interface, tap) = match &service.config.port(port)?.kind {
+            PortKind::AfXdp(af_xdp) => (&af_xdp.interface, false),
+            PortKind::Tap(tap) => (&tap.interface, true),
+            PortKind::Pcap(_) | PortKind::Memory(_) | PortKind::Vlan(_) => return None,
+        };
+        let folder = self.folder.join(interface);
         let read = |file: &str| fs::read_to_string(folder.join(file));
         let same = match service.attached.get(port.index()) {
             Some(Some(attached)) => read("ifindex")
                 .is_ok_and(|text| text.trim().parse() == Ok(attached.attachment.interface().index)),
-            _ => false,
+            // A TAP cannot go away while we hold it, but it can be deleted.
+            _ => tap && folder.exists(),
         };
         if !same {
             // Another interface of the same name is not the one that we are attached to.
@@ -72,9 +80,14 @@ impl Links {
 fn announce(service: &mut Service, port: PortId, before: Link, now: Link) {
     let name = service.config.port(port).map(|port| port.name.clone()).unwrap_or_default();
     let up = now == Link::Up;
+    // Its VLANs come and go with it; the workers know that, the routes are told.
+    let is_on_it = |id: &PortId| vlans::wire_of(&service.config, *id).is_some_and(|(wire, _)| wire == port);
+    let ports: Vec<PortId> = service.config.ports_with_ids().map(|(id, _)| id).filter(is_on_it).collect();
     // Down: routes first, so that packets find another way before this one is cut. Up: the other way round.
     if !up {
-        service.rib.set_port_up(port, false);
+        for port in &ports {
+            service.rib.set_port_up(*port, false);
+        }
     }
     if !service.tell_all(|| Command::PortUp(port, up)) {
         tracing::error!(port = name, "a worker does not take commands");
@@ -83,7 +96,9 @@ fn announce(service: &mut Service, port: PortId, before: Link, now: Link) {
         tracing::error!(port = name, "a worker does not take commands");
     }
     if up {
-        service.rib.set_port_up(port, true);
+        for port in &ports {
+            service.rib.set_port_up(*port, true);
+        }
     }
     match (before, now) {
         (_, Link::Up) => tracing::info!(port = name, "the link is up"),

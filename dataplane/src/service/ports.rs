@@ -10,6 +10,7 @@ use crate::handoff::Doorbell;
 use crate::packet_ring::packet_ring;
 use crate::port::memory::MemoryPort;
 use crate::port::pcap::{Capture, PcapPort, Replay, Sink};
+use crate::port::tap::TapPort;
 use crate::worker::Way;
 use af_xdp::nic::deferral::{self, NapiDeferral, Settings};
 use af_xdp::sqpoll::SqPollOptions;
@@ -17,6 +18,7 @@ use af_xdp::{
     AttachOptions, Attachment, BusyPoll, Claims, Exclusion, Mode, Ownership, Prefix, Rules, SocketOptions,
 };
 use core::ops::RangeInclusive;
+use flumen_stack::ethernet::vlan::Vlan;
 use flumen_stack::interface::{ChecksumPolicy, ReversePathFilter};
 use flumen_stack::wire::address::link_local_from_mac;
 use flumen_stack::{Interface, PortId};
@@ -185,6 +187,12 @@ pub fn interfaces(config: &Config, layout: &Layout) -> Vec<Interface> {
                 let _ = one.ipv6.try_push(net);
             }
             one.forwarding = port.forwarding;
+            one.accept_redirects = port.manners.accept_redirects;
+            one.send_redirects = port.manners.send_redirects;
+            one.mask_replies = port.manners.address_mask_replies;
+            if let PortKind::Vlan(model::Vlan { parent, protocol, id, priority }) = port.kind {
+                one.vlan = Some(Vlan { parent, protocol, id, priority });
+            }
             one.rp_filter = match port.rp_filter {
                 model::RpFilter::Off => ReversePathFilter::Off,
                 model::RpFilter::Strict => ReversePathFilter::Strict,
@@ -218,6 +226,8 @@ pub enum Carrier {
     Pcap(Box<PcapPort>),
     /// Opened.
     Memory(Box<MemoryPort>),
+    /// Opened.
+    Tap(Box<TapPort>),
 }
 
 /// One queue of a worker.
@@ -300,10 +310,16 @@ pub fn for_worker(
                 Some(end) => Carrier::Memory(Box::new(end)),
                 None => continue,
             },
+            PortKind::Tap(tap) => {
+                let opened = TapPort::open(&tap.interface, usize::from(plan.mtu) + LINK_OVERHEAD);
+                let failed = |source| StartError::Tap { port: port.name.clone(), source };
+                Carrier::Tap(Box::new(opened.map_err(failed)?))
+            }
+            PortKind::Vlan(_) => continue,
         };
         let tx_checksum = match &port.kind {
             PortKind::AfXdp(af_xdp) => af_xdp.tx_checksum,
-            PortKind::Pcap(_) | PortKind::Memory(_) => TxChecksum::Off,
+            PortKind::Pcap(_) | PortKind::Memory(_) | PortKind::Tap(_) | PortKind::Vlan(_) => TxChecksum::Off,
         };
         let name = port.name.clone();
         seats.push(PortSeat { port: id, name, queue: u32::from(queue), carrier, tx_checksum });

@@ -406,14 +406,20 @@ fn show_port(
     match &port.kind {
         PortKind::AfXdp(af_xdp) => {
             shown.interface = Some(af_xdp.interface.clone());
-            shown.link = match links.of(id) {
-                Link::Up => snapshot::Link::Up,
-                Link::Down => snapshot::Link::Down,
-                Link::Gone => snapshot::Link::Gone,
-            };
+            shown.link = link_of(links.of(service, id));
             let attached = service.attached.get(id.index()).and_then(Option::as_ref);
             shown.driver = attached.map(|one| one.attachment.interface().driver.clone());
             shown.mode = attached.map(|one| one.attachment.requested().to_string());
+        }
+        PortKind::Tap(model::Tap { interface, .. }) => {
+            shown.interface = Some(interface.clone());
+            shown.driver = Some("tun".to_owned());
+            shown.link = link_of(links.of(service, id));
+        }
+        PortKind::Vlan(vlan) => {
+            let parent = service.config.port(vlan.parent).map_or("", |port| port.name.as_str());
+            shown.interface = Some(format!("{parent}.{}", vlan.id));
+            shown.link = link_of(links.of(service, id));
         }
         PortKind::Pcap(_) | PortKind::Memory(_) => shown.link = snapshot::Link::Up,
     }
@@ -423,6 +429,14 @@ fn show_port(
         }
     }
     shown
+}
+
+const fn link_of(link: Link) -> snapshot::Link {
+    match link {
+        Link::Up => snapshot::Link::Up,
+        Link::Down => snapshot::Link::Down,
+        Link::Gone => snapshot::Link::Gone,
+    }
 }
 
 fn show_queue(worker: &WorkerHandle, reports: &[Option<Box<Report>>], port: PortId, queue: u32) -> Queue {

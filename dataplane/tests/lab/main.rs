@@ -113,6 +113,11 @@ tests! {
             a_neighbour_that_announces_a_new_ethernet_address_is_believed_at_once,
             a_neighbour_that_changes_its_ethernet_address_unannounced_is_found_again,
         }
+        icmp {
+            a_timestamp_request_is_answered_with_three_times,
+            a_host_that_could_send_to_a_neighbour_is_redirected_to_it_over_ipv4,
+            a_host_that_could_send_to_a_neighbour_is_redirected_to_it_over_ipv6,
+        }
         multipath {
             flows_spread_over_two_next_hops_and_each_keeps_to_one,
             ipv6_flows_spread_over_two_next_hops_and_each_keeps_to_one,
@@ -159,6 +164,12 @@ tests! {
         claims {
             claimed_traffic_is_answered_by_flumen_and_the_rest_by_the_kernel_over_ipv4,
             claimed_addresses_are_answered_by_flumen_and_the_rest_by_the_kernel_over_ipv6,
+        }
+        vlan {
+            tagged_pings_are_answered_with_their_tags_and_routed_between_vlans,
+        }
+        tap {
+            a_tap_serves_the_host_without_any_privilege,
         }
         system_calls {
             a_worker_that_kicks_by_sqpoll_makes_no_system_call_while_it_forwards,

@@ -19,7 +19,7 @@ mod plan;
 mod programs;
 mod wire;
 
-pub use flumen::{Flumen, number};
+pub use flumen::{BINARY, Flumen, number};
 pub use inside::{Background, Outcome, noise, wait_until};
 pub use packet::{IcmpError, Packet, icmp_error, ipv4_of, ipv6_of};
 pub use plan::{Action, Plan};
