@@ -112,6 +112,14 @@ counters! {
     ArpRequestsOut => "arp-requests-out",
     /// ARP replies sent.
     ArpRepliesOut => "arp-replies-out",
+    /// ARP probes and announcements sent (RFC 5227).
+    ArpAnnouncementsOut => "arp-announcements-out",
+    /// ARP requests and neighbour solicitations answered for others (proxy); they are among the answers, too.
+    ProxyAnswers => "proxy-answers",
+    /// Addresses of ours that turned out to be somebody else's as well, and are not used.
+    DuplicateAddresses => "duplicate-addresses",
+    /// Our own probes that the link sent back to us (RFC 7527).
+    ProbesLoopedBack => "probes-looped-back",
     /// Neighbour discovery messages that arrived.
     NdIn => "nd-in",
     /// Neighbour solicitations sent.
@@ -242,12 +250,13 @@ impl Counters {
 
     /// Packets that began here: see the books at the top.
     pub fn originated(&self) -> u64 {
-        const ORIGINATED: [Counter; 17] = [
+        const ORIGINATED: [Counter; 18] = [
             Counter::IcmpErrorsOut,
             Counter::Icmpv6ErrorsOut,
             Counter::TcpOut,
             Counter::ArpRequestsOut,
             Counter::ArpRepliesOut,
+            Counter::ArpAnnouncementsOut,
             Counter::NdSolicitationsOut,
             Counter::NdAdvertisementsOut,
             Counter::NdRedirectsOut,

@@ -7,7 +7,7 @@ use crate::mac::MacAddr;
 use crate::port::PortId;
 use arrayvec::ArrayVec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// Whether a packet's source must be reachable by the port it came in on (RFC 3704).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -36,6 +36,19 @@ pub enum ChecksumPolicy {
     Trust,
 }
 
+/// How an IPv6 address is checked for duplicates before it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Detection {
+    /// Not at all.
+    #[default]
+    Off,
+    /// While it is used already (RFC 4429): for addresses that are unique by the way they were made.
+    Optimistic,
+    /// First (RFC 4862 section 5.4).
+    Strict,
+}
+
 /// One port, as the stack sees it.
 #[derive(Debug, Clone)]
 pub struct Interface {
@@ -53,6 +66,8 @@ pub struct Interface {
     pub ipv4: ArrayVec<Ipv4Net, MAX_ADDRESSES>,
     /// Its IPv6 addresses, each with the prefix of its subnet; the link-local one among them.
     pub ipv6: ArrayVec<Ipv6Net, MAX_ADDRESSES>,
+    /// Addresses that are not to be used: those that are being checked, and duplicates of others'.
+    pub tentative: Vec<IpNet>,
     /// Those of `ipv6` that should not begin conversations any more; none but with autoconfiguration.
     pub deprecated: Vec<Ipv6Addr>,
     /// Whether packets that arrive here may be forwarded.
@@ -72,6 +87,19 @@ pub struct Interface {
     pub mask_replies: bool,
     /// It is a VLAN of another port.
     pub vlan: Option<Vlan>,
+    /// How its IPv6 addresses are checked for duplicates.
+    pub detection: Detection,
+    /// Its IPv4 addresses are checked for duplicates before they are used (RFC 5227).
+    pub arp_probe: bool,
+    /// Its addresses are announced when they begin, and defended.
+    pub announce: bool,
+    /// This worker is the one that probes, announces and advertises here.
+    pub speaks: bool,
+    /// ARP requests for addresses that routes lead to by another port are answered (RFC 1027).
+    pub proxy_arp: bool,
+    /// Neighbour solicitations for these addresses, to which routes lead by another port, are answered (RFC 4861
+    /// section 7.2.8).
+    pub proxy_nd: Vec<Ipv6Addr>,
 }
 
 impl Interface {
@@ -85,6 +113,7 @@ impl Interface {
             up: true,
             ipv4: ArrayVec::new(),
             ipv6: ArrayVec::new(),
+            tentative: Vec::new(),
             deprecated: Vec::new(),
             forwarding: true,
             rp_filter: ReversePathFilter::Off,
@@ -94,7 +123,65 @@ impl Interface {
             send_redirects: false,
             mask_replies: false,
             vlan: None,
+            detection: Detection::Off,
+            arp_probe: false,
+            announce: false,
+            speaks: true,
+            proxy_arp: false,
+            proxy_nd: Vec::new(),
         }
+    }
+
+    /// Takes an address among those that are used. False when there are as many as there can be.
+    pub(crate) fn adopt(&mut self, net: IpNet) -> bool {
+        match net {
+            IpNet::V4(net) => self.ipv4.try_push(net).is_ok(),
+            IpNet::V6(net) => self.ipv6.try_push(net).is_ok(),
+        }
+    }
+
+    /// Puts an address aside until it is known to be ours alone.
+    pub(crate) fn put_aside(&mut self, net: IpNet) {
+        self.drop_address(net.addr());
+        self.tentative.push(net);
+    }
+
+    /// Puts an address aside that may be among the used ones.
+    pub(crate) fn put_aside_address(&mut self, addr: IpAddr) {
+        let four = self.ipv4.iter().find(|net| IpAddr::V4(net.addr()) == addr).map(|net| IpNet::V4(*net));
+        let six = self.ipv6.iter().find(|net| IpAddr::V6(net.addr()) == addr).map(|net| IpNet::V6(*net));
+        if let Some(net) = four.or(six) {
+            self.put_aside(net);
+        }
+    }
+
+    /// An address that was put aside is used from now on.
+    pub(crate) fn use_again(&mut self, net: IpNet) {
+        if self.is_put_aside(net.addr()) {
+            self.tentative.retain(|one| one.addr() != net.addr());
+            // It was among them, so there is room.
+            let _had_room = self.adopt(net);
+        }
+    }
+
+    /// All that was put aside is used again.
+    pub(crate) fn take_back(&mut self) {
+        while let Some(net) = self.tentative.pop() {
+            let _had_room = self.adopt(net);
+        }
+    }
+
+    /// Forgets an address, used or not.
+    pub(crate) fn drop_address(&mut self, addr: IpAddr) {
+        self.ipv4.retain(|net| IpAddr::V4(net.addr()) != addr);
+        self.ipv6.retain(|net| IpAddr::V6(net.addr()) != addr);
+        self.tentative.retain(|net| net.addr() != addr);
+        self.deprecated.retain(|one| IpAddr::V6(*one) != addr);
+    }
+
+    /// True when an address is being checked, or a duplicate.
+    pub fn is_put_aside(&self, addr: IpAddr) -> bool {
+        self.tentative.iter().any(|net| net.addr() == addr)
     }
 
     /// True when `addr` is one of this port's own addresses.
@@ -153,13 +240,21 @@ impl Interface {
         match group.segments() {
             [0xff01 | 0xff02, 0, 0, 0, 0, 0, 0, 1] => true,
             [0xff01 | 0xff02 | 0xff05, 0, 0, 0, 0, 0, 0, 2] => self.forwarding,
-            [0xff02, 0, 0, 0, 0, 1, high, low] if high >> 8 == 0xff => self.ipv6.iter().any(|net| {
-                let anycast = anycast_of(net).filter(|_| self.forwarding);
-                [Some(net.addr()), anycast].into_iter().flatten().any(|address| {
+            [0xff02, 0, 0, 0, 0, 1, high, low] if high >> 8 == 0xff => {
+                let ours = |address: &Ipv6Addr| {
                     let segments = address.segments();
                     segments[6] & 0xff == high & 0xff && segments[7] == low
-                })
-            }),
+                };
+                let aside = self.tentative.iter().filter_map(|net| match net.addr() {
+                    IpAddr::V6(address) => Some(address),
+                    IpAddr::V4(_) => None,
+                });
+                self.ipv6.iter().any(|net| {
+                    let anycast = anycast_of(net).filter(|_| self.forwarding);
+                    [Some(net.addr()), anycast].iter().flatten().any(ours)
+                }) || self.proxy_nd.iter().any(ours)
+                    || aside.into_iter().any(|address| ours(&address))
+            }
             _ => false,
         }
     }

@@ -21,6 +21,7 @@
 //! *queue*: one receive/transmit pair of a port. *worker*: the thread on a core.
 #![forbid(unsafe_code)]
 
+pub(crate) mod address;
 pub mod burst;
 pub mod checksum;
 pub mod counters;

@@ -20,6 +20,9 @@ pub const MAX_WORKERS: usize = 64;
 /// Addresses of one family on one port.
 pub const MAX_ADDRESSES: usize = 64;
 
+/// Addresses of one port that come and go while we run (RFC 4862): for each of a few routers' prefixes one.
+pub const AUTOCONFIGURED_ADDRESSES: usize = 16;
+
 /// IPv6 extension headers that are walked to find the upper-layer protocol (RFC 8200 section 4 allows any
 /// number; RFC 8504 section 5.3 lets a node bound it). A chain that is longer is dropped with a reason.
 pub const MAX_EXTENSION_HEADERS: usize = 8;

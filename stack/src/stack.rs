@@ -7,6 +7,7 @@
 //! What routes mean for packets is in [`crate::ip::resolve`]; what neighbours ask for in
 //! [`crate::ip::resolution`].
 
+use crate::address::Checks;
 use crate::burst::Burst;
 use crate::counters::Counters;
 use crate::ethernet::{self, LinkCast, Sorted};
@@ -21,9 +22,10 @@ use crate::ip::path::Path;
 use crate::ip::reassembly::{self, Reassembly, ReassemblyConfig};
 use crate::ipv4::options::Timestamp;
 use crate::limits::{
-    BURST, LOOPBACK, NEIGHBOUR_FACTS, PATH_MTUS, RAW_SOCKETS, REDIRECTS, SOCKET_BLOCKS, STRAYS, UDP_SOCKETS,
+    AUTOCONFIGURED_ADDRESSES, BURST, LOOPBACK, NEIGHBOUR_FACTS, PATH_MTUS, RAW_SOCKETS, REDIRECTS,
+    SOCKET_BLOCKS, STRAYS, UDP_SOCKETS,
 };
-use crate::neighbour::{ConfigError, Fact, NeighbourConfig, NeighbourTable};
+use crate::neighbour::{ConfigError, Fact, FactKind, NeighbourConfig, NeighbourTable};
 use crate::offload;
 use crate::port::PortId;
 use crate::route::ecmp::HashKey;
@@ -146,6 +148,7 @@ pub struct Stack<F: Frame> {
     pub(crate) redirects: Redirects,
     pub(crate) flow_key: [u64; 2],
     pub(crate) facts: VecDeque<Fact>,
+    pub(crate) checks: Checks,
     /// Milliseconds between midnight UT and the origin of time, when known.
     time_of_day: Option<u32>,
     random: u64,
@@ -182,6 +185,8 @@ impl<F: Frame> Stack<F> {
         }
         let cached = route_cache > 0;
         let ports = interfaces.len();
+        let addresses: usize =
+            interfaces.iter().map(|one| one.ipv4.len() + one.ipv6.len() + AUTOCONFIGURED_ADDRESSES).sum();
         Ok(Stack {
             interfaces,
             udp: udp::Sockets::new(sockets.udp, sockets.ephemeral, key(7)),
@@ -212,6 +217,7 @@ impl<F: Frame> Stack<F> {
             redirects: Redirects::new(REDIRECTS, HashKey::new(key(5))),
             flow_key: key(6),
             facts: VecDeque::with_capacity(NEIGHBOUR_FACTS),
+            checks: Checks::new(addresses, key(11)),
             time_of_day: None,
             random: d,
         })
@@ -287,6 +293,7 @@ impl<F: Frame> Stack<F> {
     {
         self.begin_burst();
         self.neighbours.expire(turn.now, BURST);
+        self.settle_addresses(turn);
         self.say_groups(turn);
         tcp::sockets::timers(self, turn);
         reassembly::expire(self, turn);
@@ -320,6 +327,7 @@ impl<F: Frame> Stack<F> {
             return Instant::ZERO;
         }
         let ip = self.neighbours.next_deadline().min(self.reassembly.next_deadline());
+        let ip = ip.min(self.checks.deadline());
         ip.min(self.groups.deadline()).min(self.tcp.next_deadline())
     }
 
@@ -371,25 +379,26 @@ impl<F: Frame> Stack<F> {
         P: FramePool<Frame = F>,
         M: Probe,
     {
-        self.change_port(port, up);
         // Its VLANs come and go with it.
-        for child in (0..self.interfaces.len()).filter_map(PortId::new) {
-            if self.interfaces.is_within(child, port) {
-                self.change_port(child, up);
+        for one in (0..self.interfaces.len()).filter_map(PortId::new) {
+            if one == port || self.interfaces.is_within(one, port) {
+                self.change_port(turn.now, one, up);
             }
         }
         self.begin_burst();
         self.settle_neighbours(turn);
     }
 
-    fn change_port(&mut self, port: PortId, up: bool) {
-        let Some(interface) = self.interfaces.get_mut(port) else { return };
+    fn change_port(&mut self, now: Instant, port: PortId, up: bool) {
+        let Some(interface) = self.interfaces.get_mut(port).filter(|one| one.up != up) else { return };
         interface.up = up;
         let mac = interface.mac;
         if up {
             self.neighbours.set_port_mac(port, mac);
+            self.recheck_port(now, port);
         } else {
             self.neighbours.port_down(port);
+            self.leave_addresses(port);
         }
     }
 
@@ -417,7 +426,12 @@ impl<F: Frame> Stack<F> {
         M: Probe,
     {
         self.begin_burst();
-        let _changed_or_not = self.neighbours.learn(fact, turn.now);
+        match fact.kind {
+            FactKind::Duplicate => self.give_up(fact.port, fact.addr),
+            _ => {
+                let _changed_or_not = self.neighbours.learn(fact, turn.now);
+            }
+        }
         self.settle_neighbours(turn);
     }
 

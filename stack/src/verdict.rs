@@ -64,6 +64,8 @@ drop_reasons! {
     NdNotForUs => "nd-not-for-us",
     /// The sender of a neighbour advertisement claims an address that is ours.
     NdConflict => "nd-conflict",
+    /// It is for an address of ours that is still being checked for duplicates, or that is one.
+    AddressTentative => "address-tentative",
     /// The neighbour did not answer in time.
     NeighbourUnreachable => "neighbour-unreachable",
     /// Too many packets wait for this neighbour already; the oldest gave way.

@@ -143,7 +143,7 @@ fn redirecting(change: impl Fn(&mut Interface)) -> Router {
 fn who_sends_by_us_what_a_neighbour_takes_is_told_so_and_the_packet_goes_on() {
     let mut router = redirecting(|one| one.send_redirects = true);
     let datagram = packet(CLIENT, "198.18.0.1", 17, vec![0; 8]);
-    router.input(LAN, &[datagram.clone()]);
+    router.input(LAN, std::slice::from_ref(&datagram));
     let sent = router.sent();
     let redirect = only_icmp(&sent[..1]);
     assert_eq!(redirect[..2], [5, 1]);
@@ -153,7 +153,7 @@ fn who_sends_by_us_what_a_neighbour_takes_is_told_so_and_the_packet_goes_on() {
     assert_eq!(forwarded[..6], station(LAN, 9).0);
     // Redirects have a rate: the seventh packet of a burst is forwarded in silence.
     for _ in 0..8 {
-        router.input(LAN, &[datagram.clone()]);
+        router.input(LAN, std::slice::from_ref(&datagram));
     }
     assert_eq!(router.sent().len(), 8 + 5);
     assert_eq!(router.stack.counters.get(Counter::IcmpErrorsLimited), 3);
@@ -186,7 +186,7 @@ fn packet6(source: &str, destination: &str, payload: Vec<u8>, next_header: u8, h
 fn an_ipv6_redirect_names_the_router_with_its_link_address_and_quotes_the_packet() {
     let mut router = redirecting(|one| one.send_redirects = true);
     let datagram = packet6("fd00:1::2", "2001:db8:9::1", vec![1; 1300], 17, 64);
-    router.input(LAN, &[datagram.clone()]);
+    router.input(LAN, std::slice::from_ref(&datagram));
     let sent = router.sent();
     let [(LAN, redirect), (LAN, forwarded)] = &sent[..] else { panic!("{sent:02x?}") };
     assert_eq!(forwarded[..6], station(LAN, 9).0);

@@ -379,6 +379,21 @@ impl<F: Frame> Stack<F> {
         }
     }
 
+    /// True when the routes lead to an address by another port than `port`.
+    pub(crate) fn is_behind(&self, address: impl Into<IpAddr>, port: PortId) -> bool {
+        let id = match address.into() {
+            IpAddr::V4(address) => self.routes.lookup4(address),
+            IpAddr::V6(address) => self.routes.lookup6(address),
+        };
+        match self.routes.next_hop(id) {
+            Some(NextHop::Connected { port: out } | NextHop::Gateway { port: out, .. }) => out != port,
+            Some(NextHop::Multipath(_)) => {
+                self.routes.resolve(id, 0).and_then(NextHop::port).is_some_and(|out| out != port)
+            }
+            _ => false,
+        }
+    }
+
     /// True when an IPv4 address is ours.
     pub(crate) fn is_local4(&self, address: Ipv4Addr) -> bool {
         self.interfaces.iter().any(|interface| interface.owns_ipv4(address))

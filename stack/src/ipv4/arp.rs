@@ -2,7 +2,9 @@
 //! The machine behind them is [`crate::neighbour`].
 //!
 //! We answer for the addresses of the port that the question came in on, and learn from whoever speaks to us
-//! by the rules of the neighbour table. What we learn is news for the other workers too.
+//! by the rules of the neighbour table. What we learn is news for the other workers too. Where the operator wants it we
+//! answer for hosts behind other ports as well (proxy ARP, RFC 1027). When our own addresses are checked, announced and
+//! defended [`crate::address`] says.
 
 use crate::counters::Counter;
 use crate::ethernet::{self, ethertype};
@@ -23,18 +25,47 @@ enum Decision {
     Answer,
     /// It answers us, or announces somebody: learn.
     Learn,
-    /// It ends here.
-    Drop(DropReason),
+    /// Another station uses an address of ours: say whose it is.
+    Defend(Ipv4Addr),
+    /// Another station has, or checks, an address that we are checking, or may not use.
+    GiveUp(Ipv4Addr),
+    /// It asks for somebody whom we may answer for.
+    AnswerForOther,
+}
+
+/// What an IPv4 address is to us on the port of the question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// Ours.
+    Us,
+    /// Ours, if nobody else has it.
+    Tentative,
+    /// Behind another port: we may answer for it.
+    Behind,
+    /// Not ours.
+    Other,
 }
 
 /// Decides by who sends, who is asked for, and which of these are ours.
-fn decide(packet: &Packet, ours: impl Fn(Ipv4Addr) -> bool) -> Decision {
-    if ours(packet.sender_ip()) {
-        // Another station uses an address of ours (RFC 5227 section 2.4): counted, shown, not obeyed.
-        return Decision::Drop(DropReason::ArpConflict);
+fn decide(packet: &Packet, us: MacAddr, owner: impl Fn(Ipv4Addr) -> Owner) -> Decision {
+    let (sender, target) = (packet.sender_ip(), packet.target_ip());
+    match owner(sender) {
+        // RFC 5227 section 2.4; what the link sends back to us is no conflict.
+        Owner::Us if packet.sender_mac() != us => return Decision::Defend(sender),
+        // RFC 5227 section 2.1.1: somebody has it,
+        Owner::Tentative if packet.sender_mac() != us => return Decision::GiveUp(sender),
+        _ => {}
     }
-    match packet.operation() {
-        Operation::Request if ours(packet.target_ip()) => Decision::Answer,
+    match (packet.operation(), owner(target)) {
+        // or checks it as well.
+        (Operation::Request, Owner::Tentative) if packet.is_probe() && packet.sender_mac() != us => {
+            Decision::GiveUp(target)
+        }
+        (Operation::Request, Owner::Us) => Decision::Answer,
+        // Not to probes: nobody behind us could then ever be who he is here (RFC 1027).
+        (Operation::Request, Owner::Behind) if !packet.is_probe() && sender != target => {
+            Decision::AnswerForOther
+        }
         _ => Decision::Learn,
     }
 }
@@ -54,15 +85,30 @@ where
         return stack.drop_received(port, DropReason::PortDown);
     };
     let mac = interface.mac;
-    let decision = decide(&packet, |address| interface.owns_ipv4(address));
-    match decision {
-        Decision::Drop(reason) => stack.drop_received(port, reason),
-        Decision::Answer => {
+    let owner = |address| match interface {
+        _ if interface.owns_ipv4(address) => Owner::Us,
+        _ if interface.is_put_aside(IpAddr::V4(address)) => Owner::Tentative,
+        _ if interface.proxy_arp && interface.forwarding && stack.is_behind(address, port) => Owner::Behind,
+        _ => Owner::Other,
+    };
+    match decide(&packet, mac, owner) {
+        Decision::Defend(address) => {
+            stack.drop_received(port, DropReason::ArpConflict);
+            stack.defend(turn, port, IpAddr::V4(address));
+        }
+        Decision::GiveUp(address) => {
+            stack.drop_received(port, DropReason::ArpConflict);
+            stack.give_up_if_checked(port, IpAddr::V4(address));
+        }
+        decision @ (Decision::Answer | Decision::AnswerForOther) => {
             learn(stack, turn, port, &packet, true);
             stack.drop_received(port, DropReason::Consumed);
             let reply = packet.reply(mac);
             if send(stack, turn, port, packet.sender_mac(), mac, reply) {
                 stack.counters.count(Counter::ArpRepliesOut);
+                if decision == Decision::AnswerForOther {
+                    stack.counters.count(Counter::ProxyAnswers);
+                }
             }
         }
         Decision::Learn => {
@@ -122,6 +168,48 @@ pub fn solicit<P, M>(
     }
 }
 
+/// Asks whether anybody has an address that is to be ours (RFC 5227 section 2.1.1).
+pub(crate) fn probe<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    port: PortId,
+    address: Ipv4Addr,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    broadcast(stack, turn, port, Ipv4Addr::UNSPECIFIED, address);
+}
+
+/// Tells everybody whose an address is: gratuitous ARP (RFC 5227 section 2.3).
+pub(crate) fn announce<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    port: PortId,
+    address: Ipv4Addr,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    broadcast(stack, turn, port, address, address);
+}
+
+fn broadcast<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    port: PortId,
+    sender: Ipv4Addr,
+    target: Ipv4Addr,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let Some(mac) = stack.interfaces.get(port).map(|one| one.mac) else { return };
+    if send(stack, turn, port, MacAddr::BROADCAST, mac, Packet::request(mac, sender, target)) {
+        stack.counters.count(Counter::ArpAnnouncementsOut);
+    }
+}
+
 fn send<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
@@ -160,15 +248,43 @@ mod tests {
     const US: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
     const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 2);
     const OTHER: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 3);
+    const NEW: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 4);
+    const FAR: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 5);
     const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+    const OURS: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+
+    fn owner(address: Ipv4Addr) -> Owner {
+        match address {
+            US => Owner::Us,
+            NEW => Owner::Tentative,
+            FAR => Owner::Behind,
+            _ => Owner::Other,
+        }
+    }
 
     #[test]
     fn a_question_for_us_is_answered_and_others_are_listened_to() {
-        let ours = |address| address == US;
-        assert_eq!(decide(&Packet::request(MAC, PEER, US), ours), Decision::Answer);
-        assert_eq!(decide(&Packet::request(MAC, PEER, OTHER), ours), Decision::Learn);
-        assert_eq!(decide(&Packet::request(MAC, PEER, US).reply(MAC), |_| false), Decision::Learn);
-        let conflict = Decision::Drop(DropReason::ArpConflict);
-        assert_eq!(decide(&Packet::request(MAC, US, OTHER), ours), conflict);
+        let decide = |packet: &Packet| decide(packet, OURS, owner);
+        assert_eq!(decide(&Packet::request(MAC, PEER, US)), Decision::Answer);
+        assert_eq!(decide(&Packet::request(MAC, PEER, OTHER)), Decision::Learn);
+        assert_eq!(decide(&Packet::request(OURS, US, PEER).reply(MAC)), Decision::Learn);
+        assert_eq!(decide(&Packet::request(MAC, PEER, FAR)), Decision::AnswerForOther);
+        assert_eq!(decide(&Packet::request(MAC, Ipv4Addr::UNSPECIFIED, FAR)), Decision::Learn, "a probe");
+    }
+
+    #[test]
+    fn who_claims_our_address_is_told_and_one_that_we_check_is_given_up() {
+        let decide = |packet: &Packet| decide(packet, OURS, owner);
+        assert_eq!(decide(&Packet::request(MAC, US, OTHER)), Decision::Defend(US));
+        assert_eq!(decide(&Packet::request(MAC, NEW, OTHER)), Decision::GiveUp(NEW));
+        assert_eq!(decide(&Packet::request(MAC, Ipv4Addr::UNSPECIFIED, NEW)), Decision::GiveUp(NEW));
+        assert_eq!(
+            decide(&Packet::request(MAC, PEER, NEW)),
+            Decision::Learn,
+            "who merely asks does not have it"
+        );
+        // What the link sends back to us.
+        assert_eq!(decide(&Packet::request(OURS, Ipv4Addr::UNSPECIFIED, NEW)), Decision::Learn);
+        assert_eq!(decide(&Packet::request(OURS, US, US)), Decision::Answer);
     }
 }

@@ -30,6 +30,9 @@ where
     P: FramePool,
     M: Probe,
 {
+    if stack.is_unusable(core::net::IpAddr::V4(arrival.destination)) {
+        return stack.drop_received(arrival.port, DropReason::AddressTentative);
+    }
     let Some(header) = arrival.frame.first_chunk::<HEADER_LEN>() else {
         return stack.drop_received(arrival.port, DropReason::Ipv4Truncated);
     };

@@ -40,6 +40,9 @@ where
     P: FramePool,
     M: Probe,
 {
+    if stack.is_unusable(IpAddr::V6(arrival.destination)) {
+        return stack.drop_received(arrival.port, DropReason::AddressTentative);
+    }
     let upper = match extension::examine_chain(stack, turn, &arrival) {
         Some(Examined::Whole(upper)) => upper,
         Some(Examined::Piece(piece)) => {

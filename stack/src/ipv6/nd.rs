@@ -38,6 +38,10 @@ enum Decision {
     Advertised { target: Ipv6Addr, mac: Option<MacAddr>, flags: AdvertisementFlags },
     /// A router or a host says its link-layer address.
     Introduced { mac: MacAddr, router: bool },
+    /// It is about an address that we are checking: another station has it, or wants it.
+    GiveUp { target: Ipv6Addr },
+    /// Our own question, back from the link.
+    LoopedBack,
     /// A router knows a better way.
     Redirected { target: Ipv6Addr, destination: Ipv6Addr, mac: Option<MacAddr> },
     /// It ends here.
@@ -50,8 +54,21 @@ fn decide(
     source: Ipv6Addr,
     ours: impl Fn(Ipv6Addr) -> bool,
     shared: impl Fn(Ipv6Addr) -> bool,
+    checked: impl Fn(Ipv6Addr) -> Option<[u8; 6]>,
 ) -> Decision {
     match message {
+        // RFC 4862 section 5.4.3 and RFC 7527 section 4.2: somebody else checks what we check, or the link sends our
+        // own question back.
+        Message::NeighbourSolicitation { target, options }
+            if source.is_unspecified() && checked(target).is_some() =>
+        {
+            let own = options.nonce().is_some_and(|nonce| checked(target).is_some_and(|ours| nonce == ours));
+            if own { Decision::LoopedBack } else { Decision::GiveUp { target } }
+        }
+        // RFC 4862 section 5.4.4: somebody has it.
+        Message::NeighbourAdvertisement { target, .. } if checked(target).is_some() => {
+            Decision::GiveUp { target }
+        }
         Message::NeighbourSolicitation { target, .. } if !ours(target) && !shared(target) => {
             Decision::Drop(DropReason::NdNotForUs)
         }
@@ -112,9 +129,25 @@ pub fn input<P, M>(
         return stack.drop_received(port, DropReason::PortDown);
     };
     let ours = |address| interface.owns_ipv6(address);
-    let shared = |address| interface.is_subnet_router_anycast(address);
-    let learned = match decide(message, source, ours, shared) {
+    let shared = |address| {
+        let proxied = || interface.proxy_nd.contains(&address) && stack.is_behind(address, port);
+        interface.is_subnet_router_anycast(address) || proxied()
+    };
+    let checked = |address: Ipv6Addr| {
+        let address = IpAddr::V6(address);
+        stack.checks.is_checked(port, address).then(|| stack.checks.nonce(port, address))
+    };
+    let learned = match decide(message, source, ours, shared, checked) {
         Decision::Drop(reason) => return stack.drop_received(port, reason),
+        Decision::GiveUp { target } => {
+            stack.drop_received(port, DropReason::NdConflict);
+            stack.give_up_if_checked(port, IpAddr::V6(target));
+            return;
+        }
+        Decision::LoopedBack => {
+            stack.counters.count(Counter::ProbesLoopedBack);
+            return stack.drop_received(port, DropReason::Consumed);
+        }
         Decision::Answer { target, mac } => {
             if let Some(mac) = mac {
                 let _changed_or_not = stack.neighbours.ns(port, source, mac, turn.now);
@@ -184,7 +217,9 @@ fn speaker<F: Frame>(stack: &Stack<F>, port: PortId, target: Ipv6Addr, asker: Ip
     let interface = stack.interfaces.get(port)?;
     let own = interface.owns_ipv6(target);
     let source = if own { Some(target) } else { interface.source_ipv6(asker).or(interface.link_local()) };
-    Some(Speaker { source: source?, mac: interface.mac, router: interface.forwarding, override_: own })
+    // While it is still being checked, whoever has another answer keeps it (RFC 4429 section 3.3).
+    let override_ = own && !stack.checks.is_checked(port, IpAddr::V6(target));
+    Some(Speaker { source: source?, mac: interface.mac, router: interface.forwarding, override_ })
 }
 
 /// Tells everybody on the link that an address is taken (RFC 4862 section 5.4.3, RFC 4861 section 7.2.4).
@@ -202,6 +237,39 @@ where
     if send_to_group(stack, turn, port, built, IPV6_ALL_NODES) {
         stack.counters.count(Counter::NdAdvertisementsOut);
     }
+}
+
+/// Asks whether anybody has an address that is to be ours (RFC 4862 section 5.4.2, with the nonce of RFC 7527).
+pub(crate) fn probe<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    port: PortId,
+    target: Ipv6Addr,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let (source, destination) = (Ipv6Addr::UNSPECIFIED, solicited_node(&target));
+    let nonce = stack.checks.nonce(port, IpAddr::V6(target));
+    let built = build(turn.pool, source, destination, |message| {
+        ndp::emit_neighbour_solicitation(message, &source, &destination, &target, None, Some(nonce)).ok()
+    });
+    if send_to_group(stack, turn, port, built, destination) {
+        stack.counters.count(Counter::NdSolicitationsOut);
+    }
+}
+
+/// Tells everybody whose an address is (RFC 4861 section 7.2.6).
+pub(crate) fn announce<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    port: PortId,
+    target: Ipv6Addr,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    defend(stack, turn, port, target);
 }
 
 /// Asks who has `target` (RFC 4861 section 7.2.2), from the address that the packet which wants to know came
@@ -306,13 +374,23 @@ mod tests {
 
     const US: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 1);
     const SHARED: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 0);
+    const NEW: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 5);
     const PEER: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 2);
     const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 
     fn solicitation(source: Ipv6Addr, target: Ipv6Addr, mac: Option<MacAddr>) -> Decision {
+        solicitation_with(source, target, mac, None)
+    }
+
+    fn solicitation_with(
+        source: Ipv6Addr,
+        target: Ipv6Addr,
+        mac: Option<MacAddr>,
+        nonce: Option<[u8; 6]>,
+    ) -> Decision {
         let group = solicited_node(&target);
         let mut bytes = [0; ndp::MAX_EMITTED];
-        let len = ndp::emit_neighbour_solicitation(&mut bytes, &source, &group, &target, mac, None).unwrap();
+        let len = ndp::emit_neighbour_solicitation(&mut bytes, &source, &group, &target, mac, nonce).unwrap();
         let mut packet = [0; HEADER_LEN];
         let fields = Fields {
             class: 0,
@@ -325,7 +403,8 @@ mod tests {
         write_header(&mut packet, &fields);
         let (header, _) = Header::parse(&packet).unwrap();
         let message = ndp::receive(header, &bytes[..len]).unwrap();
-        decide(message, source, |address| address == US, |address| address == SHARED)
+        let checked = |address| (address == NEW).then_some([1, 2, 3, 4, 5, 6]);
+        decide(message, source, |address| address == US, |address| address == SHARED, checked)
     }
 
     #[test]
@@ -337,5 +416,15 @@ mod tests {
             Decision::Answer { target: SHARED, mac: Some(MAC) }
         );
         assert_eq!(solicitation(US, PEER, Some(MAC)), Decision::Drop(DropReason::NdNotForUs));
+    }
+    #[test]
+    fn a_question_for_an_address_that_we_check_gives_it_up_unless_it_is_our_own() {
+        let nobody = Ipv6Addr::UNSPECIFIED;
+        assert_eq!(solicitation(nobody, NEW, None), Decision::GiveUp { target: NEW });
+        let foreign = solicitation_with(nobody, NEW, None, Some([9; 6]));
+        assert_eq!(foreign, Decision::GiveUp { target: NEW });
+        assert_eq!(solicitation_with(nobody, NEW, None, Some([1, 2, 3, 4, 5, 6])), Decision::LoopedBack);
+        // RFC 4862 section 5.4.3: who asks for it to talk to it does not have it; nobody answers.
+        assert_eq!(solicitation(PEER, NEW, Some(MAC)), Decision::Drop(DropReason::NdNotForUs));
     }
 }

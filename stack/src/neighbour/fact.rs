@@ -46,6 +46,8 @@ pub enum FactKind {
         /// The R flag.
         router: bool,
     },
+    /// `addr` is an address of ours that another station has or wants: see [`crate::address`]. No neighbour is meant.
+    Duplicate,
     /// A source (or, in a redirect, target) link-layer address option: neighbour or router solicitation, router
     /// advertisement, redirect (RFC 4861 sections 6.2.6, 6.3.4, 7.2.3, 8.3).
     LinkAddressOption {

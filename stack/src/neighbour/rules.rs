@@ -49,6 +49,7 @@ pub(super) fn decide(known: Option<Known>, fact: &Fact) -> Decision {
                 None => Decision::Ignore,
             }
         }
+        FactKind::Duplicate => Decision::Ignore,
         FactKind::LinkAddressOption { router } => link_address_option(known, fact.mac, router),
         FactKind::Advertisement { solicited, overrides, router } => {
             advertisement(known, fact.mac, solicited, overrides, router)
