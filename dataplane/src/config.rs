@@ -23,6 +23,7 @@ pub mod frames;
 pub mod host;
 pub mod layout;
 pub mod load;
+pub mod manners;
 pub mod model;
 pub mod names;
 pub mod ports;

@@ -9,6 +9,7 @@
 //! Either everything of a start succeeds or nothing of it stays: whatever was made is owned, and undone when
 //! it is dropped.
 
+pub mod autoconf;
 pub mod build;
 pub mod links;
 pub mod ports;
@@ -26,7 +27,8 @@ use crate::report::Report;
 use crate::worker::{Clock, Command, Sharing};
 use build::{Ready, Seat};
 use core::sync::atomic::{AtomicBool, Ordering};
-use flumen_stack::limits::BURST;
+use flumen_stack::ipv6::autoconf::{Autoconf, Notice};
+use flumen_stack::limits::{BURST, NOTICES};
 use flumen_stack::route::{Rib, RouteError};
 use flumen_stack::socket::homes::{Home, PortHomes};
 use flumen_stack::{Interface, PortId};
@@ -170,6 +172,7 @@ pub struct WorkerHandle {
     pub thread_id: Option<i32>,
     commands: rtrb::Producer<Command>,
     reports: rtrb::Consumer<Box<Report>>,
+    notices: rtrb::Consumer<Notice>,
     bell: Arc<Doorbell>,
     thread: Option<JoinHandle<()>>,
 }
@@ -203,6 +206,10 @@ pub struct Service {
     pub workers: Vec<WorkerHandle>,
     /// The XDP programs, by port.
     pub attached: Vec<Option<Attached>>,
+    /// What routers advertise, and what became of it.
+    pub autoconf: Autoconf,
+    /// Addresses of the configuration that are somebody else's.
+    pub withdrawn: Vec<(PortId, std::net::IpAddr)>,
     /// When it started.
     pub clock: Clock,
     cycles_at_start: u64,
@@ -223,11 +230,14 @@ impl Service {
         let rib = routes::build(&config, &interfaces)?;
         let stop = Arc::new(AtomicBool::new(false));
         let (seats, door) = seats(&config, &layout, &interfaces, &mut attached, &rib, &stop, clock)?;
+        let autoconf = autoconf::machine(&config, &layout, random_words()?);
         let mut service = Service {
             config,
             layout,
             interfaces,
             rib,
+            autoconf,
+            withdrawn: Vec::new(),
             workers: Vec::new(),
             attached,
             clock,
@@ -244,7 +254,7 @@ impl Service {
                 .stack_size(WORKER_STACK)
                 .spawn(move || seat.serve(&ready_in))
                 .map_err(|source| StartError::System { doing: "start a worker thread", source })?;
-            let Ends { commands, reports } = ends;
+            let Ends { commands, reports, notices } = ends;
             service.workers.push(WorkerHandle {
                 cpu,
                 metrics,
@@ -252,6 +262,7 @@ impl Service {
                 thread_id: None,
                 commands,
                 reports,
+                notices,
                 bell,
                 thread: Some(thread),
             });
@@ -317,6 +328,7 @@ impl Drop for Service {
 struct Ends {
     commands: rtrb::Producer<Command>,
     reports: rtrb::Consumer<Box<Report>>,
+    notices: rtrb::Consumer<Notice>,
 }
 
 /// What each worker starts with and the ends that stay here; the door for programs.
@@ -351,6 +363,7 @@ fn seats(
     for number in 0..count {
         let (commands_in, commands_out) = rtrb::RingBuffer::new(COMMANDS);
         let (reports_in, reports_out) = rtrb::RingBuffer::new(COMMANDS);
+        let (notices_in, notices_out) = rtrb::RingBuffer::new(NOTICES);
         let (Some(core), Some(plan)) = (config.cores.get(number), layout.cores.get(number)) else { continue };
         let seat = Seat {
             number,
@@ -373,13 +386,15 @@ fn seats(
             bell: Arc::clone(&bells[number]),
             commands: commands_out,
             reports: reports_in,
+            notices: notices_in,
             metrics: Arc::new(Metrics::default()),
             stop: Arc::clone(stop),
             clock,
             sharing,
             home: if count > 1 { Home::new(Arc::clone(&homes), number, count) } else { None },
+            speaks_for: ports::speaks_for(config, layout, number),
         };
-        seats.push((seat, Ends { commands: commands_in, reports: reports_out }));
+        seats.push((seat, Ends { commands: commands_in, reports: reports_out, notices: notices_out }));
     }
     Ok((seats, door))
 }

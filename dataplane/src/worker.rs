@@ -21,6 +21,7 @@ use crate::report::Report;
 use crate::session::Sessions;
 use core::sync::atomic::{AtomicBool, Ordering};
 use flumen_stack::ip::flow;
+use flumen_stack::ipv6::autoconf::Notice;
 use flumen_stack::limits::BURST;
 use flumen_stack::stack::Stray;
 use flumen_stack::{Burst, DropReason, Egress, Frame, Instant, PortId, Probe, Stack, Stage, Turn};
@@ -66,6 +67,14 @@ pub enum Command {
     PortUp(PortId, bool),
     /// The interface of a port is gone: nothing is asked of its sockets any more.
     PortGone(PortId),
+    /// A port has this address from now on.
+    AddAddress(PortId, ipnet::IpNet),
+    /// It has it no longer.
+    RemoveAddress(PortId, std::net::IpAddr),
+    /// An address should, or should not, begin conversations.
+    Deprecate(PortId, std::net::Ipv6Addr, bool),
+    /// The MTU of a port's link.
+    SetMtu(PortId, u16),
     /// Fill this in and send it back.
     Report(Box<Report>),
 }
@@ -127,6 +136,8 @@ pub struct Worker {
     pub commands: rtrb::Consumer<Command>,
     /// Answers to it.
     pub reports: rtrb::Producer<Box<Report>>,
+    /// What it should know without asking.
+    pub notices: rtrb::Producer<Notice>,
     /// Where its numbers are published.
     pub metrics: Arc<Metrics>,
     /// The end, when set.
@@ -420,6 +431,14 @@ impl Worker {
                         queue.give_up();
                     }
                 }
+                Command::AddAddress(port, net) => {
+                    let _as_many_as_can_be = self.stack.add_address(self.clock.now(), port, net);
+                }
+                Command::RemoveAddress(port, address) => self.stack.remove_address(port, address),
+                Command::Deprecate(port, address, deprecated) => {
+                    self.stack.deprecate_address(port, address, deprecated);
+                }
+                Command::SetMtu(port, mtu) => self.stack.set_mtu(port, mtu),
                 Command::Report(mut report) => {
                     report.fill(self);
                     // The ring holds as many reports as there can be requests; a full one means that nobody
@@ -427,6 +446,12 @@ impl Worker {
                     let _ = self.reports.push(report);
                 }
             }
+        }
+        // What finds no room is said again by the routers.
+        while !self.notices.is_full()
+            && let Some(notice) = self.stack.next_notice()
+        {
+            let _there_is_room = self.notices.push(notice);
         }
         for queue in &mut self.queues {
             queue.housekeeping();
@@ -507,6 +532,8 @@ impl Worker {
     /// ([`DropReason::Stopping`]), and the other workers hear no more from this one.
     pub fn leave(&mut self) {
         let now = self.clock.now();
+        let mut turn = Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
+        self.stack.say_goodbye(&mut turn);
         self.transmit(now);
         let mut turn = Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
         self.stack.stop_waiting(&mut turn);

@@ -507,7 +507,7 @@ fn every_key_is_read_a_value_of_the_wrong_type_is_noticed() {
             "[[port]]" if key == "name" => format!("[[port]]\n{line}"),
             "[[port]]" if key == "kind" => format!("[[port]]\nname = \"p\"\n{line}"),
             "[[port]]" => format!("{}{line}", port(schema::kinds_of_key(key).first().unwrap_or(&"af_xdp"))),
-            name @ ("rings" | "busy_poll" | "napi_defer") => {
+            name @ ("rings" | "busy_poll" | "napi_defer" | "advertise") => {
                 format!("{}{name} = {{ {line} }}", port("af_xdp"))
             }
             "a rule" => format!("{}never = [{{ {line} }}]", port("af_xdp")),

@@ -126,6 +126,10 @@ counters! {
     NdSolicitationsOut => "nd-solicitations-out",
     /// Neighbour advertisements sent.
     NdAdvertisementsOut => "nd-advertisements-out",
+    /// Router advertisements sent.
+    NdRouterAdvertisementsOut => "nd-router-advertisements-out",
+    /// Router solicitations sent.
+    NdRouterSolicitationsOut => "nd-router-solicitations-out",
     /// ICMPv6 redirects sent; those of ICMP are among its errors.
     NdRedirectsOut => "nd-redirects-out",
     /// Redirects of both families that we follow.
@@ -250,7 +254,7 @@ impl Counters {
 
     /// Packets that began here: see the books at the top.
     pub fn originated(&self) -> u64 {
-        const ORIGINATED: [Counter; 18] = [
+        const ORIGINATED: [Counter; 20] = [
             Counter::IcmpErrorsOut,
             Counter::Icmpv6ErrorsOut,
             Counter::TcpOut,
@@ -260,6 +264,8 @@ impl Counters {
             Counter::NdSolicitationsOut,
             Counter::NdAdvertisementsOut,
             Counter::NdRedirectsOut,
+            Counter::NdRouterAdvertisementsOut,
+            Counter::NdRouterSolicitationsOut,
             Counter::Ipv4FragmentsCreated,
             Counter::Ipv6FragmentsCreated,
             Counter::UdpOut,

@@ -2,12 +2,14 @@
 
 use crate::ethernet::vlan::Vlan;
 use crate::ip::source;
+use crate::ipv6::advertise::Advertise;
 use crate::limits::{MAX_ADDRESSES, MAX_PORTS, MAX_VLAN_TAGS};
 use crate::mac::MacAddr;
 use crate::port::PortId;
 use arrayvec::ArrayVec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::sync::Arc;
 
 /// Whether a packet's source must be reachable by the port it came in on (RFC 3704).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -83,6 +85,10 @@ pub struct Interface {
     pub accept_redirects: bool,
     /// Neighbours that send by us what they could send elsewhere are told so: for routers.
     pub send_redirects: bool,
+    /// What we advertise as a router; `None`: nothing.
+    pub advertise: Option<Arc<Advertise>>,
+    /// Routers' advertisements make addresses and routes: for hosts.
+    pub autoconf: bool,
     /// Requests for the address mask are answered (RFC 950).
     pub mask_replies: bool,
     /// It is a VLAN of another port.
@@ -121,6 +127,8 @@ impl Interface {
             tx_checksum: false,
             accept_redirects: false,
             send_redirects: false,
+            advertise: None,
+            autoconf: false,
             mask_replies: false,
             vlan: None,
             detection: Detection::Off,
@@ -311,6 +319,18 @@ impl Interfaces {
     /// The interface of a port, to change.
     pub fn get_mut(&mut self, port: PortId) -> Option<&mut Interface> {
         self.list.get_mut(port.index())
+    }
+
+    /// The port with the wire under a port, which may be itself.
+    pub fn wire_of(&self, port: PortId) -> PortId {
+        let mut at = port;
+        for _ in 0..MAX_VLAN_TAGS {
+            match self.get(at).and_then(|one| one.vlan) {
+                Some(vlan) => at = vlan.parent,
+                None => break,
+            }
+        }
+        at
     }
 
     /// True when `port` is a VLAN of `other`, or of a VLAN of it.

@@ -23,6 +23,18 @@ pub const MAX_ADDRESSES: usize = 64;
 /// Addresses of one port that come and go while we run (RFC 4862): for each of a few routers' prefixes one.
 pub const AUTOCONFIGURED_ADDRESSES: usize = 16;
 
+/// Routers of one port that autoconfiguration remembers.
+pub const AUTOCONFIGURED_ROUTERS: usize = 4;
+
+/// Prefixes, and DNS servers, in one router advertisement: of what we say, and of what we hear.
+pub const MAX_ADVERTISED: usize = 16;
+
+/// Bytes of the longest router advertisement that we send: it fits the smallest MTU.
+pub const ADVERTISEMENT_BYTES: usize = 16 + 8 + 8 + 32 * MAX_ADVERTISED + 8 + 16 * MAX_ADVERTISED;
+
+/// Advertisements and duplicates that wait to be told to the control thread; more are said again by the routers.
+pub const NOTICES: usize = 32;
+
 /// IPv6 extension headers that are walked to find the upper-layer protocol (RFC 8200 section 4 allows any
 /// number; RFC 8504 section 5.3 lets a node bound it). A chain that is longer is dropped with a reason.
 pub const MAX_EXTENSION_HEADERS: usize = 8;

@@ -21,8 +21,10 @@ use crate::ip::originate::Looped;
 use crate::ip::path::Path;
 use crate::ip::reassembly::{self, Reassembly, ReassemblyConfig};
 use crate::ipv4::options::Timestamp;
+use crate::ipv6::advertise::Advertisers;
+use crate::ipv6::autoconf::Notice;
 use crate::limits::{
-    AUTOCONFIGURED_ADDRESSES, BURST, LOOPBACK, NEIGHBOUR_FACTS, PATH_MTUS, RAW_SOCKETS, REDIRECTS,
+    AUTOCONFIGURED_ADDRESSES, BURST, LOOPBACK, NEIGHBOUR_FACTS, NOTICES, PATH_MTUS, RAW_SOCKETS, REDIRECTS,
     SOCKET_BLOCKS, STRAYS, UDP_SOCKETS,
 };
 use crate::neighbour::{ConfigError, Fact, FactKind, NeighbourConfig, NeighbourTable};
@@ -149,6 +151,8 @@ pub struct Stack<F: Frame> {
     pub(crate) flow_key: [u64; 2],
     pub(crate) facts: VecDeque<Fact>,
     pub(crate) checks: Checks,
+    pub(crate) advertisers: Advertisers,
+    pub(crate) notices: VecDeque<Notice>,
     /// Milliseconds between midnight UT and the origin of time, when known.
     time_of_day: Option<u32>,
     random: u64,
@@ -218,6 +222,8 @@ impl<F: Frame> Stack<F> {
             flow_key: key(6),
             facts: VecDeque::with_capacity(NEIGHBOUR_FACTS),
             checks: Checks::new(addresses, key(11)),
+            advertisers: Advertisers::new(ports),
+            notices: VecDeque::with_capacity(NOTICES),
             time_of_day: None,
             random: d,
         })
@@ -294,6 +300,7 @@ impl<F: Frame> Stack<F> {
         self.begin_burst();
         self.neighbours.expire(turn.now, BURST);
         self.settle_addresses(turn);
+        self.settle_advertising(turn);
         self.say_groups(turn);
         tcp::sockets::timers(self, turn);
         reassembly::expire(self, turn);
@@ -327,7 +334,7 @@ impl<F: Frame> Stack<F> {
             return Instant::ZERO;
         }
         let ip = self.neighbours.next_deadline().min(self.reassembly.next_deadline());
-        let ip = ip.min(self.checks.deadline());
+        let ip = ip.min(self.checks.deadline()).min(self.advertisers.deadline());
         ip.min(self.groups.deadline()).min(self.tcp.next_deadline())
     }
 

@@ -195,6 +195,12 @@ fn an_ipv4_address_that_somebody_has_is_not_used_and_the_next_link_up_asks_again
     let theirs = arp(2, (station(LAN, 7), us), (our_mac(LAN), Ipv4Addr::UNSPECIFIED));
     router.input(LAN, &[ethernet(our_mac(LAN), station(LAN, 7), 0x0806, &theirs)]);
     assert!(!router.stack.interfaces.get(port(LAN)).unwrap().owns(IpAddr::V4(us)));
+    // Whoever has it is a neighbour like any other.
+    let lan = router.stack.interfaces.get_mut(port(LAN)).unwrap();
+    lan.ipv4.push("10.0.1.3/24".parse().unwrap());
+    let ask = arp(1, (station(LAN, 7), us), (MacAddr::ZERO, Ipv4Addr::new(10, 0, 1, 3)));
+    router.input(LAN, &[ethernet(MacAddr::BROADCAST, station(LAN, 7), 0x0806, &ask)]);
+    assert_eq!(router.sent().len(), 1);
     router.turn(|stack, turn| stack.set_port_up(turn, port(LAN), false));
     router.turn(|stack, turn| stack.set_port_up(turn, port(LAN), true));
     wait(&mut router, 10 * SECOND);

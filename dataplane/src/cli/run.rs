@@ -93,6 +93,7 @@ fn run(config: config::Config, layout: config::Layout, name: &str) -> Result<(),
         let now = Instant::now();
         if now >= next_look {
             links.watch(&mut service);
+            service.autoconfigure();
             warn_of_partial_checksums(&service, &mut partial_seen);
             next_look = now + LINK_INTERVAL;
         }

@@ -58,6 +58,15 @@ pub const MAX_NEXT_HOPS: usize = 16;
 /// Share of one next hop.
 pub const WEIGHT: RangeInclusive<i64> = 1..=256;
 
+/// Time between two router advertisements (RFC 4861 section 6.2.1: MaxRtrAdvInterval).
+pub const ADVERTISE_INTERVAL: RangeInclusive<Duration> = Duration::from_secs(4)..=Duration::from_secs(1800);
+
+/// Lifetime of an advertised router (the same: AdvDefaultLifetime).
+pub const ADVERTISE_LIFETIME: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(9000);
+
+/// Lifetimes of advertised prefixes: up to what is called for ever.
+pub const PREFIX_LIFETIME: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(0xffff_ffff);
+
 /// Files with routes.
 pub const MAX_ROUTES_FILES: usize = 16;
 

@@ -24,8 +24,8 @@ pub use transport::{Buffer, Congestion, Ecn, MtuProbing, Sockets, SynCookies, Tc
 
 use super::problem::At;
 use flumen_stack::{MacAddr, PortId};
-use ipnet::IpNet;
-use std::net::IpAddr;
+use ipnet::{IpNet, Ipv6Net};
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,9 +112,9 @@ pub struct Port {
 }
 
 impl Port {
-    /// True when the port has an IPv6 address, and therefore speaks IPv6.
+    /// True when the port has an IPv6 address, or will make one, and therefore speaks IPv6.
     pub fn has_ipv6(&self) -> bool {
-        self.addresses.iter().any(|net| matches!(net, IpNet::V6(_)))
+        self.manners.autoconf || self.addresses.iter().any(|net| matches!(net, IpNet::V6(_)))
     }
 
     /// True when the port has an IPv4 address.
@@ -413,7 +413,7 @@ pub struct Vlan {
 pub use flumen_stack::ethernet::vlan::{Priority as TagPriority, TagProtocol};
 
 /// What a port tells its neighbours, and what it believes of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manners {
     /// Redirects of the router that we use are followed.
     pub accept_redirects: bool,
@@ -421,6 +421,45 @@ pub struct Manners {
     pub send_redirects: bool,
     /// Requests for the address mask are answered.
     pub address_mask_replies: bool,
+    /// How IPv6 addresses are checked for duplicates.
+    pub dad: Detection,
+    /// IPv4 addresses are checked for duplicates before they are used.
+    pub arp_probe: bool,
+    /// Addresses are announced and defended.
+    pub announce: bool,
+    /// ARP requests for hosts behind other ports are answered.
+    pub proxy_arp: bool,
+    /// Neighbour solicitations for these hosts behind other ports are answered.
+    pub proxy_nd: Vec<Ipv6Addr>,
+    /// Addresses and routes are made of what routers advertise.
+    pub autoconf: bool,
+    /// What is advertised to hosts.
+    pub advertise: Option<RouterAdvertisement>,
+}
+
+pub use flumen_stack::interface::Detection;
+
+/// `advertise` of a port. Prefixes are the port's own /64s unless others are named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouterAdvertisement {
+    /// The longest time between two; the shortest is a third of it.
+    pub interval: Duration,
+    /// How long we may be the default router; 0: not at all.
+    pub lifetime: Duration,
+    /// The prefixes; `None`: those of the port's addresses.
+    pub prefixes: Option<Vec<Ipv6Net>>,
+    /// How long addresses hold, and are preferred.
+    pub valid: Duration,
+    /// See above.
+    pub preferred: Duration,
+    /// The MTU of the link, if it is to be said.
+    pub mtu: Option<u16>,
+    /// DNS servers.
+    pub dns: Vec<Ipv6Addr>,
+    /// Addresses are to be had by DHCPv6.
+    pub managed: bool,
+    /// Other configuration is to be had by DHCPv6.
+    pub other: bool,
 }
 
 /// Reverse path filter (RFC 3704): whether the way back to the source leads through the port.

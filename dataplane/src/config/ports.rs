@@ -2,8 +2,9 @@
 
 use super::addresses;
 use super::bounds;
+use super::manners;
 use super::model::{
-    AfXdp, BusyPoll, ChecksumPolicy, Claim, Distribute, Kick, Manners, Memory, MultiBuffer, NapiDefer, Never,
+    AfXdp, BusyPoll, ChecksumPolicy, Claim, Distribute, Kick, Memory, MultiBuffer, NapiDefer, Never,
     PacketRule, Pcap, Port, PortKind, PortRange, Protocol, Queues, Rings, RpFilter, Tap, TxChecksum, XdpMode,
 };
 use super::names::Names;
@@ -43,11 +44,7 @@ pub fn read_port(section: &Section<'_>, id: PortId, name: &str, names: &Names<'_
         mac: section.value("mac").and_then(|value| read_station(&value)),
         addresses: section.value("addresses").map(|value| addresses::read(&value)).unwrap_or_default(),
         forwarding,
-        manners: Manners {
-            accept_redirects: section.boolean("accept_redirects", !forwarding),
-            send_redirects: section.boolean("send_redirects", forwarding),
-            address_mask_replies: section.boolean("address_mask_replies", false),
-        },
+        manners: manners::read(section, forwarding),
         rp_filter: section.word(
             "rp_filter",
             &[("off", RpFilter::Off), ("strict", RpFilter::Strict), ("loose", RpFilter::Loose)],

@@ -69,6 +69,13 @@ pub const PORT: Spec = Spec {
         "accept_redirects",
         "send_redirects",
         "address_mask_replies",
+        "dad",
+        "arp_probe",
+        "announce",
+        "proxy_arp",
+        "proxy_nd",
+        "autoconf",
+        "advertise",
     ],
 };
 
@@ -85,6 +92,11 @@ pub fn kinds_of_key(key: &str) -> &'static [&'static str] {
     }
 }
 
+/// `advertise` of a port.
+pub const ADVERTISE: Spec = Spec {
+    name: "advertise",
+    keys: &["interval", "lifetime", "prefixes", "valid", "preferred", "mtu", "dns", "managed", "other"],
+};
 /// `rings` of a port.
 pub const RINGS: Spec = Spec { name: "rings", keys: &["rx", "tx", "fill", "completion"] };
 /// `busy_poll` of a port.
@@ -237,6 +249,7 @@ pub const LOG: Spec = Spec { name: "[log]", keys: &["level"] };
 pub const ALL: &[&Spec] = &[
     &FILE,
     &PORT,
+    &ADVERTISE,
     &RINGS,
     &BUSY_POLL,
     &NAPI_DEFER,

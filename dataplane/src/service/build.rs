@@ -20,6 +20,7 @@ use core::sync::atomic::AtomicBool;
 use core::time::Duration;
 use flumen_stack::icmp::limit::IcmpLimits;
 use flumen_stack::ip::reassembly::ReassemblyConfig;
+use flumen_stack::ipv6::autoconf::Notice;
 use flumen_stack::limits::BURST;
 use flumen_stack::neighbour::NeighbourConfig;
 use flumen_stack::route::RouteReader;
@@ -125,6 +126,8 @@ pub struct Seat {
     pub commands: rtrb::Consumer<Command>,
     /// What it answers.
     pub reports: rtrb::Producer<Box<Report>>,
+    /// What it tells unasked.
+    pub notices: rtrb::Producer<Notice>,
     /// Where it publishes.
     pub metrics: Arc<Metrics>,
     /// The end, when set.
@@ -135,6 +138,8 @@ pub struct Seat {
     pub sharing: Sharing,
     /// Which local ports are its own, when there are other workers.
     pub home: Option<Home>,
+    /// Ports for which this worker probes, announces and advertises; a bit for each.
+    pub speaks_for: u64,
 }
 
 /// A worker is ready to run.
@@ -211,6 +216,14 @@ impl Seat {
         // A turn fills the queues before it drains them: what one turn can bring to one port fits on top of
         // what may wait for the port's ring.
         let in_a_turn = self.burst * queues.len().max(1) + BURST * self.from_others.len();
+        // Of the workers that poll a port's queues, the first one speaks for it.
+        for port in (0..stack.interfaces.len()).filter_map(PortId::new) {
+            let wire = stack.interfaces.wire_of(port);
+            let speaks = self.speaks_for & 1 << wire.index() != 0;
+            if let Some(interface) = stack.interfaces.get_mut(port) {
+                interface.speaks = speaks;
+            }
+        }
         let mut egress = Egress::new(self.tx_queues.into_iter().map(|waiting| waiting + in_a_turn));
         for (port, vlan) in stack.interfaces.iter().filter_map(|one| Some((one.id, one.vlan?))) {
             egress.set_vlan(port, vlan);
@@ -227,6 +240,7 @@ impl Seat {
             bell: self.bell,
             commands: self.commands,
             reports: self.reports,
+            notices: self.notices,
             metrics: self.metrics,
             stop: self.stop,
             clock: self.clock,
@@ -241,6 +255,8 @@ impl Seat {
             probe: StageClock::default(),
         };
         worker.start_services(&self.services, seed)?;
+        // Services listen at addresses that are not usable yet; programs find out by themselves.
+        worker.stack.check_addresses(worker.clock.now());
         Ok((worker, grants))
     }
 }

@@ -20,6 +20,7 @@ use af_xdp::{
 use core::ops::RangeInclusive;
 use flumen_stack::ethernet::vlan::Vlan;
 use flumen_stack::interface::{ChecksumPolicy, ReversePathFilter};
+use flumen_stack::ipv6::advertise::{Advertise, Advertised};
 use flumen_stack::wire::address::link_local_from_mac;
 use flumen_stack::{Interface, PortId};
 use ipnet::{IpNet, Ipv6Net};
@@ -180,7 +181,7 @@ pub fn interfaces(config: &Config, layout: &Layout) -> Vec<Interface> {
                     IpNet::V6(net) => one.ipv6.try_push(*net).is_ok(),
                 };
             }
-            if !one.ipv6.is_empty()
+            if port.has_ipv6()
                 && one.link_local().is_none()
                 && let Ok(net) = Ipv6Net::new(link_local_from_mac(plan.mac), 64)
             {
@@ -190,6 +191,13 @@ pub fn interfaces(config: &Config, layout: &Layout) -> Vec<Interface> {
             one.accept_redirects = port.manners.accept_redirects;
             one.send_redirects = port.manners.send_redirects;
             one.mask_replies = port.manners.address_mask_replies;
+            one.detection = port.manners.dad;
+            one.arp_probe = port.manners.arp_probe;
+            one.announce = port.manners.announce;
+            one.proxy_arp = port.manners.proxy_arp;
+            one.proxy_nd.clone_from(&port.manners.proxy_nd);
+            one.autoconf = port.manners.autoconf;
+            one.advertise = port.manners.advertise.as_ref().map(|said| Arc::new(advertised(port, said)));
             if let PortKind::Vlan(model::Vlan { parent, protocol, id, priority }) = port.kind {
                 one.vlan = Some(Vlan { parent, protocol, id, priority });
             }
@@ -206,6 +214,36 @@ pub fn interfaces(config: &Config, layout: &Layout) -> Vec<Interface> {
             one
         })
         .collect()
+}
+
+/// What a port advertises: the prefixes of its addresses unless others are named.
+fn advertised(port: &model::Port, said: &model::RouterAdvertisement) -> Advertise {
+    let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+    let own = || {
+        let nets = port.addresses.iter().filter_map(|net| match net {
+            IpNet::V6(net) if !net.addr().is_unicast_link_local() => Some(net.trunc()),
+            _ => None,
+        });
+        nets.collect()
+    };
+    let prefixes: Vec<Ipv6Net> = said.prefixes.clone().unwrap_or_else(own);
+    let advertised = |prefix: Ipv6Net| Advertised {
+        prefix,
+        on_link: true,
+        // Hosts make identifiers of 64 bits.
+        autonomous: prefix.prefix_len() == 64,
+        lifetimes: (seconds(said.valid), seconds(said.preferred)),
+    };
+    Advertise {
+        interval: (said.interval / 3, said.interval),
+        lifetime: u16::try_from(said.lifetime.as_secs()).unwrap_or(u16::MAX),
+        hop_limit: 64,
+        managed: said.managed,
+        other: said.other,
+        mtu: said.mtu,
+        prefixes: prefixes.into_iter().map(advertised).collect(),
+        dns: (said.dns.clone(), seconds(said.interval * 3)),
+    }
 }
 
 /// What carries a queue, ready to cross to the worker's thread.
@@ -379,4 +417,13 @@ pub fn shared_by_flow(config: &Config) -> u64 {
         .ports_with_ids()
         .filter(|(_, port)| port.distribute == Distribute::Flow)
         .fold(0, |bits, (id, _)| bits | 1 << id.index())
+}
+
+/// Ports of which worker `number` is the first that polls a queue, a bit for each.
+pub fn speaks_for(config: &Config, layout: &Layout, number: usize) -> u64 {
+    let first = |port: PortId| {
+        layout.cores.iter().position(|core| core.queues.iter().any(|queue| queue.port == port))
+    };
+    let ours = config.ports_with_ids().filter(|(id, _)| first(*id) == Some(number));
+    ours.fold(0, |bits, (id, _)| bits | 1 << id.index())
 }

@@ -148,7 +148,11 @@ fn links(config: &Config) -> Links {
             let number = nix::net::if_::if_nametoindex(af_xdp.interface.as_str()).unwrap_or(0);
             Link { port, name: af_xdp.interface.clone(), number }
         }
-        PortKind::Pcap(_) | PortKind::Memory(_) => {
+        PortKind::Tap(tap) => {
+            let number = nix::net::if_::if_nametoindex(tap.interface.as_str()).unwrap_or(0);
+            Link { port, name: tap.interface.clone(), number }
+        }
+        PortKind::Pcap(_) | PortKind::Memory(_) | PortKind::Vlan(_) => {
             let number = FIRST_NUMBER_WITHOUT_INTERFACE + port.index() as u32;
             Link { port, name: one.name.clone(), number }
         }

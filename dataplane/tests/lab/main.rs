@@ -165,6 +165,13 @@ tests! {
             claimed_traffic_is_answered_by_flumen_and_the_rest_by_the_kernel_over_ipv4,
             claimed_addresses_are_answered_by_flumen_and_the_rest_by_the_kernel_over_ipv6,
         }
+        addresses {
+            an_address_that_a_host_has_already_is_not_used_and_its_other_addresses_are,
+            an_ipv4_address_that_a_host_has_already_is_not_used,
+            a_proxy_answers_for_a_host_behind_it,
+            a_linux_host_makes_an_address_and_a_default_route_of_our_advertisement,
+            a_host_port_configures_itself_by_the_advertisements_of_a_router,
+        }
         vlan {
             tagged_pings_are_answered_with_their_tags_and_routed_between_vlans,
         }

@@ -193,6 +193,7 @@ impl Parts {
             bell: self.bell,
             commands: commands_out,
             reports: reports_in,
+            notices: rtrb::RingBuffer::new(16).0,
             metrics: Arc::new(Metrics::default()),
             stop: Arc::default(),
             clock: Clock(std::time::Instant::now()),

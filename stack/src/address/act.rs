@@ -4,7 +4,8 @@ use super::{Deed, FIRST_PROBE_WAIT, duplicate, first_step, up_to};
 use crate::counters::Counter;
 use crate::frame::{Frame, FramePool};
 use crate::interface::Interface;
-use crate::limits::NEIGHBOUR_FACTS;
+use crate::ipv6::autoconf::Notice;
+use crate::limits::{NEIGHBOUR_FACTS, NOTICES};
 use crate::port::PortId;
 use crate::stack::Stack;
 use crate::time::Instant;
@@ -40,6 +41,7 @@ impl<F: Frame> Stack<F> {
         for net in nets {
             self.begin_address(now, port, net, wait);
         }
+        self.begin_advertising(now + wait, port);
     }
 
     /// An address that the interface has, begins.
@@ -96,6 +98,7 @@ impl<F: Frame> Stack<F> {
     /// The link of a port went down: nothing is asked or announced there.
     pub(crate) fn leave_addresses(&mut self, port: PortId) {
         self.checks.forget_port(port);
+        self.begin_advertising(Instant::NEVER, port);
         // What was tentative is an address like the others again, to be checked when the link is back.
         if let Some(interface) = self.interfaces.get_mut(port) {
             interface.take_back();
@@ -132,6 +135,7 @@ impl<F: Frame> Stack<F> {
                         interface.use_again(net);
                     }
                     self.addresses_changed();
+                    self.notice(Notice::Adopted(port, net.addr()));
                 }
                 Deed::Probe(port, address) if speaks(port) => match address {
                     IpAddr::V4(address) => ipv4::arp::probe(self, turn, port, address),
@@ -176,6 +180,14 @@ impl<F: Frame> Stack<F> {
             interface.put_aside_address(address);
         }
         self.addresses_changed();
+        self.notice(Notice::Duplicate(port, address));
+    }
+
+    /// Tells the control thread.
+    fn notice(&mut self, notice: Notice) {
+        if self.notices.len() < NOTICES {
+            self.notices.push_back(notice);
+        }
     }
 
     /// Another station claims an IPv4 address that we use: everybody hears once more whose it is.

@@ -87,7 +87,8 @@ where
     let mac = interface.mac;
     let owner = |address| match interface {
         _ if interface.owns_ipv4(address) => Owner::Us,
-        _ if interface.is_put_aside(IpAddr::V4(address)) => Owner::Tentative,
+        // A duplicate is its other owner's, who may well talk to us.
+        _ if stack.checks.is_checked(port, IpAddr::V4(address)) => Owner::Tentative,
         _ if interface.proxy_arp && interface.forwarding && stack.is_behind(address, port) => Owner::Behind,
         _ => Owner::Other,
     };

@@ -7,6 +7,8 @@
 //!                                 └─ refuse ──> error  └─> closed
 //! ```
 
+pub mod advertise;
+pub mod autoconf;
 pub mod extension;
 pub mod forward;
 pub mod fragment;

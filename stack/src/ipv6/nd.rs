@@ -125,6 +125,11 @@ pub fn input<P, M>(
         Ok(message) => message,
         Err(error) => return stack.drop_received(port, error.into()),
     };
+    match message {
+        Message::RouterSolicitation { .. } => stack.solicited_by_host(turn.now, port),
+        Message::RouterAdvertisement { fields, options } => stack.hear_router(port, source, fields, &options),
+        _ => {}
+    }
     let Some(interface) = stack.interfaces.get(port) else {
         return stack.drop_received(port, DropReason::PortDown);
     };

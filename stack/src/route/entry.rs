@@ -15,7 +15,7 @@ pub enum Source {
     Connected,
     /// The configuration.
     Static,
-    /// An ICMP or ICMPv6 redirect.
+    /// What routers on the link say of it: ICMPv6 router advertisements.
     Redirect,
     /// The kernel's table, mirrored over netlink (where routing daemons write).
     Kernel,

@@ -32,6 +32,8 @@ pub mod option {
     pub const REDIRECTED_HEADER: u8 = 4;
     /// The MTU of the link.
     pub const MTU: u8 = 5;
+    /// Recursive DNS servers (RFC 8106).
+    pub const RDNSS: u8 = 25;
     /// Tells one's own solicitations from others' (RFC 3971).
     pub const NONCE: u8 = 14;
 }

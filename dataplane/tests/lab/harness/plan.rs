@@ -167,15 +167,18 @@ impl Plan {
         for (port, four, six) in
             [("lan", "10.0.1.1/24", "fd00:1::1/64"), ("wan", "10.0.2.1/24", "fd00:2::1/64")]
         {
-            let _ = writeln!(
-                toml,
-                "[[port]]\nname = \"{port}\"\nforwarding = true\ndistribute = \"{}\"",
-                self.distribute
-            );
+            let _ = writeln!(toml, "[[port]]\nname = \"{port}\"\ndistribute = \"{}\"", self.distribute);
             let keys: Vec<_> =
                 self.port_keys.iter().filter(|(of, _)| *of == port).map(|(_, keys)| *keys).collect();
             if !keys.iter().any(|keys| keys.contains("addresses")) {
                 let _ = writeln!(toml, "addresses = [\"{four}\", \"{six}\"]");
+            }
+            if !keys.iter().any(|keys| keys.contains("forwarding")) {
+                let _ = writeln!(toml, "forwarding = true");
+            }
+            // Tests begin at once; those about duplicates say what they want.
+            if !keys.iter().any(|keys| keys.contains("dad")) {
+                let _ = writeln!(toml, "dad = \"off\"");
             }
             let _ = writeln!(toml, "{}\n", keys.join("\n"));
         }
