@@ -133,6 +133,7 @@ pub fn worker_of(routes: RouteReader, packets: &[[u8; FRAME]], route_cache: usiz
         bell: Doorbell::new()?,
         commands: rtrb::RingBuffer::new(1).1,
         reports: rtrb::RingBuffer::new(1).0,
+        notices: rtrb::RingBuffer::new(1).0,
         metrics: Arc::new(Metrics::default()),
         stop: Arc::new(AtomicBool::new(false)),
         clock: Clock(std::time::Instant::now()),

@@ -14,18 +14,22 @@
 //! 2. Every number is within the range that `config/flumen.toml` gives for its key.
 //! 3. Every [`At`] lies inside the text that it came from.
 
+pub mod manners;
 pub mod programs;
 pub mod service;
 pub mod transport;
+pub mod virtual_ports;
 
+pub use manners::{Detection, Manners, RouterAdvertisement};
 pub use programs::{Claimed, LowPorts, Programs};
 pub use service::{HttpService, Service, ServiceKind, SizedResponse};
 pub use transport::{Buffer, Congestion, Ecn, MtuProbing, Sockets, SynCookies, Tcp, Udp};
+pub use virtual_ports::{TagPriority, TagProtocol, Tap, Vlan};
 
 use super::problem::At;
 use flumen_stack::{MacAddr, PortId};
-use ipnet::{IpNet, Ipv6Net};
-use std::net::{IpAddr, Ipv6Addr};
+use ipnet::IpNet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -386,80 +390,6 @@ pub struct Memory {
     pub peer: PortId,
     /// Packets on their way from us to the peer; a power of two.
     pub ring: u32,
-}
-
-/// A TAP.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tap {
-    /// The kernel's name of the interface: 1 to 15 bytes.
-    pub interface: String,
-    /// Where `mtu` (or else the name) stands.
-    pub mtu_at: At,
-}
-
-/// A VLAN of another port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Vlan {
-    /// The port with the wire, or another VLAN. Never itself.
-    pub parent: PortId,
-    /// Its kind of tag.
-    pub protocol: TagProtocol,
-    /// Its number, 1 to [`flumen_stack::limits::MAX_VLAN`].
-    pub id: u16,
-    /// What its frames leave with.
-    pub priority: TagPriority,
-}
-
-pub use flumen_stack::ethernet::vlan::{Priority as TagPriority, TagProtocol};
-
-/// What a port tells its neighbours, and what it believes of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Manners {
-    /// Redirects of the router that we use are followed.
-    pub accept_redirects: bool,
-    /// Neighbours are told of better ways.
-    pub send_redirects: bool,
-    /// Requests for the address mask are answered.
-    pub address_mask_replies: bool,
-    /// How IPv6 addresses are checked for duplicates.
-    pub dad: Detection,
-    /// IPv4 addresses are checked for duplicates before they are used.
-    pub arp_probe: bool,
-    /// Addresses are announced and defended.
-    pub announce: bool,
-    /// ARP requests for hosts behind other ports are answered.
-    pub proxy_arp: bool,
-    /// Neighbour solicitations for these hosts behind other ports are answered.
-    pub proxy_nd: Vec<Ipv6Addr>,
-    /// Addresses and routes are made of what routers advertise.
-    pub autoconf: bool,
-    /// What is advertised to hosts.
-    pub advertise: Option<RouterAdvertisement>,
-}
-
-pub use flumen_stack::interface::Detection;
-
-/// `advertise` of a port. Prefixes are the port's own /64s unless others are named.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouterAdvertisement {
-    /// The longest time between two; the shortest is a third of it.
-    pub interval: Duration,
-    /// How long we may be the default router; 0: not at all.
-    pub lifetime: Duration,
-    /// The prefixes; `None`: those of the port's addresses.
-    pub prefixes: Option<Vec<Ipv6Net>>,
-    /// How long addresses hold, and are preferred.
-    pub valid: Duration,
-    /// See above.
-    pub preferred: Duration,
-    /// The MTU of the link, if it is to be said.
-    pub mtu: Option<u16>,
-    /// DNS servers.
-    pub dns: Vec<Ipv6Addr>,
-    /// Addresses are to be had by DHCPv6.
-    pub managed: bool,
-    /// Other configuration is to be had by DHCPv6.
-    pub other: bool,
 }
 
 /// Reverse path filter (RFC 3704): whether the way back to the source leads through the port.
