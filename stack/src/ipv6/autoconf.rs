@@ -52,6 +52,7 @@ impl Heard {
 }
 
 /// What a worker tells the control thread.
+#[allow(clippy::large_enum_variant)] // few of them, in place: a worker allocates nothing
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// A router spoke.
