@@ -11,7 +11,7 @@
 //!               An echo reply is the request, turned round.
 //!   no-frame:   packets that would have been originated; they are among the dropped, too.
 //!   came back:  packets handed to a port that did not leave by it after all ([`PortCounters::tx_drops`]).
-//!   held:       packets that wait for neighbours.
+//!   held:       packets that wait for neighbours, and errors about our own packets that wait to come back to us.
 //!   Received and handed to ports: by ports with a wire. Their VLANs count their share of it once more.
 //! ```
 //! [`Counters::originated`] is that sum; `tests/fuzz_stack.rs` does the books after every burst. They hold for

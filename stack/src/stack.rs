@@ -420,6 +420,11 @@ impl<F: Frame> Stack<F> {
         self.settle_neighbours(turn);
     }
 
+    /// Packets of ours that wait to be delivered to ourselves.
+    pub fn frames_looped(&self) -> usize {
+        self.looped.len()
+    }
+
     /// The next thing that other workers should know about neighbours.
     #[inline]
     pub fn next_fact(&mut self) -> Option<Fact> {

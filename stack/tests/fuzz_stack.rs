@@ -150,7 +150,8 @@ impl Subject {
     /// Everything that has to be true between two steps.
     fn check(&mut self) {
         let counters = &self.router.stack.counters;
-        let held = self.router.stack.neighbours.frames_held();
+        let stack = &self.router.stack;
+        let held = stack.neighbours.frames_held() + stack.frames_looped();
         let waiting = self.router.egress.len();
         let sent: u64 = (0..PORTS).map(|index| counters.port(port(index)).tx_packets).sum();
         let begun = self.received + counters.originated() + counters.dropped(DropReason::NoFrame);
