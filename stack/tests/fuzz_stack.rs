@@ -269,6 +269,7 @@ impl Subject {
         for index in 0..PORTS {
             self.set_port_up(index, false);
         }
+        self.router.turn(|stack, turn| stack.output(turn));
         self.check();
         assert_eq!(self.router.stack.neighbours.frames_held(), 0);
         assert_eq!(self.router.pool.available(), self.frames, "every frame came back");
