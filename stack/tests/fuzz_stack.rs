@@ -619,6 +619,7 @@ fn step(subject: &mut Subject, script: &mut Script<'_>) {
             subject.router.now = subject.router.now + Duration::from_millis(wait);
             for _ in 0..4 {
                 subject.router.turn(|stack, turn| stack.timers(turn));
+                subject.router.turn(|stack, turn| stack.output(turn));
                 subject.check();
             }
             if subject.router.stack.next_deadline() <= subject.router.now {
