@@ -242,6 +242,10 @@ pub fn connect(fd: c_int, socket: &SocketRef, passed: Passed) -> Option<Result<(
         Ok(None) => return None,
         Ok(Some(part)) => {
             let undecided = socket.state() == State::Undecided;
+            if !undecided {
+                // It is Flumen's whatever comes of it: who waits must not wake for the kernel's part, which hangs up.
+                socket.decide(State::Flumen);
+            }
             let connected = connect_part(&part, fd, &address);
             match connected {
                 // A name that only Flumen knows, or a connection on its way, stays.
@@ -284,7 +288,11 @@ fn connect_part(part: &Part<'_>, fd: c_int, address: &Address) -> Result<()> {
             Err(Errno(libc::EINPROGRESS)) => part.set_open(open::OPENING, true),
             other => return other.map(drop),
         }
-        await_connection(part, fd, libc::EINPROGRESS)
+        // Linux: who does not wait hears that it goes on, also when it came through meanwhile.
+        match Patience::to_send(part, 0) {
+            patience if patience.is_none() => Err(Errno(libc::EINPROGRESS)),
+            patience => await_connection_for(part, fd, libc::EINPROGRESS, patience),
+        }
     } else {
         await_connection(part, fd, libc::EALREADY)
     }

@@ -74,7 +74,7 @@ fn kinds(kinds: Kinds) -> String {
 
 fn bounds(row: &Row) -> String {
     match row.set {
-        Set::Refused(errno) => format!("{errno:?}"),
+        Set::Refused(errno) => format!("{:?}", nix::errno::Errno::from_raw(errno.raw_os_error())),
         Set::Flag(_) => "0, 1".to_owned(),
         Set::Range(_, least, i32::MAX) => format!("from {least}"),
         Set::Range(_, least, most) => format!("{least} to {most}"),
