@@ -127,6 +127,8 @@ pub struct Stack<F: Frame> {
     /// TCP connections and listeners.
     pub tcp: TcpSockets,
     pub(crate) frame_room: u16,
+    /// 127.0.0.0/8 and ::1 are ours, in memory; see [`Stack::set_loopback`].
+    pub(crate) loopback: bool,
     pub(crate) looped: VecDeque<Looped<F>>,
     /// Packets for sockets of other workers.
     pub(crate) strays: VecDeque<Stray<F>>,
@@ -200,6 +202,7 @@ impl<F: Frame> Stack<F> {
             events: EventQueue::new(sockets.udp + sockets.raw + tcp.connections + tcp.listeners),
             tcp: TcpSockets::new(tcp, Instant::ZERO, key),
             frame_room,
+            loopback: false,
             generation: 0,
             looped: VecDeque::with_capacity(LOOPBACK),
             strays: VecDeque::with_capacity(STRAYS),
@@ -445,6 +448,12 @@ impl<F: Frame> Stack<F> {
             }
         }
         self.settle_neighbours(turn);
+    }
+
+    /// Whether sockets can use 127.0.0.0/8 and ::1, which then lead to ourselves in memory. Off at first: on a host whose
+    /// kernel has a loopback interface they are the kernel's. From the wire such packets are martians either way.
+    pub fn set_loopback(&mut self, on: bool) {
+        self.loopback = on;
     }
 
     /// Says what time it is: at `now`, `millis` milliseconds have passed since midnight UT. Until then, timestamps are

@@ -254,6 +254,7 @@ impl Seat {
             runtime: Runtime::default(),
             probe: StageClock::default(),
         };
+        worker.stack.set_loopback(worker.sessions.as_ref().is_some_and(|sessions| sessions.has_loopback()));
         worker.start_services(&self.services, seed)?;
         // Services listen at addresses that are not usable yet; programs find out by themselves.
         worker.stack.check_addresses(worker.clock.now());

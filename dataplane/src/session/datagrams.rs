@@ -4,6 +4,7 @@
 //! its receive buffer allows. A record to be sent is copied out as a whole before it is looked at.
 
 use super::links::Links;
+use super::policy::Policy;
 use super::socket::{Kind, Socket};
 use super::stream::{Lie, Moved};
 use super::{errno, limits};
@@ -21,6 +22,8 @@ use zerocopy::{FromBytes, IntoBytes};
 pub struct Help<'a> {
     /// The ports, as programs know them.
     pub links: &'a Links,
+    /// Where what is sent goes.
+    pub policy: &'a Policy,
     /// Nanoseconds between 1970 and the origin of the clock.
     pub wall: u64,
     /// Room for the longest datagram.
@@ -130,7 +133,7 @@ fn send<P: FramePool, M: Probe>(
         let len = record.len as usize;
         moved.bytes += len;
         moved.any = true;
-        let sent = arguments(&record, help.links).and_then(|args| {
+        let sent = arguments(&record, help).and_then(|args| {
             let data = &help.scratch[..len];
             match socket.kind {
                 Kind::Udp(handle) => host.stack.udp_send(host.turn, handle, &args, data),
@@ -173,7 +176,7 @@ fn take(ring: &Ring<'_>, head: &mut u64, tail: u64, scratch: &mut [u8]) -> Resul
 }
 
 /// What a record asks for, in the stack's words.
-fn arguments(record: &ToSend, links: &Links) -> Result<SendArgs, Error> {
+fn arguments(record: &ToSend, help: &Help<'_>) -> Result<SendArgs, Error> {
     let has = |flag| record.flags & flag != 0;
     let number = match (record.interface, record.to.scope) {
         (0, scope) => scope,
@@ -181,14 +184,14 @@ fn arguments(record: &ToSend, links: &Links) -> Result<SendArgs, Error> {
     };
     let port = match number {
         0 => None,
-        number => Some(links.by_number(number).ok_or(Error::NoDevice)?),
+        number => Some(help.links.by_number(number).ok_or(Error::NoDevice)?),
     };
     let ttl = has(ToSend::HAS_TTL).then_some(record.ttl);
     if ttl == Some(0) {
         return Err(Error::InvalidArgument);
     }
     Ok(SendArgs {
-        to: record.to.to_std().map(|to| plain(to.ip(), to.port())),
+        to: record.to.to_std().map(|to| plain(help.policy.destination(to.ip()), to.port())),
         more: has(ToSend::MORE),
         control: SendControl {
             ttl,

@@ -128,6 +128,11 @@ impl Sessions {
         }
     }
 
+    /// True when loopback addresses are ours.
+    pub fn has_loopback(&self) -> bool {
+        self.policy.claim == policy::Claim::All
+    }
+
     /// Attached programs.
     pub fn programs(&self) -> usize {
         self.present.len()

@@ -4,7 +4,7 @@
 //! all else is the kernel's. Rules of the configuration come first, in their order.
 
 use crate::builtin::host::Host;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::ops::RangeInclusive;
 use flumen_ipc::call::Whose;
 use flumen_stack::{FramePool, Probe};
@@ -75,6 +75,15 @@ impl Policy {
         match &self.low_ports {
             LowPorts::All => true,
             LowPorts::Users(users) => !low || user.is_privileged() || users.contains(&user.uid),
+        }
+    }
+
+    /// Where something goes that is sent to an address: to an unspecified one, as in Linux, it goes to ourselves.
+    pub fn destination(&self, to: IpAddr) -> IpAddr {
+        match to.to_canonical() {
+            IpAddr::V4(ip) if ip.is_unspecified() && self.claim == Claim::All => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() && self.claim == Claim::All => Ipv6Addr::LOCALHOST.into(),
+            other => other,
         }
     }
 

@@ -25,6 +25,8 @@ pub struct House {
     pub control: ControlEnds,
     pub lan: Peer,
     pub wan: Peer,
+    /// What the worker allocated in all turns.
+    pub allocations: u64,
     arenas: Vec<OwnedFd>,
 }
 
@@ -59,14 +61,18 @@ pub fn house(claim: Claim) -> House {
         links: links::Links(vec![link(LAN, "lan"), link(WAN, "wan")]),
         listen: flumen_stack::tcp::listen::ListenSettings::default(),
     };
+    rig.worker.stack.set_loopback(claim == Claim::All);
     rig.worker.sessions = Some(Box::new(Sessions::new(settings, Arc::new(page), ends)));
-    House { rig, control, lan: lan_peer, wan: wan_peer, arenas: Vec::new() }
+    House { rig, control, lan: lan_peer, wan: wan_peer, allocations: 0, arenas: Vec::new() }
 }
 
 impl House {
     pub fn turns(&mut self, count: usize) {
         for _ in 0..count {
-            self.rig.worker.turn();
+            let counted = allocation_counter::measure(|| {
+                self.rig.worker.turn();
+            });
+            self.allocations += counted.count_total;
         }
     }
 
@@ -107,6 +113,11 @@ impl House {
     pub fn kill(&mut self, client: &Client) {
         self.control.orders.push(Order::Detach(client.place)).unwrap();
         self.turns(4);
+    }
+
+    /// Writes bytes anywhere into a program's memory.
+    pub fn scribble(&self, client: &Client, offset: u64, bytes: &[u8]) {
+        rustix::io::pwrite(&self.arenas[usize::from(client.place)], bytes, offset).unwrap();
     }
 
     /// The arena of a program, mapped by another.

@@ -1,7 +1,13 @@
 //! Sockets of programs, from the program's side of the shared memory, without a preload library.
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
+mod allocation;
+mod calls;
 mod client;
+mod datagrams;
+mod hostile;
+mod loopback;
+mod sharing;
 mod streams;
 #[path = "../workers/mod.rs"]
 mod workers;

@@ -15,9 +15,9 @@ use crate::counters::Counter;
 use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
 use crate::interface::Interface;
-use crate::ip::path::Hop;
+use crate::ip::back::Back;
 use crate::ipv4::input::Arrival;
-use crate::ipv4::{HEADER_LEN, options, output};
+use crate::ipv4::{HEADER_LEN, options};
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
@@ -33,7 +33,7 @@ const MASK_LEN: usize = 12;
 struct Reply<F> {
     frame: F,
     header_len: usize,
-    hop: Hop,
+    back: Back,
 }
 
 /// Echo (row I5): the data go back as they came.
@@ -47,7 +47,7 @@ pub(super) fn echo<P, M>(
     M: Probe,
 {
     let len = arrival.frame.packet_len() - header_len;
-    let Some(Reply { mut frame, header_len, hop }) = turn_round(stack, turn, arrival, header_len, len) else {
+    let Some(Reply { mut frame, header_len, back }) = turn_round(stack, turn, arrival, header_len, len) else {
         return;
     };
     let Some(message) = frame.get_mut(header_len..header_len + 4) else { return };
@@ -66,7 +66,7 @@ pub(super) fn echo<P, M>(
         }
     }
     stack.counters.count(Counter::IcmpEchoReplies);
-    output::send(stack, turn, frame, hop);
+    stack.send_back(turn, frame, back);
 }
 
 /// Timestamp (row I6; RFC 1812 section 4.3.3.8): when it came and when the answer left, which is one moment here.
@@ -80,7 +80,7 @@ pub(super) fn timestamp<P, M>(
     M: Probe,
 {
     let time = stack.timestamp(turn.now).0.to_be_bytes();
-    let Some(Reply { mut frame, header_len, hop }) =
+    let Some(Reply { mut frame, header_len, back }) =
         turn_round(stack, turn, arrival, header_len, TIMESTAMP_LEN)
     else {
         return;
@@ -90,7 +90,7 @@ pub(super) fn timestamp<P, M>(
         message[12..16].copy_from_slice(&time);
         message[16..20].copy_from_slice(&time);
     }
-    finish(stack, turn, Reply { frame, header_len, hop });
+    finish(stack, turn, Reply { frame, header_len, back });
 }
 
 /// Address mask (row I7; RFC 1812 section 4.3.3.9): that of the subnet that the asker is in, else the port's first.
@@ -109,7 +109,7 @@ pub(super) fn mask<P, M>(
         of_asker.or(one.ipv4.first()).map(ipnet::Ipv4Net::netmask)
     });
     let Some(told) = told else { return stack.drop_received(port, DropReason::IcmpDiscarded) };
-    let Some(Reply { mut frame, header_len, hop }) = turn_round(stack, turn, arrival, header_len, MASK_LEN)
+    let Some(Reply { mut frame, header_len, back }) = turn_round(stack, turn, arrival, header_len, MASK_LEN)
     else {
         return;
     };
@@ -117,7 +117,7 @@ pub(super) fn mask<P, M>(
         message[..4].copy_from_slice(&[kind::MASK_REPLY, 0, 0, 0]);
         message[8..12].copy_from_slice(&told.octets());
     }
-    finish(stack, turn, Reply { frame, header_len, hop });
+    finish(stack, turn, Reply { frame, header_len, back });
 }
 
 /// Somebody says which mask the link has. We know it already and only compare (RFC 1812 section 4.3.3.9): a
@@ -146,13 +146,13 @@ where
     P: FramePool,
     M: Probe,
 {
-    let Reply { mut frame, header_len, hop } = reply;
+    let Reply { mut frame, header_len, back } = reply;
     let sum = sum_behind(&frame, header_len).checksum();
     if let Some(field) = frame.get_mut(header_len + 2..header_len + 4) {
         field.copy_from_slice(&sum.to_be_bytes());
     }
     stack.counters.count(Counter::IcmpAnswers);
-    output::send(stack, turn, frame, hop);
+    stack.send_back(turn, frame, back);
 }
 
 /// Turns a question round; `len` bytes of its message go back. `None`: it ended here, counted.
@@ -181,8 +181,8 @@ where
     if !stack.echo_limit.allow(turn.now) {
         return end(stack, DropReason::IcmpEchoLimited);
     }
-    let hop = match stack.route_output(turn.now, IpAddr::V4(arrival.source), port) {
-        Ok(hop) => hop,
+    let back = match stack.way_back(turn.now, IpAddr::V4(arrival.source), port) {
+        Ok(back) => back,
         Err(refusal) => return end(stack, refusal.reason(false)),
     };
     let tos = arrival.frame[1];
@@ -207,7 +207,7 @@ where
     if options_len > 0 {
         write_options(&mut arrival.frame, &options[..options_len]);
     }
-    Some(Reply { frame: arrival.frame, header_len: reply_len, hop })
+    Some(Reply { frame: arrival.frame, header_len: reply_len, back })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::frame::{Frame, FramePool};
 use crate::icmp::limit::Class;
 use crate::icmp::{questions, redirect};
 use crate::ipv4::input::Arrival;
-use crate::ipv4::{HEADER_LEN, output};
+use crate::ipv4::HEADER_LEN;
 use crate::port::PortId;
 use crate::raw;
 use crate::stack::Stack;
@@ -107,13 +107,14 @@ impl Error {
 }
 
 /// True when an error may be sent about this packet, whose first byte is that of its IP header.
-fn may_be_about(packet: &[u8], cast: LinkCast) -> bool {
+fn may_be_about(packet: &[u8], cast: LinkCast, loopback: bool) -> bool {
     let Some(header) = packet.first_chunk::<HEADER_LEN>() else { return false };
     let source = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
     let destination = Ipv4Addr::new(header[16], header[17], header[18], header[19]);
     let later_fragment = u16::from_be_bytes([header[6], header[7]]) & 0x1fff != 0;
     let group = cast == LinkCast::Group || destination.is_multicast() || destination.is_broadcast();
-    let one_host = !address::ipv4_source_is_martian(source) && !source.is_unspecified();
+    let ourselves = loopback && source.is_loopback(); // only in memory: from the wire they are martians
+    let one_host = ourselves || !address::ipv4_source_is_martian(source) && !source.is_unspecified();
     if later_fragment || group || !one_host {
         return false;
     }
@@ -139,7 +140,7 @@ pub fn send_error<P, M>(
     P: FramePool,
     M: Probe,
 {
-    if !may_be_about(about, cast) {
+    if !may_be_about(about, cast, stack.loopback) {
         return;
     }
     let Some(header) = about.first_chunk::<HEADER_LEN>() else { return };
@@ -148,16 +149,10 @@ pub fn send_error<P, M>(
     if !stack.icmp_limit_v4.allow(error.class(), IpAddr::V4(peer), turn.now) {
         return stack.counters.count(Counter::IcmpErrorsLimited);
     }
-    // What we sent ourselves comes back to us: no route, no link, no checksum of a device.
-    let hop = if stack.is_local4(peer) {
-        None
-    } else {
-        let Ok(hop) = stack.route_output(turn.now, IpAddr::V4(peer), port) else { return };
-        Some(hop)
-    };
-    let Some(out) = stack.interfaces.get(hop.as_ref().map_or(port, |hop| hop.port)) else { return };
-    let offload = hop.is_some() && out.tx_checksum;
-    let mtu = hop.as_ref().map_or(MAX_ERROR_LEN, |hop| usize::from(hop.mtu));
+    let Ok(back) = stack.way_back(turn.now, IpAddr::V4(peer), port) else { return };
+    let Some(out) = stack.interfaces.get(back.port) else { return };
+    let offload = out.tx_checksum && back.hop.is_some();
+    let mtu = usize::from(back.mtu);
     // The address that the packet was sent to, when that is ours; else the one we would speak from.
     let source = if stack.is_local4(asked) { Some(asked) } else { stack.source4(out.id, peer) };
     // A router without any IPv4 address stays silent (RFC 1812 section 4.3.2.4 knows no name for it).
@@ -186,10 +181,7 @@ pub fn send_error<P, M>(
         frame[HEADER_LEN + 2..HEADER_LEN + 4].copy_from_slice(&sum.to_be_bytes());
     }
     stack.counters.count(Counter::IcmpErrorsOut);
-    match hop {
-        Some(hop) => output::send(stack, turn, frame, hop),
-        None => stack.loop_back(port, LinkCast::Unicast, frame),
-    }
+    stack.send_back(turn, frame, back);
 }
 
 /// The fields of a header that we originate; no options, no fragment, TTL 64.
@@ -360,9 +352,9 @@ mod tests {
 
     #[test]
     fn no_error_is_about_an_error_a_group_a_later_fragment_or_nobody() {
-        let may = |change: fn(&mut [u8; 28])| may_be_about(&packet(change), LinkCast::Unicast);
+        let may = |change: fn(&mut [u8; 28])| may_be_about(&packet(change), LinkCast::Unicast, false);
         assert!(may(|_| {}));
-        assert!(!may_be_about(&packet(|_| {}), LinkCast::Group));
+        assert!(!may_be_about(&packet(|_| {}), LinkCast::Group, false));
         assert!(!may(|p| p[7] = 1), "later fragment");
         assert!(may(|p| p[6] = 0x20), "first fragment");
         assert!(!may(|p| p[16] = 224), "multicast destination");
@@ -372,7 +364,7 @@ mod tests {
         assert!(may(|p| (p[9], p[20]) = (1, kind::ECHO_REQUEST)), "ping");
         for error in [3, 4, 5, 11, 12, 200] {
             let about = packet(|p| (p[9], p[20]) = (1, error));
-            assert!(!may_be_about(&about, LinkCast::Unicast), "ICMP type {error}");
+            assert!(!may_be_about(&about, LinkCast::Unicast, false), "ICMP type {error}");
         }
     }
 }

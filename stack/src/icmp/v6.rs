@@ -11,7 +11,7 @@ use crate::frame::{Frame, FramePool};
 use crate::icmp::limit::Class;
 use crate::icmp::v4::{DEFAULT_TTL, sum_behind};
 use crate::ipv6::input::Arrival;
-use crate::ipv6::{HEADER_LEN, nd, output};
+use crate::ipv6::{HEADER_LEN, nd};
 use crate::limits::MIN_MTU_IPV6;
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
@@ -101,14 +101,14 @@ impl Error {
 }
 
 /// True when `error` may be sent about this packet, whose first byte is that of its IP header.
-fn may_be_about(packet: &[u8], cast: LinkCast, error: Error) -> bool {
+fn may_be_about(packet: &[u8], cast: LinkCast, error: Error, loopback: bool) -> bool {
     let Some(header) = packet.first_chunk::<HEADER_LEN>() else { return false };
     let (source, destination) = addresses(header);
     let group = cast == LinkCast::Group || destination.is_multicast();
     if group && !error.may_be_about_group() {
         return false;
     }
-    if source.is_unspecified() || source.is_multicast() || source.is_loopback() {
+    if source.is_unspecified() || source.is_multicast() || source.is_loopback() && !loopback {
         return false;
     }
     match crate::ipv6::extension::upper_layer(packet) {
@@ -140,7 +140,7 @@ pub fn send_error<P, M>(
     P: FramePool,
     M: Probe,
 {
-    if !may_be_about(about, cast, error) {
+    if !may_be_about(about, cast, error, stack.loopback) {
         return;
     }
     let Some(header) = about.first_chunk::<HEADER_LEN>() else { return };
@@ -148,15 +148,9 @@ pub fn send_error<P, M>(
     if !stack.icmp_limit_v6.allow(error.class(), IpAddr::V6(peer), turn.now) {
         return stack.counters.count(Counter::Icmpv6ErrorsLimited);
     }
-    // What we sent ourselves comes back to us: no route, no link, no checksum of a device.
-    let hop = if stack.is_local6(peer, port) {
-        None
-    } else {
-        let Ok(hop) = stack.route_output(turn.now, IpAddr::V6(peer), port) else { return };
-        Some(hop)
-    };
-    let Some(out) = stack.interfaces.get(hop.as_ref().map_or(port, |hop| hop.port)) else { return };
-    let offload = hop.is_some() && out.tx_checksum;
+    let Ok(back) = stack.way_back(turn.now, IpAddr::V6(peer), port) else { return };
+    let Some(out) = stack.interfaces.get(back.port) else { return };
+    let offload = out.tx_checksum && back.hop.is_some();
     let source = if stack.is_local6(asked, port) { Some(asked) } else { stack.source6(out.id, peer) };
     let Some(source) = source else { return };
     let quoted = about.len().min(usize::from(MIN_MTU_IPV6) - HEADER_LEN - ICMP_HEADER_LEN);
@@ -173,10 +167,7 @@ pub fn send_error<P, M>(
     frame[HEADER_LEN + ICMP_HEADER_LEN..].copy_from_slice(&about[..quoted]);
     finish(&mut frame, source, peer, DEFAULT_TTL, offload);
     stack.counters.count(Counter::Icmpv6ErrorsOut);
-    match hop {
-        Some(hop) => output::send(stack, turn, frame, hop),
-        None => stack.loop_back(port, LinkCast::Unicast, frame),
-    }
+    stack.send_back(turn, frame, back);
 }
 
 /// Writes header and checksum around an ICMPv6 message that stands behind 40 bytes of room; the checksum
@@ -304,8 +295,8 @@ fn reply_to_echo<P, M>(
     if !stack.echo_limit.allow(turn.now) {
         return stack.drop_received(arrival.port, DropReason::IcmpEchoLimited);
     }
-    let hop = match stack.route_output(turn.now, IpAddr::V6(arrival.source), arrival.port) {
-        Ok(hop) => hop,
+    let back = match stack.way_back(turn.now, IpAddr::V6(arrival.source), arrival.port) {
+        Ok(back) => back,
         Err(refusal) => return stack.drop_received(arrival.port, refusal.reason(true)),
     };
     let shared = arrival.destination.is_multicast() || stack.is_anycast6(arrival.destination);
@@ -340,7 +331,7 @@ fn reply_to_echo<P, M>(
     }
     message[2..4].copy_from_slice(&sum.to_be_bytes());
     stack.counters.count(Counter::Icmpv6EchoReplies);
-    output::send(stack, turn, arrival.frame, hop);
+    stack.send_back(turn, arrival.frame, back);
 }
 
 /// Believes a packet-too-big report about a packet of ours (RFC 8201). What it quotes must have come from one
@@ -394,7 +385,7 @@ mod tests {
     #[test]
     fn no_error_is_about_an_error_a_redirect_a_group_or_nobody() {
         let may = |source, destination, next_header, first, error| {
-            may_be_about(&packet(source, destination, next_header, first), LinkCast::Unicast, error)
+            may_be_about(&packet(source, destination, next_header, first), LinkCast::Unicast, error, false)
         };
         let (us, them, group) = ("fd00::1", "fd00::2", "ff02::1");
         assert!(may(them, us, 17, 0, Error::PORT_UNREACHABLE));

@@ -4,6 +4,7 @@
 //! ([`identification`]).
 
 pub(crate) mod adjacency;
+pub(crate) mod back;
 pub mod flow;
 pub mod identification;
 pub mod originate;

@@ -397,6 +397,7 @@ impl<F: Frame> Stack<F> {
     /// True when an IPv4 address is ours.
     pub(crate) fn is_local4(&self, address: Ipv4Addr) -> bool {
         self.interfaces.iter().any(|interface| interface.owns_ipv4(address))
+            || self.loopback && address.is_loopback()
     }
 
     /// True when an IPv6 address is ours: anywhere, or, for a link-local one, on `port`.
@@ -405,6 +406,7 @@ impl<F: Frame> Stack<F> {
             return self.interfaces.get(port).is_some_and(|interface| interface.owns_ipv6(address));
         }
         self.interfaces.iter().any(|interface| interface.owns_ipv6(address))
+            || self.loopback && address.is_loopback()
     }
 
     /// True when an IPv6 address is one that we share with the other routers of a subnet: see

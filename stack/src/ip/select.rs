@@ -15,7 +15,7 @@ use crate::route::NextHop;
 use crate::socket::error::Error;
 use crate::stack::Stack;
 use crate::time::Instant;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 /// What a socket wants.
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +93,11 @@ impl<F: Frame> Stack<F> {
             );
         }
         if let Some(port) = self.owner_of(destination, wish.port) {
-            let source = wish.source.unwrap_or(destination);
+            let source = wish.source.unwrap_or(match destination {
+                // Linux: the whole net is ours, and speaks from its first address.
+                IpAddr::V4(to) if to.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                own => own,
+            });
             return Ok(Choice { exit: None, port, source, cast: LinkCast::Unicast });
         }
         let hop = match self.route_output(now, destination, wish.port.unwrap_or(PortId::FIRST)) {
@@ -162,6 +166,9 @@ impl<F: Frame> Stack<F> {
 
     /// The port that has this address, if it is ours; `port` tells link-local ones apart.
     pub(crate) fn owner_of(&self, address: IpAddr, port: Option<PortId>) -> Option<PortId> {
+        if self.loopback && address.is_loopback() {
+            return Some(port.unwrap_or(PortId::FIRST));
+        }
         let mut owners = self.interfaces.iter().filter(|one| one.owns(address)).map(|one| one.id);
         if is_link_local(address) && port.is_some() {
             return owners.find(|owner| Some(*owner) == port);

@@ -52,7 +52,7 @@ impl Sessions {
             Some(address) => {
                 let peer = address.to_std().ok_or(Errno::INVAL)?;
                 socket.check_family(peer)?;
-                Some(plain(peer.ip(), peer.port()))
+                Some(plain(self.policy.destination(peer.ip()), peer.port()))
             }
         };
         let now = host.turn.now;

@@ -129,9 +129,9 @@ impl Sessions {
             Op::SendUrgent => self.send_urgent(host, handle, ask),
             Op::ReceiveUrgent => self.receive_urgent(host, handle, ask),
             Op::ErrorQueue => {
-                let Sessions { sockets, links, wall, scratch, .. } = self;
+                let Sessions { sockets, links, policy, wall, scratch, .. } = self;
                 let socket = sockets.get(handle).ok_or(Errno::BADF)?;
-                let help = datagrams::Help { links, wall: *wall, scratch };
+                let help = datagrams::Help { links, policy, wall: *wall, scratch };
                 Ok((0, datagrams::error_queue(host, socket, &help, ask.out)?))
             }
             Op::Hold => {

@@ -125,7 +125,7 @@ impl Sessions {
             fast_open: ask.args[0] != 0,
             ..ConnectOptions::default()
         };
-        let to = plain(to.ip().to_canonical(), to.port());
+        let to = plain(self.policy.destination(to.ip()), to.port());
         let tcp =
             host.tcp().tcp_connect_bound(owner_of(handle), to, &options, &mut socket.bind).map_err(errno)?;
         socket.kind = Kind::Tcp(tcp);
