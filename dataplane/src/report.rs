@@ -1,10 +1,13 @@
 //! Reports: what only the worker knows and only an operator asks for. The control thread allocates the form,
 //! the worker fills it in within the room that it has, so that being asked costs the worker no allocation.
 
+pub mod sockets;
+
 use crate::port::Port;
 use crate::worker::Worker;
 use flumen_stack::PortId;
 use flumen_stack::neighbour::NeighbourInfo;
+use sockets::{ProgramReport, SocketReport};
 
 /// What the kernel says about the socket on a queue (XDP_STATISTICS), and what the socket counted itself.
 #[derive(Debug, Clone, Copy)]
@@ -32,16 +35,25 @@ pub struct Report {
     pub neighbours: Vec<NeighbourInfo>,
     /// True when there were more than the form has room for.
     pub cut_short: bool,
+    /// Its sockets.
+    pub sockets: Vec<SocketReport>,
+    /// Programs with sockets on it.
+    pub programs: Vec<ProgramReport>,
+    /// True when there were more sockets or programs than the form has room for.
+    pub sockets_cut_short: bool,
 }
 
 impl Report {
-    /// An empty form with room for so many queues and neighbours.
-    pub fn new(queues: usize, neighbours: usize) -> Box<Report> {
+    /// An empty form with room for so many queues, neighbours, and sockets.
+    pub fn new(queues: usize, neighbours: usize, sockets: usize) -> Box<Report> {
         Box::new(Report {
             worker: 0,
             queues: Vec::with_capacity(queues),
             neighbours: Vec::with_capacity(neighbours),
             cut_short: false,
+            sockets: Vec::with_capacity(sockets),
+            programs: Vec::with_capacity(if sockets > 0 { crate::session::limits::MAX_PROGRAMS } else { 0 }),
+            sockets_cut_short: false,
         })
     }
 
@@ -61,6 +73,10 @@ impl Report {
         }
         for neighbour in worker.stack.neighbours.iter() {
             self.cut_short |= !push_within(&mut self.neighbours, neighbour);
+        }
+        // Nobody asks for sockets of a form that has no room for them.
+        if self.sockets.capacity() > 0 {
+            self.sockets_cut_short = sockets::fill(worker, &mut self.programs, &mut self.sockets);
         }
     }
 }

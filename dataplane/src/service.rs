@@ -16,6 +16,7 @@ pub mod ports;
 pub mod programs;
 pub mod provider;
 pub mod routes;
+pub mod sockets;
 pub mod transport;
 
 use crate::builtin;

@@ -168,7 +168,7 @@ fn housekeeping_and_a_report_allocate_nothing() {
     allocations(&mut rig.worker, 100);
     rig.commands.push(Command::PortUp(port(WAN), false)).unwrap();
     rig.commands.push(Command::PortUp(port(WAN), true)).unwrap();
-    rig.commands.push(Command::Report(Report::new(4, 64))).unwrap();
+    rig.commands.push(Command::Report(Report::new(4, 64, 64))).unwrap();
     // Told to stop before it begins, a run is one round of housekeeping.
     rig.worker.stop.store(true, Ordering::Release);
     let counted = allocation_counter::measure(|| rig.worker.run());

@@ -1,7 +1,7 @@
 //! `flumen show …`: what a running service says about itself, as tables or as JSON.
 
 use super::service::{Failed, Service, code, fail, out, out_json, unexpected};
-use crate::control::protocol::{NeighbourQuery, PortQuery};
+use crate::control::protocol::{NeighbourQuery, PortQuery, SocketQuery};
 use crate::control::snapshot::Runtime;
 use crate::control::{Answer, Request, Show};
 use std::process::ExitCode;
@@ -12,6 +12,7 @@ pub mod neighbour;
 pub mod port;
 pub mod route;
 pub mod runtime;
+pub mod sockets;
 pub mod status;
 pub mod tally;
 
@@ -55,6 +56,23 @@ pub enum What {
         #[arg(long, value_name = "N", default_value_t = 1000)]
         limit: u16,
     },
+    /// Sockets: those of programs and of the built-in services
+    Sockets {
+        /// Only those of this protocol: tcp, udp, raw, ping
+        #[arg(long, value_parser = ["tcp", "udp", "raw", "ping"])]
+        protocol: Option<String>,
+        /// At most so many, up to 4096
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        limit: u16,
+    },
+    /// TCP sockets: listeners and connections
+    Tcp {
+        /// At most so many, up to 4096
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        limit: u16,
+    },
+    /// Programs that have their sockets here
+    Programs,
     /// Packets that ended here, by reason
     Drops(tally::Args),
     /// Events
@@ -100,6 +118,13 @@ fn show(args: &Args) -> Result<(), Failed> {
                 _ => Err(unexpected()),
             }
         }
+        What::Sockets { protocol, limit } => show_sockets(args, protocol.clone(), *limit),
+        What::Tcp { limit } => show_sockets(args, Some("tcp".to_owned()), *limit),
+        What::Programs => match ask(Show::Programs)? {
+            Answer::Programs(programs) if args.json => out_json(&programs),
+            Answer::Programs(programs) => out(&sockets::programs(&programs)),
+            _ => Err(unexpected()),
+        },
         What::Drops(which) => match ask(Show::Drops)? {
             Answer::Drops(drops) if args.json => out_json(&drops),
             Answer::Drops(drops) => out(&tally::text(&drops, which, "reason")),
@@ -128,4 +153,13 @@ fn show(args: &Args) -> Result<(), Failed> {
         }
     };
     shown.map(|_| ())
+}
+
+fn show_sockets(args: &Args, protocol: Option<String>, limit: u16) -> Result<bool, Failed> {
+    let query = SocketQuery { protocol, limit: Some(usize::from(limit)) };
+    match args.service.ask(&Request::Show(Show::Socket(query)))? {
+        Answer::Sockets(sockets) if args.json => out_json(&sockets),
+        Answer::Sockets(sockets) => out(&sockets::text(&sockets)),
+        _ => Err(unexpected()),
+    }
 }

@@ -25,7 +25,7 @@ pub const MAX_QUEUES: u16 = 256;
 pub const RING: RangeInclusive<i64> = 64..=32_768;
 
 /// Programs at a time: each has two descriptors of the service.
-pub const PROGRAMS: RangeInclusive<i64> = 1..=256;
+pub const PROGRAMS: RangeInclusive<i64> = 1..=crate::session::limits::MAX_PROGRAMS as i64;
 
 /// Sockets of one program: what a dirty tree has numbers for.
 pub const PROGRAM_SOCKETS: RangeInclusive<i64> = 64..=flumen_ipc::limits::MAX_SLOTS as i64;

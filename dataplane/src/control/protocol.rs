@@ -14,7 +14,7 @@
 //! and never holds more than a page for it. Unknown requests and fields are errors: an option that a service
 //! does not know is not ignored.
 
-use super::snapshot::{Cores, Neighbours, Ports, Routes, Runtime, Status, Tallies};
+use super::snapshot::{Cores, Neighbours, Ports, Programs, Routes, Runtime, Sockets, Status, Tallies};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -72,6 +72,10 @@ pub enum Show {
     Route(RouteQuery),
     /// Neighbours.
     Neighbour(NeighbourQuery),
+    /// Sockets.
+    Socket(SocketQuery),
+    /// Programs with sockets here.
+    Programs,
     /// Drops by reason.
     Drops,
     /// How the workers spend their time.
@@ -117,6 +121,16 @@ pub struct NeighbourQuery {
     pub limit: Option<usize>,
 }
 
+/// Which sockets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SocketQuery {
+    /// Those of this protocol: `tcp`, `udp`, `raw`, `ping`.
+    pub protocol: Option<String>,
+    /// At most so many, and at most [`MAX_PAGE`].
+    pub limit: Option<usize>,
+}
+
 /// One change of the routes; each text is a line of a routes file ([`crate::config::routes_file`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -152,6 +166,10 @@ pub enum Answer {
     Routes(Routes),
     /// To [`Show::Neighbour`].
     Neighbours(Neighbours),
+    /// To [`Show::Socket`].
+    Sockets(Sockets),
+    /// To [`Show::Programs`].
+    Programs(Programs),
     /// To [`Show::Drops`].
     Drops(Tallies),
     /// To [`Show::Runtime`].

@@ -1,6 +1,8 @@
 //! What the control socket needs from the service. The socket knows the protocol, the service knows the answers.
 
-use super::protocol::{Answer, MAX_PAGE, MAX_SCAN, NeighbourQuery, PortQuery, Refusal, RouteQuery};
+use super::protocol::{
+    Answer, MAX_PAGE, MAX_SCAN, NeighbourQuery, PortQuery, Refusal, RouteQuery, SocketQuery,
+};
 use super::snapshot::{Cores, Route, RouteKind, Routes, Runtime, Status, Tallies};
 use crate::config::model;
 use ipnet::IpNet;
@@ -59,6 +61,10 @@ pub trait Provider {
     fn routes(&mut self, query: &RouteQuery) -> Result<Routes, Refusal>;
     /// `show neighbour`; the workers have them.
     fn neighbours(&mut self, ticket: Ticket, query: &NeighbourQuery) -> Reply;
+    /// The sockets that `query` asks for.
+    fn sockets(&mut self, ticket: Ticket, query: &SocketQuery) -> Reply;
+    /// Programs with sockets here.
+    fn programs(&mut self, ticket: Ticket) -> Reply;
     /// `show drops`.
     fn drops(&mut self) -> Tallies;
     /// `show counters`.

@@ -346,6 +346,8 @@ fn dispatch(line: &[u8], ticket: Ticket, provider: &mut dyn Provider) -> Reply {
         Request::Show(Show::Core) => Reply::Now(Answer::Cores(provider.cores())),
         Request::Show(Show::Route(query)) => result(provider.routes(&query).map(Answer::Routes)),
         Request::Show(Show::Neighbour(query)) => provider.neighbours(ticket, &query),
+        Request::Show(Show::Socket(query)) => provider.sockets(ticket, &query),
+        Request::Show(Show::Programs) => provider.programs(ticket),
         Request::Show(Show::Drops) => Reply::Now(Answer::Drops(provider.drops())),
         Request::Show(Show::Runtime) => Reply::Now(Answer::Runtime(provider.runtime())),
         Request::Show(Show::Counters) => Reply::Now(Answer::Counters(provider.counters())),

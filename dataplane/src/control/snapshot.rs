@@ -8,7 +8,7 @@
 use flumen_stack::MacAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The service itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -369,6 +369,64 @@ pub struct Neighbour {
     pub age_ms: u64,
     /// Milliseconds since it was last known to be reachable.
     pub confirmed_ms: Option<u64>,
+}
+
+// ---- show sockets, show programs -------------------------------------------------------------------------------
+
+/// The answer to `show sockets`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sockets {
+    /// Those that match, up to the limit.
+    pub sockets: Vec<Socket>,
+    /// There are more than these.
+    pub cut_short: bool,
+}
+
+/// A socket of one worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Socket {
+    /// `tcp`, `udp`, `raw` or `ping`.
+    pub protocol: String,
+    /// The state of a TCP socket, as RFC 9293 names it, in lower case.
+    pub state: String,
+    /// Our end.
+    pub local: SocketAddr,
+    /// The peer.
+    pub remote: Option<SocketAddr>,
+    /// Bytes that wait to be read; of a listener connections that wait to be accepted.
+    pub receive_queue: u32,
+    /// Bytes that are not acknowledged; of a listener the most that may wait.
+    pub send_queue: u32,
+    /// The process that has it; `None`: a built-in service.
+    pub pid: Option<i32>,
+    /// The process's user.
+    pub uid: Option<u32>,
+    /// The worker.
+    pub cpu: usize,
+}
+
+/// The answer to `show programs`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Programs {
+    /// All of them.
+    pub programs: Vec<Program>,
+}
+
+/// A program with sockets here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// The process that attached.
+    pub pid: i32,
+    /// Its user.
+    pub uid: u32,
+    /// Its sockets, those included that it shares.
+    pub sockets: u32,
+    /// Sockets whose memory is this program's.
+    pub homes: u32,
+    /// The process is gone, and others use its memory.
+    pub gone: bool,
+    /// The worker.
+    pub cpu: usize,
 }
 
 // ---- show drops, show counters ---------------------------------------------------------------------------------

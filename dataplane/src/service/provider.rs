@@ -5,12 +5,15 @@
 //! [`Asked`].
 
 use super::links::{Link, Links};
+use super::sockets;
 use super::{Service, WorkerHandle};
 use crate::config::layout::PortLayout;
 use crate::config::model::{self, PortKind};
 use crate::config::read::show_duration;
 use crate::control::cpu_time;
-use crate::control::protocol::{Answer, MAX_PAGE, NeighbourQuery, PortQuery, Refusal, RouteQuery};
+use crate::control::protocol::{
+    Answer, MAX_PAGE, NeighbourQuery, PortQuery, Refusal, RouteQuery, SocketQuery,
+};
 use crate::control::provider::{self, Provider, Reply, RouteChange, Ticket};
 use crate::control::server::ControlServer;
 use crate::control::snapshot::{
@@ -40,6 +43,8 @@ pub struct Asked {
 enum Question {
     Ports(PortQuery),
     Neighbours(NeighbourQuery),
+    Sockets(SocketQuery),
+    Programs,
 }
 
 /// The reports of one round of questions: every worker is asked once, however many wait for the answer.
@@ -78,6 +83,8 @@ impl Round {
                 }
                 Question::Ports(query) => Answer::Ports(ports(service, links, &reports, query)),
                 Question::Neighbours(query) => Answer::Neighbours(neighbours(service, &reports, query)),
+                Question::Sockets(query) => Answer::Sockets(sockets::sockets(service, &reports, query)),
+                Question::Programs => Answer::Programs(sockets::programs(service, &reports)),
             };
             server.complete(ticket, &answer, now);
         }
@@ -89,7 +96,7 @@ impl Round {
             self.reports = service.workers.iter().map(|_| None).collect();
             for worker in &mut service.workers {
                 while worker.answer().is_some() {} // an answer that came too late for who asked
-                if !worker.ask(Command::Report(Report::new(queues, MAX_PAGE))) {
+                if !worker.ask(Command::Report(Report::new(queues, MAX_PAGE, MAX_PAGE))) {
                     return Reply::refuse(Refusal::new("a worker does not take questions".to_owned()));
                 }
             }
@@ -226,6 +233,14 @@ impl Provider for View<'_> {
             return Reply::refuse(Refusal::new(format!("there is no port `{name}`")));
         }
         self.round.ask(self.service, ticket, Question::Neighbours(query.clone()))
+    }
+
+    fn sockets(&mut self, ticket: Ticket, query: &SocketQuery) -> Reply {
+        self.round.ask(self.service, ticket, Question::Sockets(query.clone()))
+    }
+
+    fn programs(&mut self, ticket: Ticket) -> Reply {
+        self.round.ask(self.service, ticket, Question::Programs)
     }
 
     fn drops(&mut self) -> Tallies {

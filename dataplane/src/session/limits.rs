@@ -2,6 +2,9 @@
 
 use core::time::Duration;
 
+/// Programs at a time: each has two descriptors of the service and tables of its worker.
+pub const MAX_PROGRAMS: usize = 256;
+
 /// Calls of one program that are done in one turn: the rest waits for the next, so that packets and other programs are not
 /// kept waiting for a program that calls without end.
 pub const CALLS_A_TURN: usize = 64;

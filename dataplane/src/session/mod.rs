@@ -32,6 +32,7 @@ pub mod status;
 pub mod stream;
 pub mod turn;
 
+use crate::report::sockets::ProgramReport;
 use flumen_ipc::ServicePage;
 use flumen_stack::Instant;
 use flumen_stack::socket::{Handle, Owner, Slab};
@@ -141,6 +142,23 @@ impl Sessions {
     /// Sockets of all programs.
     pub fn sockets(&self) -> usize {
         self.sockets.len()
+    }
+
+    /// Who has a socket, by the word of its owner.
+    pub fn user_of(&self, owner: Owner) -> Option<socket::Credentials> {
+        let handle = self.sockets.at(owner.0 as u32 as usize)?;
+        self.sockets.get(handle).map(|socket| socket.user)
+    }
+
+    /// Every program, for a report.
+    pub fn reports(&self) -> impl Iterator<Item = ProgramReport> {
+        self.programs.iter().flatten().map(|program| ProgramReport {
+            pid: program.user.pid,
+            uid: program.user.uid,
+            sockets: program.names,
+            homes: program.homes,
+            gone: program.leaving.is_some(),
+        })
     }
 
     /// Corrects the time of day: at `now` it is `unix` after 1970.

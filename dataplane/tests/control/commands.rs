@@ -148,6 +148,27 @@ wan   fe80::9      -                  FAILED     4.2s  -          no           0
 }
 
 #[test]
+fn show_sockets_and_programs() {
+    let service = Service::start(Machine::default());
+    let text = "\
+protocol  state        recv-q  send-q  local         remote           pid      user  cpu
+tcp       listen            1     128  192.0.2.1:80  -                service  -       0
+tcp       established       1     128  192.0.2.1:80  192.0.2.9:40000  4711     33      0
+";
+    assert_eq!(good(&service, &["show", "tcp"]), text);
+    let all = good(&service, &["show", "sockets"]);
+    assert!(all.contains("udp") && all.starts_with("protocol"), "{all}");
+    assert!(!good(&service, &["show", "sockets", "--protocol", "udp"]).contains("tcp"));
+    assert!(good(&service, &["show", "tcp", "--limit", "1"]).contains("… and more"));
+    assert_eq!(json(&service, &["show", "sockets"])["sockets"][1]["pid"], 4711);
+    let programs = "\
+pid   user  sockets  memory of  gone  cpu
+4711  33          2          3  no      0
+";
+    assert_eq!(good(&service, &["show", "programs"]), programs);
+}
+
+#[test]
 fn routes_are_added_replaced_shown_looked_up_and_deleted() {
     let service = Service::start(Machine::default());
     good(&service, &["route", "add", "10.0.0.0/8", "via", "192.0.2.254", "metric", "5"]);

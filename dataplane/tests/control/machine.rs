@@ -1,7 +1,7 @@
 //! A service made of numbers, and a thread that runs its control socket.
 
 use flumen::config::model;
-use flumen::control::protocol::{Answer, NeighbourQuery, PortQuery, Refusal, RouteQuery};
+use flumen::control::protocol::{Answer, NeighbourQuery, PortQuery, Refusal, RouteQuery, SocketQuery};
 use flumen::control::provider::{self, Provider, Reply, RouteChange, Ticket};
 use flumen::control::server::ControlServer;
 use flumen::control::snapshot::*;
@@ -175,6 +175,34 @@ impl Provider for Machine {
             })
             .collect();
         Reply::Now(Answer::Neighbours(Neighbours { neighbours, cut_short: query.limit == Some(1) }))
+    }
+
+    fn sockets(&mut self, _: Ticket, query: &SocketQuery) -> Reply {
+        let socket = |protocol: &str, state: &str, remote: Option<&str>, pid| Socket {
+            protocol: protocol.into(),
+            state: state.into(),
+            local: "192.0.2.1:80".parse().unwrap(),
+            remote: remote.map(|remote| remote.parse().unwrap()),
+            receive_queue: 1,
+            send_queue: 128,
+            pid,
+            uid: pid.map(|_| 33),
+            cpu: 0,
+        };
+        let all = [
+            socket("tcp", "listen", None, None),
+            socket("tcp", "established", Some("192.0.2.9:40000"), Some(4711)),
+            socket("udp", "", None, Some(4711)),
+        ];
+        let wanted =
+            |socket: &Socket| query.protocol.as_ref().is_none_or(|wanted| *wanted == socket.protocol);
+        let sockets = all.into_iter().filter(wanted).take(query.limit.unwrap_or(100)).collect();
+        Reply::Now(Answer::Sockets(Sockets { sockets, cut_short: query.limit == Some(1) }))
+    }
+
+    fn programs(&mut self, _: Ticket) -> Reply {
+        let program = Program { pid: 4711, uid: 33, sockets: 2, homes: 3, gone: false, cpu: 0 };
+        Reply::Now(Answer::Programs(Programs { programs: vec![program] }))
     }
 
     fn drops(&mut self) -> Tallies {

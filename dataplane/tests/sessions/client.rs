@@ -23,8 +23,8 @@ pub const GEOMETRY: Geometry =
 pub struct House {
     pub rig: Rig,
     pub control: ControlEnds,
-    pub lan: Peer,
-    pub wan: Peer,
+    _lan: Peer,
+    _wan: Peer,
     /// What the worker allocated in all turns.
     pub allocations: u64,
     arenas: Vec<OwnedFd>,
@@ -63,7 +63,7 @@ pub fn house(claim: Claim) -> House {
     };
     rig.worker.stack.set_loopback(claim == Claim::All);
     rig.worker.sessions = Some(Box::new(Sessions::new(settings, Arc::new(page), ends)));
-    House { rig, control, lan: lan_peer, wan: wan_peer, allocations: 0, arenas: Vec::new() }
+    House { rig, control, _lan: lan_peer, _wan: wan_peer, allocations: 0, arenas: Vec::new() }
 }
 
 impl House {

@@ -3,7 +3,7 @@
 use super::{Kind, RAW, Socket, Sockets, output};
 use crate::frame::{Frame, FramePool};
 use crate::socket::control::SendControl;
-use crate::socket::endpoint::is_group;
+use crate::socket::endpoint::{DatagramRow, is_group};
 use crate::socket::{Error, ErrorReport, Family, Handle, Opt, Owner, Ready, Received, SendArgs, SocketId};
 use crate::stack::Stack;
 use crate::time::Instant;
@@ -234,6 +234,12 @@ impl<F: Frame> Stack<F> {
     /// [`Error::BadHandle`].
     pub fn raw_names(&self, handle: Handle) -> Result<(SocketAddr, Option<SocketAddr>), Error> {
         self.raw.slab.get(handle).map(|socket| socket.end.names()).ok_or(Error::BadHandle)
+    }
+
+    /// Every raw and ping socket.
+    pub fn raw_rows(&self) -> impl Iterator<Item = DatagramRow> {
+        let protocol = |kind: &Kind| if *kind == Kind::Ping { "ping" } else { "raw" };
+        self.raw.slab.iter().map(move |(_, socket)| socket.end.row(protocol(&socket.kind)))
     }
 
     /// The error that waits, which waits no longer (SO_ERROR).

@@ -170,6 +170,21 @@ impl Default for MappedOptions {
     }
 }
 
+/// A datagram, raw or ping socket in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DatagramRow {
+    /// `udp`, `raw` or `ping`.
+    pub protocol: &'static str,
+    /// Our end.
+    pub local: SocketAddr,
+    /// The peer that it is connected to.
+    pub remote: Option<SocketAddr>,
+    /// Bytes that wait to be read, with what they cost beside.
+    pub receive_queue: usize,
+    /// Its owner.
+    pub owner: Owner,
+}
+
 /// The part that all these sockets share.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -285,6 +300,13 @@ impl Endpoint {
     /// The local name, and the peer's.
     pub fn names(&self) -> (SocketAddr, Option<SocketAddr>) {
         (self.local_name(), self.peer.map(|(address, port)| SocketAddr::new(address, port)))
+    }
+
+    /// A line of a list of sockets.
+    pub fn row(&self, protocol: &'static str) -> DatagramRow {
+        let (local, remote) = self.names();
+        let (receive_queue, owner) = (self.received.charged(), self.pending.owner);
+        DatagramRow { protocol, local, remote, receive_queue, owner }
     }
 
     /// Shuts one side down, or both (shutdown(2)).

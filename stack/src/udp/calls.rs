@@ -13,7 +13,7 @@ use super::input::settle;
 use super::output::{self, scope_of, wish};
 use crate::frame::{Frame, FramePool};
 use crate::socket::control::SendControl;
-use crate::socket::endpoint::is_group;
+use crate::socket::endpoint::{DatagramRow, is_group};
 use crate::socket::{Error, ErrorReport, Family, Handle, Opt, Owner, Ready, Received, SendArgs, SocketId};
 use crate::stack::Stack;
 use crate::time::Instant;
@@ -246,6 +246,11 @@ impl<F: Frame> Stack<F> {
     /// [`Error::BadHandle`].
     pub fn udp_names(&self, handle: Handle) -> Result<(SocketAddr, Option<SocketAddr>), Error> {
         self.udp.slab.get(handle).map(|socket| socket.end.names()).ok_or(Error::BadHandle)
+    }
+
+    /// Every UDP socket.
+    pub fn udp_rows(&self) -> impl Iterator<Item = DatagramRow> {
+        self.udp.slab.iter().map(|(_, socket)| socket.end.row("udp"))
     }
 
     /// The error that waits, which waits no longer (SO_ERROR).
