@@ -532,3 +532,103 @@ fn must_20_silence_makes_the_neighbour_doubtful() {
     pair.run(Duration::from_millis(2300));
     assert_ne!(known(&pair), [State::Reachable], "the third says that the path may be bad");
 }
+
+#[test]
+fn bytes_are_shown_from_an_offset_and_written_piece_by_piece() {
+    let mut pair = Pair::new();
+    let (client, server) = pair.connected("10.0.0.2:80");
+    let sent: Vec<u8> = (0..10_000u32).map(|index| (index % 251) as u8).collect();
+    let now = pair.now;
+    let mut sockets = pair.nodes[0].sockets(now);
+    let filled = sockets
+        .tcp_send_with(client, sent.len(), false, |to, at| to.copy_from_slice(&sent[at..at + to.len()]));
+    assert_eq!(filled, Ok(sent.len()));
+    pair.run(Duration::from_millis(10));
+    let now = pair.now;
+    let mut sockets = pair.nodes[1].sockets(now);
+    let mut shown = Vec::new();
+    assert_eq!(sockets.tcp_peek_with(server, 100, 6000, |piece| shown.extend_from_slice(piece)), Ok(6000));
+    assert!(shown == sent[100..6100]);
+    assert_eq!(sockets.tcp_readable(server), sent.len(), "what is shown stays");
+    assert_eq!(sockets.tcp_peek_with(server, sent.len(), 10, |_| panic!("there is no more")), Ok(0));
+    sockets.tcp_consume(server, 9_999).unwrap();
+    assert_eq!(sockets.tcp_recv(server, &mut [0; 9]), Ok(1));
+    // Who fills the buffer hears when a third of it is free again.
+    let mut sockets = pair.nodes[0].sockets(now);
+    let room = sockets.tcp_room(client);
+    assert_eq!(sockets.tcp_send_with(client, room, false, |to, _| to.fill(7)), Ok(room));
+    assert_eq!(sockets.tcp_send_with(client, 1, false, |_, _| panic!("there is no room")), Ok(0));
+    assert!(!sockets.tcp_ready(client).contains(Ready::WRITABLE));
+    while sockets.next_news().is_some() {}
+    pair.run(Duration::from_millis(10));
+    let now = pair.now;
+    let news = pair.nodes[0].sockets(now).next_news().map(|(_, _, news)| news);
+    assert!(news.is_some_and(|news| news.contains(Ready::WRITABLE)), "{news:?}");
+}
+
+#[test]
+fn names_are_held_before_and_behind_a_connection() {
+    use flumen_stack::tcp::sockets::BindOptions;
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let plain = BindOptions::default();
+    let at = "10.0.0.1:5000".parse().unwrap();
+    let mut sockets = pair.nodes[0].sockets(now);
+    let (name, bind) = sockets.tcp_bind(at, &plain).unwrap();
+    assert_eq!((name, sockets.tcp_bind(at, &plain).map(|_| ())), (at, Err(Error::AddressInUse)));
+    assert_eq!(
+        sockets.tcp_bind("10.0.0.9:1".parse().unwrap(), &plain).map(|_| ()),
+        Err(Error::AddressNotAvailable)
+    );
+    let (chosen, free) = sockets.tcp_bind("0.0.0.0:0".parse().unwrap(), &plain).unwrap();
+    assert!(chosen.port() >= 32_768);
+    sockets.tcp_unbind(free);
+    // A connection takes the hold over, and gives it back with its end.
+    let options = ConnectOptions { from: Some(at), ..ConnectOptions::default() };
+    let to = "10.0.0.2:80".parse().unwrap();
+    let mut hold = Some(bind);
+    let client = sockets.tcp_connect_bound(Owner(1), to, &options, &mut hold).unwrap();
+    assert!(hold.is_none());
+    assert_eq!(sockets.tcp_local(client), Ok(at));
+    assert_eq!(sockets.tcp_bind(at, &plain).map(|_| ()), Err(Error::AddressInUse));
+    pair.run(Duration::from_millis(10));
+    let now = pair.now;
+    pair.nodes[0].sockets(now).tcp_close(client); // it was refused
+    pair.run(Duration::from_millis(10));
+    let now = pair.now;
+    let mut sockets = pair.nodes[0].sockets(now);
+    let (_, bind) = sockets.tcp_bind(at, &plain).unwrap();
+    // So does a listener; when it stops, the name can be kept.
+    let listener = sockets.tcp_listen_bound(Owner(1), at, bind, &ListenOptions::default()).unwrap();
+    assert_eq!(sockets.tcp_bind(at, &plain).map(|_| ()), Err(Error::AddressInUse));
+    let bind = sockets.tcp_stop_listening(listener).unwrap();
+    assert_eq!(sockets.tcp_bind(at, &plain).map(|_| ()), Err(Error::AddressInUse));
+    sockets.tcp_unbind(bind);
+    assert!(sockets.tcp_bind(at, &plain).is_ok());
+}
+
+#[test]
+fn a_node_tells_itself_that_nobody_listens_over_loopback_too() {
+    let mut pair = Pair::new();
+    for (at, loopback) in
+        [("10.0.0.1:9", false), ("127.0.0.1:9", true), ("[fd00::1]:9", false), ("[::1]:9", true)]
+    {
+        pair.nodes[0].stack.set_loopback(loopback);
+        let now = pair.now;
+        let mut sockets = pair.nodes[0].sockets(now);
+        let client = sockets.tcp_connect(Owner(1), at.parse().unwrap(), &ConnectOptions::default()).unwrap();
+        pair.run(Duration::from_millis(10));
+        let now = pair.now;
+        let mut sockets = pair.nodes[0].sockets(now);
+        assert_eq!(sockets.tcp_take_error(client), Some(Error::ConnectionRefused), "{at}");
+        sockets.tcp_close(client);
+    }
+    pair.nodes[0].stack.set_loopback(false);
+    let now = pair.now;
+    let refused = pair.nodes[0].sockets(now).tcp_connect(
+        Owner(1),
+        "127.0.0.1:9".parse().unwrap(),
+        &ConnectOptions::default(),
+    );
+    assert!(refused.is_err());
+}

@@ -237,7 +237,8 @@ impl Attachment {
         !self.is_dead()
     }
 
-    /// A slot for a new socket.
+    /// A slot for a new socket. Its cell is not touched: it may be the home of a socket that another process has, which only the
+    /// service knows; the service clears it.
     pub fn take_slot(&self) -> Option<u32> {
         let mut taken = self.taken.lock();
         let (group, word) = taken.iter_mut().enumerate().find(|(_, word)| **word != u64::MAX)?;
@@ -255,7 +256,6 @@ impl Attachment {
         let mut used = Vec::new();
         let opened = loop {
             let Some(slot) = self.take_slot() else { break Err(Errno(libc::ENOBUFS)) };
-            self.arena.cell(slot).clear();
             match crate::errno::from_raw(ask(slot)) {
                 Ok(_) => break Ok(slot),
                 Err(Errno(libc::EBUSY)) => used.push(slot),

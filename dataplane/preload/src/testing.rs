@@ -104,6 +104,7 @@ impl Service {
             },
             Op::Open => {
                 let stream = request.args[1] == libc::SOCK_STREAM as u64;
+                cell.clear();
                 self.sockets.insert(slot, Mock { stream, ..Mock::default() });
                 cell.worker.state.store(7, SeqCst);
                 cell.worker.tx_limit.store(8192, SeqCst);

@@ -111,6 +111,8 @@ pub struct Socket {
     pub told: Flags,
     /// TCP: the connection stood once.
     pub was_connected: bool,
+    /// TCP fast open was asked for: what stands in the send ring goes with the SYN.
+    pub sends_with_syn: bool,
     /// Reading was shut down.
     pub shut_read: bool,
     /// Writing was shut down.
@@ -150,6 +152,7 @@ impl Socket {
             sent: None,
             told: Flags::NONE,
             was_connected: false,
+            sends_with_syn: false,
             shut_read: false,
             shut_write: false,
             closing: false,

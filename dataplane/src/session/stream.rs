@@ -45,7 +45,8 @@ pub fn pump<P: FramePool, M: Probe>(
 ) -> Result<Moved, Lie> {
     let mut moved = Moved::default();
     receive(host, socket, handle, arena, &mut moved)?;
-    if !socket.is_opening(host, handle) {
+    // What is written before the connection stands goes with the SYN, or waits in the ring.
+    if socket.sends_with_syn || !socket.is_opening(host, handle) {
         send(host, socket, handle, arena, more, &mut moved)?;
     }
     Ok(moved)

@@ -153,7 +153,7 @@ fn show_sockets_and_programs() {
     let text = "\
 protocol  state        recv-q  send-q  local         remote           pid      user  cpu
 tcp       listen            1     128  192.0.2.1:80  -                service  -       0
-tcp       established       1     128  192.0.2.1:80  192.0.2.9:40000  4711     33      0
+tcp       established       1     128  192.0.2.1:80  192.0.2.9:40000     4711    33    0
 ";
     assert_eq!(good(&service, &["show", "tcp"]), text);
     let all = good(&service, &["show", "sockets"]);
@@ -163,7 +163,7 @@ tcp       established       1     128  192.0.2.1:80  192.0.2.9:40000  4711     3
     assert_eq!(json(&service, &["show", "sockets"])["sockets"][1]["pid"], 4711);
     let programs = "\
 pid   user  sockets  memory of  gone  cpu
-4711  33          2          3  no      0
+4711    33        2          3  no      0
 ";
     assert_eq!(good(&service, &["show", "programs"]), programs);
 }

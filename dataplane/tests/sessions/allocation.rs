@@ -47,13 +47,12 @@ fn connections_and_their_bytes_allocate_nothing() {
         house.turns(4);
         assert_eq!(house.call(&client, Op::Close, 6, [0; 4]), 0);
         done(&house);
-        // What is made once was made in the first rounds.
+        // What is made once was made in the first rounds. A connection to a destination whose path is remembered notes that
+        // on the side, when it is opened: one allocation of the call, and none of what follows.
         if round >= 2 {
-            assert_eq!(
-                steps.map(|count| count - steps[0]),
-                [0; 7],
-                "open, connect, accept, send, close, datagrams"
-            );
+            let [_, open, connect, rest @ ..] = steps.map(|count| count - steps[0]);
+            assert!(open == 0 && connect <= 1, "{steps:?}");
+            assert_eq!(rest, [connect; 4], "accept, send, close, datagrams");
         }
     }
 }

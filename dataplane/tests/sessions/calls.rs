@@ -219,6 +219,7 @@ fn a_reader_that_sleeps_stops_the_writer_and_lets_him_go_on() {
     assert!(written < 16 << 20, "{written}");
     assert_eq!(client.write(1, b"x"), 0);
     assert!(!client.flags(1).contains(Flags::WRITABLE));
+    client.want_room(1);
     client.news();
     let mut read = 0;
     for _ in 0..100_000 {

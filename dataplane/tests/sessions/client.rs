@@ -216,6 +216,11 @@ impl Client {
         out
     }
 
+    /// Asks to be told when there is room.
+    pub fn want_room(&self, slot: u32) {
+        self.arena.cell(slot).program.open_flags.fetch_or(flumen_ipc::cell::WANTS_ROOM, SeqCst);
+    }
+
     pub fn kick(&self, slot: u32) {
         self.arena.kicks(0).mark(slot);
     }

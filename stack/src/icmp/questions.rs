@@ -47,7 +47,8 @@ pub(super) fn echo<P, M>(
     M: Probe,
 {
     let len = arrival.frame.packet_len() - header_len;
-    let Some(Reply { mut frame, header_len, back }) = turn_round(stack, turn, arrival, header_len, len) else {
+    let Some(Reply { mut frame, header_len, back }) = turn_round(stack, turn, arrival, header_len, len)
+    else {
         return;
     };
     let Some(message) = frame.get_mut(header_len..header_len + 4) else { return };

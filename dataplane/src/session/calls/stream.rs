@@ -13,6 +13,7 @@ use crate::session::socket::{Kind, Socket};
 use crate::session::turn::owner_of;
 use crate::session::{Errno, Sessions, datagrams::plain, errno};
 use core::net::SocketAddr;
+use flumen_stack::limits::MAX_BACKLOG;
 use flumen_stack::socket::{Family, Handle};
 use flumen_stack::tcp::sockets::{BindOptions, ConnectOptions, ListenOptions};
 use flumen_stack::tcp::state::State;
@@ -45,7 +46,7 @@ impl Sessions {
         ask: &mut Ask<'_>,
     ) -> Answer {
         // Linux takes a negative backlog for a very large one.
-        let backlog = ask.args[0] as u32 as usize;
+        let backlog = (ask.args[0] as u32 as usize).min(MAX_BACKLOG);
         let kind = self.sockets.get(handle).ok_or(Errno::BADF)?.kind;
         match kind {
             Kind::Listener(listener) => {
@@ -130,6 +131,7 @@ impl Sessions {
             host.tcp().tcp_connect_bound(owner_of(handle), to, &options, &mut socket.bind).map_err(errno)?;
         socket.kind = Kind::Tcp(tcp);
         (socket.was_connected, socket.shut_read, socket.shut_write) = (false, false, false);
+        socket.sends_with_syn = options.fast_open;
         self.with_options(handle, |about, socket| options::apply(host, about, socket).map(|()| (0, 0)))?;
         Err(Errno::INPROGRESS)
     }

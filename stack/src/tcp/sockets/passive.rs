@@ -466,23 +466,6 @@ impl<F: Frame> Sockets<'_, F> {
         Ok(())
     }
 
-    /// What connections that are made from now on begin with, instead of what was said before.
-    ///
-    /// # Errors
-    /// [`Error::BadHandle`]; those of an option that a connection does not take once it stands.
-    pub fn tcp_set_listen_options(
-        &mut self,
-        listener: Handle,
-        options: &[SocketOption],
-    ) -> Result<(), Error> {
-        let Stack { tcp, blocks, .. } = &mut *self.stack;
-        try_options(tcp, blocks, self.now, options)?;
-        let listening = tcp.listeners.get_mut(listener).ok_or(Error::BadHandle)?;
-        listening.options.clear();
-        listening.options.extend_from_slice(options);
-        Ok(())
-    }
-
     /// What can be done with a listener now: READABLE when a connection waits.
     pub fn tcp_listen_ready(&self, listener: Handle) -> Ready {
         let waiting = self.stack.tcp.listeners.get(listener).map(|listening| listening.listener.waiting());
