@@ -108,6 +108,10 @@ fn a_connection_is_refused_or_in_progress_and_the_socket_can_be_used_again() {
     assert_eq!(try_connect(fd, 2), Err(EALREADY));
     assert_eq!(say(fd, b"x", 0), Err(EAGAIN), "not yet");
     end(fd);
+    let fd = make(SOCK_STREAM | SOCK_NONBLOCK);
+    assert_eq!(try_connect(fd, ECHO), Err(EINPROGRESS), "though it stands already");
+    assert_eq!(try_connect(fd, ECHO), Ok(0), "told once");
+    end(fd);
 }
 
 #[test]
