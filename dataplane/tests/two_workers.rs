@@ -364,6 +364,8 @@ kind = "pcap"
 read = "in.pcap"
 mac = "02:00:00:00:01:01"
 addresses = ["10.0.1.1/24"]
+dad = "off"
+announce = false
 forwarding = true
 distribute = "flow"
 [[port]]
@@ -372,6 +374,8 @@ kind = "pcap"
 write = "out.pcap"
 mac = "02:00:00:00:02:01"
 addresses = ["10.0.2.1/24"]
+dad = "off"
+announce = false
 [[core]]
 cpu = {first}
 ports = ["lan"]

@@ -1,7 +1,6 @@
 //! The way back to who sent a packet, for what answers it (ICMP errors, echo replies): by a neighbour, or, when we sent it
 //! ourselves, in memory.
 
-use crate::counters::Counter;
 use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
 use crate::ip::path::{Hop, Refusal};
@@ -43,10 +42,8 @@ impl<F: Frame> Stack<F> {
                 crate::ipv4::output::send(self, turn, frame, hop);
             }
             Some(hop) => crate::ipv6::output::send(self, turn, frame, hop),
-            None => {
-                self.counters.count(Counter::LoopedBack);
-                self.loop_back(back.port, LinkCast::Unicast, frame);
-            }
+            // Its beginning was counted: as an error of ours, or as the packet that it was before it was turned round.
+            None => self.loop_back(back.port, LinkCast::Unicast, frame),
         }
     }
 }
