@@ -91,6 +91,7 @@ pub fn stack<F: flumen_stack::Frame>(routes: RouteReader, route_cache: usize) ->
         tcp: flumen_stack::tcp::sockets::TcpConfig::default(),
         frame_room: 1664,
         reassembly: flumen_stack::ip::reassembly::ReassemblyConfig::default(),
+        routing: Default::default(),
         seed: [1, 2, 3, 4],
     };
     let mut stack = Stack::new(config, routes)?;
@@ -133,6 +134,7 @@ pub fn worker_of(routes: RouteReader, packets: &[[u8; FRAME]], route_cache: usiz
         bell: Doorbell::new()?,
         commands: rtrb::RingBuffer::new(1).1,
         reports: rtrb::RingBuffer::new(1).0,
+        martians: rtrb::RingBuffer::new(1).0,
         metrics: Arc::new(Metrics::default()),
         stop: Arc::new(AtomicBool::new(false)),
         clock: Clock(std::time::Instant::now()),

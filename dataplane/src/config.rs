@@ -25,6 +25,7 @@ pub mod layout;
 pub mod load;
 pub mod model;
 pub mod names;
+pub mod policy;
 pub mod ports;
 pub mod problem;
 pub mod programs;

@@ -11,6 +11,7 @@
 
 pub mod build;
 pub mod links;
+mod policy;
 pub mod ports;
 pub mod programs;
 pub mod provider;
@@ -26,7 +27,8 @@ use crate::report::Report;
 use crate::worker::{Clock, Command, Sharing};
 use build::{Ready, Seat};
 use core::sync::atomic::{AtomicBool, Ordering};
-use flumen_stack::limits::BURST;
+use flumen_stack::ip::martian::Martian;
+use flumen_stack::limits::{BURST, MARTIAN_NOTES};
 use flumen_stack::route::{Rib, RouteError};
 use flumen_stack::socket::homes::{Home, PortHomes};
 use flumen_stack::{Interface, PortId};
@@ -162,6 +164,7 @@ pub struct WorkerHandle {
     pub thread_id: Option<i32>,
     commands: rtrb::Producer<Command>,
     reports: rtrb::Consumer<Box<Report>>,
+    martians: rtrb::Consumer<Martian>,
     bell: Arc<Doorbell>,
     thread: Option<JoinHandle<()>>,
 }
@@ -177,6 +180,11 @@ impl WorkerHandle {
     /// An answer, if one is there.
     pub fn answer(&mut self) -> Option<Box<Report>> {
         self.reports.pop().ok()
+    }
+
+    /// The next packet that cannot be, as the worker noted it.
+    pub fn martian(&mut self) -> Option<Martian> {
+        self.martians.pop().ok()
     }
 }
 
@@ -236,7 +244,7 @@ impl Service {
                 .stack_size(WORKER_STACK)
                 .spawn(move || seat.serve(&ready_in))
                 .map_err(|source| StartError::System { doing: "start a worker thread", source })?;
-            let Ends { commands, reports } = ends;
+            let Ends { commands, reports, martians } = ends;
             service.workers.push(WorkerHandle {
                 cpu,
                 metrics,
@@ -244,6 +252,7 @@ impl Service {
                 thread_id: None,
                 commands,
                 reports,
+                martians,
                 bell,
                 thread: Some(thread),
             });
@@ -309,6 +318,7 @@ impl Drop for Service {
 struct Ends {
     commands: rtrb::Producer<Command>,
     reports: rtrb::Consumer<Box<Report>>,
+    martians: rtrb::Consumer<Martian>,
 }
 
 /// What each worker starts with and the ends that stay here; the door for programs.
@@ -343,6 +353,7 @@ fn seats(
     for number in 0..count {
         let (commands_in, commands_out) = rtrb::RingBuffer::new(COMMANDS);
         let (reports_in, reports_out) = rtrb::RingBuffer::new(COMMANDS);
+        let (martians_in, martians) = rtrb::RingBuffer::new(MARTIAN_NOTES);
         let (Some(core), Some(plan)) = (config.cores.get(number), layout.cores.get(number)) else { continue };
         let seat = Seat {
             number,
@@ -365,13 +376,14 @@ fn seats(
             bell: Arc::clone(&bells[number]),
             commands: commands_out,
             reports: reports_in,
+            martians: martians_in,
             metrics: Arc::new(Metrics::default()),
             stop: Arc::clone(stop),
             clock,
             sharing,
             home: if count > 1 { Home::new(Arc::clone(&homes), number, count) } else { None },
         };
-        seats.push((seat, Ends { commands: commands_in, reports: reports_out }));
+        seats.push((seat, Ends { commands: commands_in, reports: reports_out, martians }));
     }
     Ok((seats, door))
 }

@@ -21,6 +21,7 @@ use crate::report::Report;
 use crate::session::Sessions;
 use core::sync::atomic::{AtomicBool, Ordering};
 use flumen_stack::ip::flow;
+use flumen_stack::ip::martian::Martian;
 use flumen_stack::limits::BURST;
 use flumen_stack::stack::Stray;
 use flumen_stack::{Burst, DropReason, Egress, Frame, Instant, PortId, Probe, Stack, Stage, Turn};
@@ -127,6 +128,8 @@ pub struct Worker {
     pub commands: rtrb::Consumer<Command>,
     /// Answers to it.
     pub reports: rtrb::Producer<Box<Report>>,
+    /// Notes of martian packets for its log.
+    pub martians: rtrb::Producer<Martian>,
     /// Where its numbers are published.
     pub metrics: Arc<Metrics>,
     /// The end, when set.
@@ -427,6 +430,10 @@ impl Worker {
                     let _ = self.reports.push(report);
                 }
             }
+        }
+        while !self.martians.is_full() {
+            let Some(martian) = self.stack.martians.take() else { break };
+            let _ = self.martians.push(martian);
         }
         for queue in &mut self.queues {
             queue.housekeeping();

@@ -16,8 +16,10 @@ use crate::icmp::limit::{EchoLimiter, IcmpLimiter, IcmpLimits};
 use crate::interface::{ChecksumPolicy, Interfaces};
 use crate::ip::adjacency::Adjacencies;
 use crate::ip::identification::Identifications;
+use crate::ip::martian::Martians;
 use crate::ip::originate::Looped;
 use crate::ip::path::Path;
+use crate::ip::policy::Routing;
 use crate::ip::reassembly::{self, Reassembly, ReassemblyConfig};
 use crate::ipv4::options::Timestamp;
 use crate::limits::{
@@ -63,6 +65,8 @@ pub struct StackConfig {
     pub frame_room: u16,
     /// Bounds and times of reassembly.
     pub reassembly: ReassemblyConfig,
+    /// How routes are chosen among several.
+    pub routing: Routing,
     /// Random and secret: keys of hashes and the start of the number sequences.
     pub seed: [u64; 4],
 }
@@ -134,6 +138,9 @@ pub struct Stack<F: Frame> {
     pub(crate) icmp_limit_v6: IcmpLimiter,
     pub(crate) echo_limit: EchoLimiter,
     pub(crate) routes: RouteReader,
+    pub(crate) routing: Routing,
+    /// Notes of martian packets.
+    pub martians: Martians,
     pub(crate) cache4: Option<RouteCache<Flow4, Path>>,
     pub(crate) cache6: Option<RouteCache<Flow6, Path>>,
     /// Bursts that each cache still sits out.
@@ -169,6 +176,7 @@ impl<F: Frame> Stack<F> {
             tcp,
             frame_room,
             reassembly,
+            routing,
             seed,
         } = config;
         let [a, b, c, d] = seed;
@@ -201,6 +209,8 @@ impl<F: Frame> Stack<F> {
             icmp_limit_v6: IcmpLimiter::new(icmp, key(2)),
             echo_limit: EchoLimiter::new(echo.0, echo.1),
             routes,
+            martians: Martians::new(routing.log_martians),
+            routing,
             cache4: cached.then(|| RouteCache::new(route_cache, HashKey::new(key(3)))),
             cache6: cached.then(|| RouteCache::new(route_cache, HashKey::new(key(4)))),
             cache4_rest: 0,

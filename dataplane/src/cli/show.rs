@@ -9,6 +9,7 @@ use std::time::Duration;
 
 pub mod core;
 pub mod neighbour;
+pub mod policy;
 pub mod port;
 pub mod route;
 pub mod runtime;
@@ -43,6 +44,10 @@ pub enum What {
     Core,
     /// Routes; with an address, the one that packets to it follow
     Route(route::Args),
+    /// Route tables: the main one, and those that policy rules lead to
+    Tables,
+    /// Policy rules, in the order in which they are tried
+    Rules,
     /// Neighbours: link-layer addresses and states
     Neighbour {
         /// Only those behind this port
@@ -91,6 +96,16 @@ fn show(args: &Args) -> Result<(), Failed> {
             _ => Err(unexpected()),
         },
         What::Route(route) => return route::show(route, &args.service, args.json),
+        What::Tables => match ask(Show::Tables)? {
+            Answer::Tables(tables) if args.json => out_json(&tables),
+            Answer::Tables(tables) => out(&policy::tables(&tables)),
+            _ => Err(unexpected()),
+        },
+        What::Rules => match ask(Show::Rules)? {
+            Answer::Rules(rules) if args.json => out_json(&rules),
+            Answer::Rules(rules) => out(&policy::rules(&rules)),
+            _ => Err(unexpected()),
+        },
         What::Neighbour { port, within, limit } => {
             let within = within.map(|within| within.net());
             let query = NeighbourQuery { port: port.clone(), within, limit: Some(usize::from(*limit)) };

@@ -55,6 +55,21 @@ pub const MAX_PORT_RANGES: usize = 8;
 /// Next hops of one route: what one cache line of buckets can spread flows over.
 pub const MAX_NEXT_HOPS: usize = 16;
 
+/// Routes of one family in a table beside the main one: such tables are tries, made for few.
+pub const TABLE_ROUTES: RangeInclusive<i64> = 16..=1_048_576;
+
+/// Smallest and largest MTU that a route may set (RFC 791 section 3.2; the largest packet).
+pub const ROUTE_MTU: RangeInclusive<i64> = 68..=65_535;
+
+/// Smallest and largest segment that a route may ask peers for (Linux: TCP_MIN_MSS; the largest packet less headers).
+pub const ROUTE_ADVMSS: RangeInclusive<i64> = 88..=65_495;
+
+/// Smallest and largest window that a route may allow: a segment or so; 16 MiB, what its field holds.
+pub const ROUTE_WINDOW: RangeInclusive<i64> = 536..=16_777_215;
+
+/// Smallest and largest initial window that a route may set, in segments.
+pub const ROUTE_INITCWND: RangeInclusive<i64> = 1..=255;
+
 /// Share of one next hop.
 pub const WEIGHT: RangeInclusive<i64> = 1..=256;
 

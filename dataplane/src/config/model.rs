@@ -14,15 +14,18 @@
 //! 2. Every number is within the range that `config/flumen.toml` gives for its key.
 //! 3. Every [`At`] lies inside the text that it came from.
 
+pub mod policy;
 pub mod programs;
 pub mod service;
 pub mod transport;
 
+pub use policy::{Routing, Table};
 pub use programs::{Claimed, LowPorts, Programs};
 pub use service::{HttpService, Service, ServiceKind, SizedResponse};
 pub use transport::{Buffer, Congestion, Ecn, MtuProbing, Sockets, SynCookies, Tcp, Udp};
 
 use super::problem::At;
+use flumen_stack::route::{RouteMetrics, Rules, TableId};
 use flumen_stack::{MacAddr, PortId};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -41,6 +44,12 @@ pub struct Config {
     /// same prefix and metric. Routes to the ports' own subnets are not among them: they follow from
     /// [`Port::addresses`].
     pub routes: Vec<Route>,
+    /// Tables beside the main one.
+    pub tables: Vec<Table>,
+    /// Policy rules.
+    pub rules: Rules,
+    /// What else decides between routes.
+    pub routing: Routing,
     /// Static neighbours.
     pub neighbours: Vec<StaticNeighbour>,
     /// Sizes of tables.
@@ -482,6 +491,10 @@ pub struct Route {
     pub metric: u32,
     /// What becomes of the packets.
     pub action: RouteAction,
+    /// The table that it is in.
+    pub table: TableId,
+    /// What it says about its way.
+    pub metrics: RouteMetrics,
     /// Where it is said.
     pub at: At,
 }
@@ -499,6 +512,10 @@ pub enum RouteAction {
     Unreachable,
     /// They are refused: administratively prohibited.
     Prohibit,
+    /// They are for us, whoever else has the address (Linux's `local` and `anycast`).
+    Local,
+    /// They are for everybody on the link of this port.
+    Broadcast(PortId),
 }
 
 /// One way to go.
@@ -577,6 +594,8 @@ pub struct Control {
 pub struct Log {
     /// The least important line that is still written.
     pub level: LogLevel,
+    /// Packets with addresses that cannot be are written down, a few each second.
+    pub martians: bool,
 }
 
 /// How important a line of the log is.

@@ -17,6 +17,9 @@ pub const FILE: Spec = Spec {
         "port",
         "core",
         "route",
+        "table",
+        "rule",
+        "routing",
         "neighbour",
         "service",
         "routes_file",
@@ -92,7 +95,19 @@ pub const CORE: Spec = Spec {
 /// A table in `ports` of a core.
 pub const SERVES: Spec = Spec { name: "an entry of `ports`", keys: &["port", "queues"] };
 /// `[[route]]`.
-pub const ROUTE: Spec = Spec { name: "[[route]]", keys: &["to", "via", "port", "type", "metric"] };
+pub const ROUTE: Spec = Spec {
+    name: "[[route]]",
+    keys: &["to", "via", "port", "type", "metric", "table", "mtu", "advmss", "window", "initcwnd"],
+};
+/// `[[table]]`.
+pub const TABLE: Spec = Spec { name: "[[table]]", keys: &["name", "routes_ipv4", "routes_ipv6"] };
+/// `[[rule]]`.
+pub const POLICY_RULE: Spec = Spec {
+    name: "[[rule]]",
+    keys: &["priority", "from", "to", "in", "protocol", "source_ports", "ports", "tos", "table", "action"],
+};
+/// `[routing]`.
+pub const ROUTING: Spec = Spec { name: "[routing]", keys: &["multipath_hash"] };
 /// A table in `via` of a route.
 pub const NEXT_HOP: Spec = Spec { name: "a next hop", keys: &["via", "port", "weight"] };
 /// `[[neighbour]]`.
@@ -220,7 +235,7 @@ pub const PROGRAMS: Spec = Spec {
 /// `[control]`.
 pub const CONTROL: Spec = Spec { name: "[control]", keys: &["socket", "mode"] };
 /// `[log]`.
-pub const LOG: Spec = Spec { name: "[log]", keys: &["level"] };
+pub const LOG: Spec = Spec { name: "[log]", keys: &["level", "martians"] };
 
 /// Every table.
 pub const ALL: &[&Spec] = &[
@@ -234,6 +249,9 @@ pub const ALL: &[&Spec] = &[
     &SERVES,
     &ROUTE,
     &NEXT_HOP,
+    &TABLE,
+    &POLICY_RULE,
+    &ROUTING,
     &NEIGHBOUR,
     &LIMITS,
     &ICMP,

@@ -14,7 +14,7 @@
 //! and never holds more than a page for it. Unknown requests and fields are errors: an option that a service
 //! does not know is not ignored.
 
-use super::snapshot::{Cores, Neighbours, Ports, Routes, Runtime, Status, Tallies};
+use super::snapshot::{Cores, Neighbours, Ports, Routes, Rules, Runtime, Status, Tables, Tallies};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -70,6 +70,10 @@ pub enum Show {
     Core,
     /// Routes.
     Route(RouteQuery),
+    /// Route tables.
+    Tables,
+    /// Policy rules.
+    Rules,
     /// Neighbours.
     Neighbour(NeighbourQuery),
     /// Drops by reason.
@@ -99,6 +103,8 @@ pub struct RouteQuery {
     pub within: Option<IpNet>,
     /// Those from this source.
     pub source: Option<String>,
+    /// Those in this table; `None`: in the main one.
+    pub table: Option<String>,
     /// Those that come after this prefix in the table: the `next` of the page before.
     pub after: Option<IpNet>,
     /// At most so many, and at most [`MAX_PAGE`]; all routes of one prefix stay together, which may be a few more.
@@ -150,6 +156,10 @@ pub enum Answer {
     Cores(Cores),
     /// To [`Show::Route`].
     Routes(Routes),
+    /// To [`Show::Tables`].
+    Tables(Tables),
+    /// To [`Show::Rules`].
+    Rules(Rules),
     /// To [`Show::Neighbour`].
     Neighbours(Neighbours),
     /// To [`Show::Drops`].

@@ -1,8 +1,9 @@
 //! What the control socket needs from the service. The socket knows the protocol, the service knows the answers.
 
 use super::protocol::{Answer, MAX_PAGE, MAX_SCAN, NeighbourQuery, PortQuery, Refusal, RouteQuery};
-use super::snapshot::{Cores, Route, RouteKind, Routes, Runtime, Status, Tallies};
+use super::snapshot::{Cores, Route, RouteKind, Routes, Rules, Runtime, Status, Tables, Tallies};
 use crate::config::model;
+use flumen_stack::route::TableId;
 use ipnet::IpNet;
 
 /// A client that waits for an answer: see [`Reply::Later`].
@@ -42,6 +43,8 @@ pub enum RouteChange {
         prefix: IpNet,
         /// Its metric.
         metric: u32,
+        /// Its table.
+        table: TableId,
     },
 }
 
@@ -51,6 +54,12 @@ pub trait Provider {
     fn status(&mut self) -> Status;
     /// The ports of its configuration: route changes are read against their names and subnets.
     fn config_ports(&self) -> &[model::Port];
+    /// The tables of its configuration beside the main one, which route changes may name.
+    fn config_tables(&self) -> &[model::Table];
+    /// `show tables`.
+    fn tables(&mut self) -> Tables;
+    /// `show rules`.
+    fn rules(&mut self) -> Rules;
     /// `show port`. Its queues' statistics are known to the workers only.
     fn ports(&mut self, ticket: Ticket, query: &PortQuery) -> Reply;
     /// `show core`.
@@ -126,5 +135,7 @@ pub const fn kind_of(action: &model::RouteAction) -> RouteKind {
         model::RouteAction::Blackhole => RouteKind::Blackhole,
         model::RouteAction::Unreachable => RouteKind::Unreachable,
         model::RouteAction::Prohibit => RouteKind::Prohibit,
+        model::RouteAction::Local => RouteKind::Local,
+        model::RouteAction::Broadcast(_) => RouteKind::Broadcast,
     }
 }

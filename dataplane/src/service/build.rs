@@ -19,6 +19,8 @@ use af_xdp::{ChunkSize, Grant, HugePages, Pool, PoolConfig, Socket};
 use core::sync::atomic::AtomicBool;
 use core::time::Duration;
 use flumen_stack::icmp::limit::IcmpLimits;
+use flumen_stack::ip::martian::Martian;
+use flumen_stack::ip::policy::Routing;
 use flumen_stack::ip::reassembly::ReassemblyConfig;
 use flumen_stack::limits::BURST;
 use flumen_stack::neighbour::NeighbourConfig;
@@ -66,6 +68,11 @@ pub fn stack_settings(config: &Config, seed: &[u64; 6], number: usize) -> StackC
             memory: limits.reassembly_memory,
             lifetime_ipv4: Duration::from_secs(limits.reassembly_seconds_ipv4),
             lifetime_ipv6: Duration::from_secs(limits.reassembly_seconds_ipv6),
+        },
+        routing: Routing {
+            rules: config.rules.clone(),
+            hash: config.routing.multipath_hash,
+            log_martians: config.log.martians,
         },
         seed: [seed[0], seed[1], seed[2] ^ number as u64, seed[3] ^ number as u64],
     }
@@ -123,6 +130,8 @@ pub struct Seat {
     pub commands: rtrb::Consumer<Command>,
     /// What it answers.
     pub reports: rtrb::Producer<Box<Report>>,
+    /// Its notes of martian packets.
+    pub martians: rtrb::Producer<Martian>,
     /// Where it publishes.
     pub metrics: Arc<Metrics>,
     /// The end, when set.
@@ -221,6 +230,7 @@ impl Seat {
             bell: self.bell,
             commands: self.commands,
             reports: self.reports,
+            martians: self.martians,
             metrics: self.metrics,
             stop: self.stop,
             clock: self.clock,

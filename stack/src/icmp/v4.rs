@@ -8,10 +8,12 @@ use crate::checksum::{self, Checksum};
 use crate::counters::Counter;
 use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
+use crate::ip::policy::Outgoing;
 use crate::ipv4::input::Arrival;
 use crate::ipv4::{HEADER_LEN, options, output};
 use crate::port::PortId;
 use crate::raw;
+use crate::route::Traits;
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
@@ -127,7 +129,10 @@ pub fn send_error<P, M>(
     let hop = if stack.is_local4(peer) {
         None
     } else {
-        let Ok(hop) = stack.route_output(turn.now, IpAddr::V4(peer), port) else { return };
+        // From the address that the packet was sent to, when that is ours: rules may ask.
+        let about_us = stack.is_local4(asked).then_some(IpAddr::V4(asked));
+        let answer = Outgoing { source: about_us, ..Outgoing::to(IpAddr::V4(peer)) };
+        let Ok((hop, _)) = stack.route_own(turn.now, &answer, port) else { return };
         Some(hop)
     };
     let Some(out) = stack.interfaces.get(hop.as_ref().map_or(port, |hop| hop.port)) else { return };
@@ -313,8 +318,14 @@ fn reply_to_echo<P, M>(
     if !stack.echo_limit.allow(turn.now) {
         return stack.drop_received(arrival.port, DropReason::IcmpEchoLimited);
     }
-    let hop = match stack.route_output(turn.now, IpAddr::V4(arrival.source), arrival.port) {
-        Ok(hop) => hop,
+    let protocol = 1;
+    let echoed = Outgoing {
+        source: Some(IpAddr::V4(arrival.destination)).filter(|source| !source.is_multicast()),
+        destination: IpAddr::V4(arrival.source),
+        traits: Traits { tos: 0, protocol, ports: None },
+    };
+    let hop = match stack.route_own(turn.now, &echoed, arrival.port) {
+        Ok((hop, _)) => hop,
         Err(refusal) => return stack.drop_received(arrival.port, refusal.reason(false)),
     };
     let tos = arrival.frame[1];

@@ -9,9 +9,11 @@ use crate::counters::Counter;
 use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
 use crate::icmp::v4::{DEFAULT_TTL, sum_behind};
+use crate::ip::policy::Outgoing;
 use crate::ipv6::input::Arrival;
 use crate::ipv6::{HEADER_LEN, nd, output};
 use crate::limits::MIN_MTU_IPV6;
+use crate::route::Traits;
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
@@ -141,7 +143,10 @@ pub fn send_error<P, M>(
     let hop = if stack.is_local6(peer, port) {
         None
     } else {
-        let Ok(hop) = stack.route_output(turn.now, IpAddr::V6(peer), port) else { return };
+        // From the address that the packet was sent to, when that is ours: rules may ask.
+        let about_us = stack.is_local6(asked, port).then_some(IpAddr::V6(asked));
+        let answer = Outgoing { source: about_us, ..Outgoing::to(IpAddr::V6(peer)) };
+        let Ok((hop, _)) = stack.route_own(turn.now, &answer, port) else { return };
         Some(hop)
     };
     let Some(out) = stack.interfaces.get(hop.as_ref().map_or(port, |hop| hop.port)) else { return };
@@ -293,8 +298,14 @@ fn reply_to_echo<P, M>(
     if !stack.echo_limit.allow(turn.now) {
         return stack.drop_received(arrival.port, DropReason::IcmpEchoLimited);
     }
-    let hop = match stack.route_output(turn.now, IpAddr::V6(arrival.source), arrival.port) {
-        Ok(hop) => hop,
+    let protocol = ICMPV6;
+    let echoed = Outgoing {
+        source: Some(IpAddr::V6(arrival.destination)).filter(|source| !source.is_multicast()),
+        destination: IpAddr::V6(arrival.source),
+        traits: Traits { tos: 0, protocol, ports: None },
+    };
+    let hop = match stack.route_own(turn.now, &echoed, arrival.port) {
+        Ok((hop, _)) => hop,
         Err(refusal) => return stack.drop_received(arrival.port, refusal.reason(true)),
     };
     let shared = arrival.destination.is_multicast() || stack.is_anycast6(arrival.destination);

@@ -4,6 +4,7 @@
 //! families: all fragments of two hosts meet where they are put together, whatever headers stand in front.
 
 use crate::hash::{hash2, hash4};
+use crate::ip::policy::HashPolicy;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// True for protocols whose first four bytes are the ports: TCP, UDP, DCCP, SCTP, UDP-Lite.
@@ -39,8 +40,17 @@ pub fn source6(packet: &[u8]) -> Ipv6Addr {
     Ipv6Addr::from_bits(u128::from(long(packet, 8)) << 64 | u128::from(long(packet, 16)))
 }
 
-/// The flow hash of an IPv4 packet, whose first byte is that of its IP header.
-pub fn hash4_of(packet: &[u8], key: [u64; 2]) -> u64 {
+/// The flow hash of an IPv4 packet, whose first byte is that of its IP header, over what `policy` names.
+pub fn hash4_of(packet: &[u8], key: [u64; 2], policy: HashPolicy) -> u64 {
+    match policy {
+        HashPolicy::L4 => l4_of4(packet, key),
+        HashPolicy::L3 => hash2(long(packet, 12), 0, key),
+        HashPolicy::Inner => inner_of(packet, key).unwrap_or_else(|| l4_of4(packet, key)),
+    }
+}
+
+/// Addresses, protocol and ports of an IPv4 packet.
+fn l4_of4(packet: &[u8], key: [u64; 2]) -> u64 {
     let addresses = long(packet, 12);
     let first = packet.first().copied().unwrap_or(0);
     let protocol = packet.get(9).copied().unwrap_or(0);
@@ -51,7 +61,46 @@ pub fn hash4_of(packet: &[u8], key: [u64; 2]) -> u64 {
 
 /// The flow hash of an IPv6 packet: by flow label when the sender set one (RFC 6437, RFC 6438), else by the
 /// ports when they follow the fixed header.
-pub fn hash6_of(packet: &[u8], key: [u64; 2]) -> u64 {
+pub fn hash6_of(packet: &[u8], key: [u64; 2], policy: HashPolicy) -> u64 {
+    match policy {
+        HashPolicy::L4 => l4_of6(packet, key),
+        HashPolicy::L3 => hash4([long(packet, 8), long(packet, 16), long(packet, 24), long(packet, 32)], key),
+        HashPolicy::Inner => inner_of(packet, key).unwrap_or_else(|| l4_of6(packet, key)),
+    }
+}
+
+/// The packet inside an IP-in-IP or GRE tunnel (RFC 2003, RFC 2473, RFC 2784 with the fields of RFC 2890), hashed by
+/// addresses, protocol and ports; `None` when there is none in there. One level deep. A fragment of the outer packet
+/// has the outer packet's hash, so that it stays with the others.
+fn inner_of(packet: &[u8], key: [u64; 2]) -> Option<u64> {
+    let first = packet.first()?;
+    let (protocol, at) = match first >> 4 {
+        4 if word(packet, 4) & 0x3fff == 0 => (*packet.get(9)?, usize::from(first & 15) * 4),
+        6 => (*packet.get(6)?, 40),
+        _ => return None,
+    };
+    let inner = match protocol {
+        4 | 41 => packet.get(at..)?,
+        47 => {
+            let flags = word(packet, at) >> 16;
+            // Version 0 carries packets whose EtherType follows; checksum, key and sequence number are optional.
+            if flags & 0x7 != 0 || !matches!(word(packet, at) & 0xffff, 0x0800 | 0x86dd) {
+                return None;
+            }
+            let optional = [0x8000, 0x2000, 0x1000].iter().filter(|flag| flags & **flag != 0).count();
+            packet.get(at + 4 + optional * 4..)?
+        }
+        _ => return None,
+    };
+    match inner.first()? >> 4 {
+        4 if inner.len() >= 20 => Some(l4_of4(inner, key)),
+        6 if inner.len() >= 40 => Some(l4_of6(inner, key)),
+        _ => None,
+    }
+}
+
+/// Addresses and flow label of an IPv6 packet, or its ports when they follow the fixed header.
+fn l4_of6(packet: &[u8], key: [u64; 2]) -> u64 {
     let label = word(packet, 0) & 0x000f_ffff;
     let protocol = packet.get(6).copied().unwrap_or(0);
     let ports = if has_ports(protocol) { word(packet, 40) } else { 0 };
@@ -117,10 +166,37 @@ mod tests {
 
     #[test]
     fn ports_tell_flows_apart_but_fragments_stay_together() {
-        let hash = |ports, fragment| hash4_of(&packet(1, 2, ports, fragment), KEY);
+        let hash = |ports, fragment| hash4_of(&packet(1, 2, ports, fragment), KEY, HashPolicy::L4);
         assert_ne!(hash([0, 1, 0, 2], 0), hash([0, 1, 0, 3], 0));
         assert_eq!(hash([0, 1, 0, 2], 1), hash([9, 9, 9, 9], 1));
-        assert_eq!(hash4_of(&[], KEY), hash4_of(&[], KEY), "nothing to read is no reason to panic");
+        let of_nothing = || hash4_of(&[], KEY, HashPolicy::Inner);
+        assert_eq!(of_nothing(), of_nothing(), "nothing to read is no reason to panic");
+    }
+
+    #[test]
+    fn the_policy_says_what_tells_flows_apart() {
+        let plain = |ports| packet(1, 2, ports, 0).to_vec();
+        let within = |protocol: u8, header: &[u8], inner: &[u8]| {
+            let mut outer = packet(7, 8, [0; 4], 0)[..20].to_vec();
+            outer[9] = protocol;
+            [&outer[..], header, inner].concat()
+        };
+        let (one, other) = (plain([0, 1, 0, 2]), plain([0, 1, 0, 3]));
+        let same = |policy, a: &[u8], b: &[u8]| hash4_of(a, KEY, policy) == hash4_of(b, KEY, policy);
+        assert!(same(HashPolicy::L3, &one, &other) && !same(HashPolicy::L4, &one, &other));
+        let gre = [0x20, 0, 8, 0, 0, 0, 0, 9]; // with a key
+        for (protocol, header) in [(4, &[][..]), (47, &gre[..])] {
+            let (a, b) = (within(protocol, header, &one), within(protocol, header, &other));
+            assert!(same(HashPolicy::L4, &a, &b), "the outer packets are alike");
+            assert!(!same(HashPolicy::Inner, &a, &b), "the inner ones are not: protocol {protocol}");
+            for len in 0..a.len() {
+                hash4_of(&a[..len], KEY, HashPolicy::Inner); // whatever is cut off
+            }
+        }
+        let mut six = [0u8; 48];
+        (six[0], six[6]) = (0x60, 41);
+        let six = |inner: &[u8]| hash6_of(&[&six[..40], inner].concat(), KEY, HashPolicy::Inner);
+        assert_ne!(six(&one), six(&other));
     }
 
     #[test]

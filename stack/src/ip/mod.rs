@@ -6,9 +6,11 @@
 pub(crate) mod adjacency;
 pub mod flow;
 pub mod identification;
+pub mod martian;
 pub mod originate;
 pub mod output;
 pub mod path;
+pub mod policy;
 pub mod reassembly;
 pub mod resolution;
 pub mod resolve;

@@ -71,8 +71,14 @@ pub fn input<P, M>(
                     }
                 }
             }
-            Err(reason) => stack.drop_received(port, reason),
+            Err(reason) => {
+                stack.note_martian(turn.now, port, &frame, reason);
+                stack.drop_received(port, reason);
+            }
         }
+    }
+    if stack.routing.rules.ask_for_traits() {
+        stack.classify_burst6(&routed, &mut keys);
     }
     turn.probe.mark(Stage::IpInput);
     let mut paths = [Path::default(); BURST];
@@ -224,6 +230,7 @@ fn refuse<P, M>(
         | Refusal::NotJoined
         | Refusal::Neighbour(_) => None,
     };
+    stack.note_martian(turn.now, arrival.port, &arrival.frame, refusal.reason(true));
     stack.drop_received(arrival.port, refusal.reason(true));
     if let Some(error) = error.filter(|_| stack.forwards(arrival.port)) {
         v6::send_error(stack, turn, &arrival.frame, (arrival.port, arrival.cast), error);
