@@ -145,6 +145,12 @@ counters! {
     MldIn => "mld-in",
     /// MLD messages sent.
     MldOut => "mld-out",
+    /// Packets to groups that were forwarded, however many copies left.
+    MulticastForwarded => "multicast-forwarded",
+    /// Copies of packets to groups that were asked of the pool.
+    MulticastCopies => "multicast-copies",
+    /// Reports about groups for which there was no room.
+    MulticastGroupsRefused => "multicast-groups-refused",
 }
 
 /// What is counted for each port.
@@ -235,7 +241,7 @@ impl Counters {
 
     /// Packets that began here: see the books at the top.
     pub fn originated(&self) -> u64 {
-        const ORIGINATED: [Counter; 16] = [
+        const ORIGINATED: [Counter; 17] = [
             Counter::IcmpErrorsOut,
             Counter::Icmpv6ErrorsOut,
             Counter::TcpOut,
@@ -250,6 +256,7 @@ impl Counters {
             Counter::LoopedBack,
             Counter::IgmpOut,
             Counter::MldOut,
+            Counter::MulticastCopies,
             Counter::Ipv4Reassembled,
             Counter::Ipv6Reassembled,
         ];

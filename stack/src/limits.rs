@@ -158,6 +158,16 @@ pub const MAX_MEMBERSHIPS: usize = 20;
 /// Sources in one socket's filter for one group (Linux: igmp_max_msf 10, mld_max_msf 64).
 pub const MAX_SOURCES: usize = 64;
 
+/// Groups that hosts on the links of ports listen to of which we are a router, each port counted. A record is about 1 KiB
+/// and allocated at start.
+pub const LISTENED_GROUPS: usize = 1024;
+
+/// Sources of one such group that are told apart; with more the whole group is let through.
+pub const LISTENED_SOURCES: usize = 32;
+
+/// Static multicast routes. They are compared one after the other for each packet.
+pub const MULTICAST_ROUTES: usize = 64;
+
 /// Groups that one worker's ports listen to, all families together.
 pub const MAX_GROUPS: usize = 1024;
 

@@ -25,6 +25,7 @@ use crate::ipv4::options::Timestamp;
 use crate::limits::{
     BURST, LOOPBACK, NEIGHBOUR_FACTS, PATH_MTUS, RAW_SOCKETS, SOCKET_BLOCKS, STRAYS, UDP_SOCKETS,
 };
+use crate::multicast::{Multicast, MulticastConfig};
 use crate::neighbour::{ConfigError, Fact, NeighbourConfig, NeighbourTable};
 use crate::offload;
 use crate::port::PortId;
@@ -67,6 +68,8 @@ pub struct StackConfig {
     pub reassembly: ReassemblyConfig,
     /// How routes are chosen among several.
     pub routing: Routing,
+    /// Multicast routing.
+    pub multicast: MulticastConfig,
     /// Random and secret: keys of hashes and the start of the number sequences.
     pub seed: [u64; 4],
 }
@@ -139,6 +142,8 @@ pub struct Stack<F: Frame> {
     pub(crate) echo_limit: EchoLimiter,
     pub(crate) routes: RouteReader,
     pub(crate) routing: Routing,
+    /// Multicast routing: who listens, and what is forwarded where.
+    pub multicast: Multicast,
     /// Notes of martian packets.
     pub martians: Martians,
     pub(crate) cache4: Option<RouteCache<Flow4, Path>>,
@@ -177,6 +182,7 @@ impl<F: Frame> Stack<F> {
             frame_room,
             reassembly,
             routing,
+            multicast,
             seed,
         } = config;
         let [a, b, c, d] = seed;
@@ -211,6 +217,7 @@ impl<F: Frame> Stack<F> {
             routes,
             martians: Martians::new(routing.log_martians),
             routing,
+            multicast: Multicast::new(multicast, ports),
             cache4: cached.then(|| RouteCache::new(route_cache, HashKey::new(key(3)))),
             cache6: cached.then(|| RouteCache::new(route_cache, HashKey::new(key(4)))),
             cache4_rest: 0,
@@ -284,6 +291,7 @@ impl<F: Frame> Stack<F> {
     {
         self.begin_burst();
         self.neighbours.expire(turn.now, BURST);
+        self.multicast_timers(turn);
         self.say_groups(turn);
         tcp::sockets::timers(self, turn);
         reassembly::expire(self, turn);
@@ -317,7 +325,7 @@ impl<F: Frame> Stack<F> {
             return Instant::ZERO;
         }
         let ip = self.neighbours.next_deadline().min(self.reassembly.next_deadline());
-        ip.min(self.groups.deadline()).min(self.tcp.next_deadline())
+        ip.min(self.groups.deadline()).min(self.multicast.deadline()).min(self.tcp.next_deadline())
     }
 
     /// There are other workers: what comes for their sockets is handed over ([`Stack::next_stray`]), and port numbers

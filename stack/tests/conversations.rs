@@ -75,6 +75,7 @@ impl Router {
             tcp: flumen_stack::tcp::sockets::TcpConfig::default(),
             frame_room: 1664,
             reassembly: flumen_stack::ip::reassembly::ReassemblyConfig::default(),
+            multicast: Default::default(),
             routing: Default::default(),
             seed: [1, 2, 3, 4],
         };

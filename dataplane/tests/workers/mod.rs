@@ -93,6 +93,7 @@ pub fn stack(rib: &Rib, neighbours: NeighbourConfig) -> Stack<flumen::mempool::P
         tcp: flumen_stack::tcp::sockets::TcpConfig::default(),
         frame_room: 1664,
         reassembly: flumen_stack::ip::reassembly::ReassemblyConfig::default(),
+        multicast: Default::default(),
         routing: Default::default(),
         seed: [1, 2, 3, 4],
     };

@@ -150,7 +150,7 @@ impl<F: Frame> Stack<F> {
             Path::Multipath(group) => self.choose(now, group, destination, hash)?,
             Path::Refuse(refusal) => return Err(refusal),
             // We do not talk to ourselves by way of the wire.
-            Path::Local | Path::Broadcast => return Err(Refusal::NoRoute),
+            Path::Local | Path::Broadcast | Path::Multicast => return Err(Refusal::NoRoute),
         };
         let mtu = match self.path_mtus.mtu(destination, now) {
             Some(learnt) => learnt.mtu.min(hop.mtu),

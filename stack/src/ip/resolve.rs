@@ -241,7 +241,17 @@ impl<F: Frame> Stack<F> {
     /// A group that sockets joined on the port is ours to hear; joins and leaves void the caches.
     #[cold]
     fn path_of_group(&self, key: &Flow4) -> Path {
-        let heard = PortId::new(usize::from(key.port))
+        let port = PortId::new(usize::from(key.port));
+        if self.multicast.is_on() {
+            if crate::multicast::is_routable(IpAddr::V4(key.destination)) {
+                return Path::Multicast;
+            }
+            // 224.0.0.2 and 224.0.0.22, where hosts speak to routers of groups.
+            if port.is_some_and(|port| self.multicast.is_downstream(port)) {
+                return Path::Broadcast;
+            }
+        }
+        let heard = port
             .is_some_and(|port| self.hears_group(port, IpAddr::V4(key.destination), IpAddr::V4(key.source)));
         if heard { Path::Broadcast } else { Path::Refuse(Refusal::NotJoined) }
     }
@@ -295,7 +305,7 @@ impl<F: Frame> Stack<F> {
     }
 
     /// True when a way back leads, or may lead, through `port`.
-    fn leads_through(&self, back: NextHop, port: PortId) -> bool {
+    pub(crate) fn leads_through(&self, back: NextHop, port: PortId) -> bool {
         match back {
             NextHop::Connected { port: out } | NextHop::Gateway { port: out, .. } => out == port,
             NextHop::Multipath(group) => (0..MULTIPATH_BUCKETS as u32)

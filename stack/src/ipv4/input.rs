@@ -149,6 +149,7 @@ where
         Path::Broadcast => {
             return super::local::deliver(stack, turn, Arrival { cast: LinkCast::Group, ..arrival });
         }
+        Path::Multicast => return crate::multicast::forward::input4(stack, turn, arrival),
         Path::Multipath(group) => match stack.choose_hop4(turn.now, group, &arrival.frame) {
             Ok(hop) => hop,
             Err(refusal) => return refuse(stack, turn, &arrival, refusal),

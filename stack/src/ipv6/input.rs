@@ -202,8 +202,10 @@ where
             Ok(hop) => hop,
             Err(refusal) => return refuse(stack, turn, &arrival, refusal),
         },
-        // IPv6 has no broadcast; the table has no such next hop for it.
-        Path::Broadcast => return refuse(stack, turn, &arrival, Refusal::DirectedBroadcast),
+        // IPv6 has no broadcast, and its groups are not looked up: the table has no such next hop for it.
+        Path::Broadcast | Path::Multicast => {
+            return refuse(stack, turn, &arrival, Refusal::DirectedBroadcast);
+        }
         Path::Refuse(refusal) => return refuse(stack, turn, &arrival, refusal),
     };
     super::forward::forward(stack, turn, arrival, hop);

@@ -154,6 +154,7 @@ impl Node {
             tcp,
             frame_room: (CHUNK - 256) as u16,
             reassembly: crate::ip::reassembly::ReassemblyConfig::default(),
+            multicast: Default::default(),
             routing: Default::default(),
             seed: [seed, seed ^ 1, seed ^ 2, seed ^ 3],
         };
