@@ -141,7 +141,7 @@ pub fn worker_of(routes: RouteReader, packets: &[[u8; FRAME]], route_cache: usiz
         clock: Clock(std::time::Instant::now()),
         idle: Idle::Spin,
         burst: BURST,
-        sharing: Sharing { by_flow: 0, key: [1, 2] },
+        sharing: Sharing { by_flow: 0, fragments: 0, groups: false, key: [1, 2] },
         services: flumen::builtin::Services::default(),
         sessions: None,
         runtime: Runtime::default(),

@@ -24,6 +24,7 @@ pub mod host;
 pub mod layout;
 pub mod load;
 pub mod model;
+pub mod multicast;
 pub mod names;
 pub mod policy;
 pub mod ports;

@@ -11,6 +11,7 @@
 
 pub mod build;
 pub mod links;
+mod multicast;
 mod policy;
 pub mod ports;
 pub mod programs;
@@ -340,7 +341,12 @@ fn seats(
     let (mut senders, mut receivers) = mesh(count, config.limits.handoff, &bells);
     let mut wires = ports::wires(config, layout, &bells);
     let seed = random_words::<6>()?;
-    let sharing = Sharing { by_flow: ports::shared_by_flow(config), key: [seed[4], seed[5]] };
+    let sharing = Sharing {
+        by_flow: ports::shared_by_flow(config),
+        fragments: ports::shared_by_queues(config, layout),
+        groups: config.multicast.is_on(),
+        key: [seed[4], seed[5]],
+    };
     let services: Arc<[builtin::Plan]> = builtin::prepare(&config.services, &config.tcp, &config.udp)
         .map_err(|(number, source)| StartError::Directory {
             kind: config.services.get(number).map_or("", |service| service.kind.name()),

@@ -149,6 +149,8 @@ counters! {
     MulticastForwarded => "multicast-forwarded",
     /// Copies of packets to groups that were asked of the pool.
     MulticastCopies => "multicast-copies",
+    /// Messages about groups that another worker did not hear, because the ring to it was full.
+    GroupMessagesUntold => "group-messages-untold",
     /// Reports about groups for which there was no room.
     MulticastGroupsRefused => "multicast-groups-refused",
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 pub mod core;
+pub mod multicast;
 pub mod neighbour;
 pub mod policy;
 pub mod port;
@@ -48,6 +49,8 @@ pub enum What {
     Tables,
     /// Policy rules, in the order in which they are tried
     Rules,
+    /// Multicast routing: who asks on each link, who listens, where groups go
+    Multicast,
     /// Neighbours: link-layer addresses and states
     Neighbour {
         /// Only those behind this port
@@ -104,6 +107,11 @@ fn show(args: &Args) -> Result<(), Failed> {
         What::Rules => match ask(Show::Rules)? {
             Answer::Rules(rules) if args.json => out_json(&rules),
             Answer::Rules(rules) => out(&policy::rules(&rules)),
+            _ => Err(unexpected()),
+        },
+        What::Multicast => match ask(Show::Multicast)? {
+            Answer::Groups(groups) if args.json => out_json(&groups),
+            Answer::Groups(groups) => out(&multicast::text(&groups)),
             _ => Err(unexpected()),
         },
         What::Neighbour { port, within, limit } => {

@@ -7,7 +7,9 @@ use super::names::Names;
 use super::problem::{At, Problem, Problems, Source, Sources};
 use super::read::{Reader, Section, Value};
 use super::schema::{self, Spec};
-use super::{assign, cores, policy, ports, programs, routes, routes_file, services, settings, transport};
+use super::{
+    assign, cores, multicast, policy, ports, programs, routes, routes_file, services, settings, transport,
+};
 use flumen_stack::{PortId, limits};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -148,6 +150,9 @@ fn read(
     let tables = policy::read_tables(&reader, &sections(&file, "table", &schema::TABLE));
     let names = names.with_tables(&tables);
     let rules = policy::read_rules(&reader, &sections(&file, "rule", &schema::POLICY_RULE), &names);
+    let group_routes = sections(&file, "multicast_route", &schema::MULTICAST_ROUTE);
+    let groups = section(&file, "multicast", &schema::MULTICAST);
+    let multicast = multicast::read(&reader, groups.as_ref(), &group_routes, &names);
     let links = routes::Links::new(&ports, ports_are_good);
     let mut all_routes: Vec<_> = sections(&file, "route", &schema::ROUTE)
         .iter()
@@ -228,6 +233,7 @@ fn read(
         tables: tables.clone(),
         rules,
         routing,
+        multicast,
         neighbours,
         limits,
         icmp,

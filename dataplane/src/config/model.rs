@@ -14,11 +14,13 @@
 //! 2. Every number is within the range that `config/flumen.toml` gives for its key.
 //! 3. Every [`At`] lies inside the text that it came from.
 
+pub mod multicast;
 pub mod policy;
 pub mod programs;
 pub mod service;
 pub mod transport;
 
+pub use multicast::Multicast;
 pub use policy::{Routing, Table};
 pub use programs::{Claimed, LowPorts, Programs};
 pub use service::{HttpService, Service, ServiceKind, SizedResponse};
@@ -50,6 +52,8 @@ pub struct Config {
     pub rules: Rules,
     /// What else decides between routes.
     pub routing: Routing,
+    /// Multicast routing.
+    pub multicast: Multicast,
     /// Static neighbours.
     pub neighbours: Vec<StaticNeighbour>,
     /// Sizes of tables.

@@ -20,6 +20,8 @@ pub const FILE: Spec = Spec {
         "table",
         "rule",
         "routing",
+        "multicast",
+        "multicast_route",
         "neighbour",
         "service",
         "routes_file",
@@ -106,6 +108,25 @@ pub const POLICY_RULE: Spec = Spec {
     name: "[[rule]]",
     keys: &["priority", "from", "to", "in", "protocol", "source_ports", "ports", "tos", "table", "action"],
 };
+/// `[multicast]`.
+pub const MULTICAST: Spec = Spec {
+    name: "[multicast]",
+    keys: &[
+        "downstream",
+        "upstream",
+        "igmp",
+        "mld",
+        "robustness",
+        "query_interval",
+        "response_interval",
+        "last_member_interval",
+    ],
+};
+/// `[[multicast_route]]`.
+pub const MULTICAST_ROUTE: Spec =
+    Spec { name: "[[multicast_route]]", keys: &["group", "source", "in", "out"] };
+/// A table in `out` of a multicast route.
+pub const MULTICAST_OUT: Spec = Spec { name: "a way out", keys: &["port", "threshold"] };
 /// `[routing]`.
 pub const ROUTING: Spec = Spec { name: "[routing]", keys: &["multipath_hash"] };
 /// A table in `via` of a route.
@@ -252,6 +273,9 @@ pub const ALL: &[&Spec] = &[
     &TABLE,
     &POLICY_RULE,
     &ROUTING,
+    &MULTICAST,
+    &MULTICAST_ROUTE,
+    &MULTICAST_OUT,
     &NEIGHBOUR,
     &LIMITS,
     &ICMP,

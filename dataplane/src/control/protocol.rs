@@ -14,7 +14,7 @@
 //! and never holds more than a page for it. Unknown requests and fields are errors: an option that a service
 //! does not know is not ignored.
 
-use super::snapshot::{Cores, Neighbours, Ports, Routes, Rules, Runtime, Status, Tables, Tallies};
+use super::snapshot::{Cores, Groups, Neighbours, Ports, Routes, Rules, Runtime, Status, Tables, Tallies};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -74,6 +74,8 @@ pub enum Show {
     Tables,
     /// Policy rules.
     Rules,
+    /// Multicast routing.
+    Multicast,
     /// Neighbours.
     Neighbour(NeighbourQuery),
     /// Drops by reason.
@@ -160,6 +162,8 @@ pub enum Answer {
     Tables(Tables),
     /// To [`Show::Rules`].
     Rules(Rules),
+    /// To [`Show::Multicast`].
+    Groups(Groups),
     /// To [`Show::Neighbour`].
     Neighbours(Neighbours),
     /// To [`Show::Drops`].

@@ -66,6 +66,8 @@ pub trait Provider {
     fn cores(&mut self) -> Cores;
     /// `show route`, one page; [`page`] does the filtering.
     fn routes(&mut self, query: &RouteQuery) -> Result<Routes, Refusal>;
+    /// `show multicast`; the workers know who listens.
+    fn groups(&mut self, ticket: Ticket) -> Reply;
     /// `show neighbour`; the workers have them.
     fn neighbours(&mut self, ticket: Ticket, query: &NeighbourQuery) -> Reply;
     /// `show drops`.

@@ -347,6 +347,7 @@ fn dispatch(line: &[u8], ticket: Ticket, provider: &mut dyn Provider) -> Reply {
         Request::Show(Show::Route(query)) => result(provider.routes(&query).map(Answer::Routes)),
         Request::Show(Show::Tables) => Reply::Now(Answer::Tables(provider.tables())),
         Request::Show(Show::Rules) => Reply::Now(Answer::Rules(provider.rules())),
+        Request::Show(Show::Multicast) => provider.groups(ticket),
         Request::Show(Show::Neighbour(query)) => provider.neighbours(ticket, &query),
         Request::Show(Show::Drops) => Reply::Now(Answer::Drops(provider.drops())),
         Request::Show(Show::Runtime) => Reply::Now(Answer::Runtime(provider.runtime())),

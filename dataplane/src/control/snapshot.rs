@@ -329,6 +329,63 @@ impl Metrics {
     }
 }
 
+// ---- show multicast --------------------------------------------------------------------------------------------
+
+/// The answer to `show multicast`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Groups {
+    /// The links on which this node is a router of groups.
+    pub links: Vec<GroupLink>,
+    /// What is wanted on them.
+    pub groups: Vec<GroupRecord>,
+    /// Static routes, in the order in which they are tried.
+    pub routes: Vec<GroupRoute>,
+    /// There are more than are shown.
+    pub cut_short: bool,
+}
+
+/// A link on which this node is a router of groups, in one family.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupLink {
+    /// The port.
+    pub port: String,
+    /// `IPv4` (IGMP) or `IPv6` (MLD).
+    pub family: String,
+    /// Who asks there: `us`, or the address of another router.
+    pub querier: String,
+}
+
+/// What hosts on a link want of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRecord {
+    /// The link.
+    pub port: String,
+    /// The group.
+    pub group: IpAddr,
+    /// `include`: only from the sources; `exclude`: from all but the sources.
+    pub mode: String,
+    /// Sources.
+    pub sources: Vec<IpAddr>,
+    /// Until it is forgotten, unless somebody says it again; of `exclude` only.
+    pub expires_ms: Option<u64>,
+}
+
+/// A static route of groups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRoute {
+    /// The groups.
+    pub group: IpNet,
+    /// The sources.
+    pub source: IpNet,
+    /// The port that their packets come in by.
+    #[serde(rename = "in")]
+    pub in_port: String,
+    /// The ports that they leave by, each with its TTL threshold.
+    pub out: Vec<(String, u8)>,
+    /// Packets that it forwarded.
+    pub packets: u64,
+}
+
 // ---- show tables, show rules -----------------------------------------------------------------------------------
 
 /// The answer to `show tables`.

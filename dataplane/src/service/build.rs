@@ -23,6 +23,7 @@ use flumen_stack::ip::martian::Martian;
 use flumen_stack::ip::policy::Routing;
 use flumen_stack::ip::reassembly::ReassemblyConfig;
 use flumen_stack::limits::BURST;
+use flumen_stack::multicast::MulticastConfig;
 use flumen_stack::neighbour::NeighbourConfig;
 use flumen_stack::route::RouteReader;
 use flumen_stack::socket::homes::Home;
@@ -73,6 +74,13 @@ pub fn stack_settings(config: &Config, seed: &[u64; 6], number: usize) -> StackC
             rules: config.rules.clone(),
             hash: config.routing.multipath_hash,
             log_martians: config.log.martians,
+        },
+        multicast: MulticastConfig {
+            downstream: config.multicast.downstream.clone(),
+            upstream: config.multicast.upstream,
+            routes: config.multicast.routes.clone(),
+            querier: config.multicast.querier,
+            speaks: number == 0,
         },
         seed: [seed[0], seed[1], seed[2] ^ number as u64, seed[3] ^ number as u64],
     }

@@ -5,8 +5,8 @@
 //! [`Asked`].
 
 use super::links::{Link, Links};
-use super::policy;
 use super::{Service, WorkerHandle};
+use super::{multicast, policy};
 use crate::config::layout::PortLayout;
 use crate::config::model::{self, PortKind};
 use crate::config::read::show_duration;
@@ -41,6 +41,7 @@ pub struct Asked {
 enum Question {
     Ports(PortQuery),
     Neighbours(NeighbourQuery),
+    Groups,
 }
 
 /// The reports of one round of questions: every worker is asked once, however many wait for the answer.
@@ -78,6 +79,7 @@ impl Round {
                     Answer::Error(Refusal::new("a worker did not answer within a second".to_owned()))
                 }
                 Question::Ports(query) => Answer::Ports(ports(service, links, &reports, query)),
+                Question::Groups => Answer::Groups(multicast::groups(service, &reports)),
                 Question::Neighbours(query) => Answer::Neighbours(neighbours(service, &reports, query)),
             };
             server.complete(ticket, &answer, now);
@@ -233,6 +235,10 @@ impl Provider for View<'_> {
             page.tables = fill(service);
         }
         Ok(page)
+    }
+
+    fn groups(&mut self, ticket: Ticket) -> Reply {
+        self.round.ask(self.service, ticket, Question::Groups)
     }
 
     fn neighbours(&mut self, ticket: Ticket, query: &NeighbourQuery) -> Reply {

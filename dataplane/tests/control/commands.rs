@@ -360,3 +360,21 @@ fn show_tables_and_rules_and_routes_of_one_table() {
     assert!(good(&service, &["show", "route", "--table", "uplink2"]).contains("on link mtu 1400"));
     assert!(bad(&service, &["show", "route", "--table", "x"], "").contains("no table `x`"));
 }
+
+#[test]
+fn show_multicast() {
+    let service = Service::start(Machine::default());
+    let text = good(&service, &["show", "multicast"]);
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    for wanted in [
+        &["lan", "IPv4", "us"][..],
+        &["lan", "IPv6", "fe80::9"],
+        &["lan", "239.1.1.1", "from", "all", "4.2s"],
+        &["lan", "239.1.1.2", "not", "from", "10.0.0.9", "4.2s"],
+        &["lan", "239.1.1.3", "from", "10.0.0.9", "10.0.0.8"],
+        &["239.0.0.0/8", "0.0.0.0/0", "wan", "lan,", "dmz", "above", "16", "7"],
+    ] {
+        assert!(lines.iter().any(|line| line == wanted), "{wanted:?} is not in\n{text}");
+    }
+    assert_eq!(json(&service, &["show", "multicast"])["routes"][0]["packets"], 7);
+}

@@ -192,6 +192,38 @@ impl Provider for Machine {
         Ok(page)
     }
 
+    fn groups(&mut self, _: Ticket) -> Reply {
+        let link = |family: &str, querier: &str| GroupLink {
+            port: "lan".into(),
+            family: family.into(),
+            querier: querier.into(),
+        };
+        let record = |group: &str, mode: &str, sources: &[&str]| GroupRecord {
+            port: "lan".into(),
+            group: group.parse().unwrap(),
+            mode: mode.into(),
+            sources: sources.iter().map(|source| source.parse().unwrap()).collect(),
+            expires_ms: (mode == "exclude").then_some(4_200),
+        };
+        let route = GroupRoute {
+            group: "239.0.0.0/8".parse().unwrap(),
+            source: "0.0.0.0/0".parse().unwrap(),
+            in_port: "wan".into(),
+            out: vec![("lan".into(), 1), ("dmz".into(), 16)],
+            packets: 7,
+        };
+        Reply::Now(Answer::Groups(Groups {
+            links: vec![link("IPv4", "us"), link("IPv6", "fe80::9")],
+            groups: vec![
+                record("239.1.1.1", "exclude", &[]),
+                record("239.1.1.2", "exclude", &["10.0.0.9"]),
+                record("239.1.1.3", "include", &["10.0.0.9", "10.0.0.8"]),
+            ],
+            routes: vec![route],
+            cut_short: false,
+        }))
+    }
+
     fn neighbours(&mut self, _: Ticket, query: &NeighbourQuery) -> Reply {
         let all = [
             ("lan", "192.0.2.254", Some("02:00:00:00:00:fe"), "REACHABLE"),

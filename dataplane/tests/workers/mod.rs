@@ -162,6 +162,8 @@ pub struct Parts {
     pub bell: Arc<Doorbell>,
     /// Ports whose packets are shared out.
     pub by_flow: u64,
+    pub fragments: u64,
+    pub groups: bool,
     pub neighbours: NeighbourConfig,
 }
 
@@ -176,6 +178,8 @@ impl Parts {
             from_others: Vec::new(),
             bell: Doorbell::new().unwrap(),
             by_flow: 0,
+            fragments: 0,
+            groups: false,
             neighbours: NeighbourConfig::default(),
         }
     }
@@ -201,7 +205,12 @@ impl Parts {
             clock: Clock(std::time::Instant::now()),
             idle: Idle::Adaptive(Duration::from_millis(1)),
             burst: 64,
-            sharing: Sharing { by_flow: self.by_flow, key: KEY },
+            sharing: Sharing {
+                by_flow: self.by_flow,
+                fragments: self.fragments,
+                groups: self.groups,
+                key: KEY,
+            },
             services: flumen::builtin::Services::default(),
             sessions: None,
             runtime: Runtime::default(),

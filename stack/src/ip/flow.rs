@@ -136,6 +136,27 @@ pub fn symmetric_hash_of_frame(frame: &[u8], key: [u64; 2]) -> Option<u64> {
     }
 }
 
+/// True for a received frame that is a fragment of an IP packet, or, of IPv6, may be one behind its extension headers.
+pub fn may_be_fragment(frame: &[u8]) -> bool {
+    match frame.get(12..14) {
+        Some([0x08, 0x00]) => word(frame, 18) & 0x3fff != 0 && frame.len() >= 34,
+        Some([0x86, 0xdd]) => frame.get(20).is_some_and(|next_header| may_hide_a_fragment(*next_header)),
+        _ => false,
+    }
+}
+
+/// True for a received frame that is a message of IGMP, or ICMPv6 behind hop-by-hop options, as MLD's are: what hosts
+/// and routers say of groups, which every worker wants to hear.
+pub fn is_about_groups(frame: &[u8]) -> bool {
+    const IGMP: u8 = 2;
+    const ICMPV6: u8 = 58;
+    match frame.get(12..14) {
+        Some([0x08, 0x00]) => frame.get(23) == Some(&IGMP),
+        Some([0x86, 0xdd]) => frame.get(20) == Some(&0) && frame.get(54) == Some(&ICMPV6),
+        _ => false,
+    }
+}
+
 /// True for the IPv6 headers that are a fragment header, or may stand in front of one: hop-by-hop options, routing,
 /// destination options.
 const fn may_hide_a_fragment(next_header: u8) -> bool {
@@ -225,6 +246,28 @@ mod tests {
         assert_eq!(v6(44, [17, 0, 0, 1, 0, 0, 0, 7]), v6(44, [17, 0, 5, 0, 0, 0, 0, 8]));
         assert_eq!(v6(44, [17, 0, 0, 1, 0, 0, 0, 7]), v6(60, [44, 0, 1, 4, 0, 0, 0, 0]));
         assert_ne!(v6(44, [0; 8]), v6(17, [0; 8]));
+    }
+
+    #[test]
+    fn fragments_and_what_is_about_groups_are_told_from_the_frame() {
+        let frame = |ethertype: [u8; 2], packet: &[u8]| [&[0u8; 12][..], &ethertype, packet].concat();
+        let v4 = |fragment: u8, protocol: u8| {
+            let mut packet = packet(1, 2, [0; 4], fragment);
+            packet[9] = protocol;
+            frame([8, 0], &packet)
+        };
+        assert!(may_be_fragment(&v4(1, 17)) && !may_be_fragment(&v4(0, 17)));
+        assert!(is_about_groups(&v4(0, 2)) && !is_about_groups(&v4(0, 17)));
+        let v6 = |next_header: u8, behind: u8| {
+            let mut packet = [0u8; 48];
+            (packet[0], packet[6], packet[40]) = (0x60, next_header, behind);
+            frame([0x86, 0xdd], &packet)
+        };
+        assert!(may_be_fragment(&v6(44, 17)) && may_be_fragment(&v6(60, 44)) && !may_be_fragment(&v6(17, 0)));
+        assert!(is_about_groups(&v6(0, 58)) && !is_about_groups(&v6(58, 0)));
+        for len in 0..62 {
+            let _no_panic = (may_be_fragment(&v6(0, 58)[..len]), is_about_groups(&v4(9, 2)[..len.min(38)]));
+        }
     }
 
     #[test]

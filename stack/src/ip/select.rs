@@ -84,7 +84,14 @@ impl<F: Frame> Stack<F> {
         if destination.is_multicast() {
             return self.route_port(destination).is_some();
         }
-        let wish = Wish { destination, source: None, port: None, broadcast: true, path_mtu: true };
+        let wish = Wish {
+            destination,
+            source: None,
+            port: None,
+            broadcast: true,
+            path_mtu: true,
+            traits: Traits::default(),
+        };
         // A link-local destination is on some link: which one, the sender says later.
         self.select(now, &wish).is_ok() || is_link_local(destination)
     }

@@ -120,10 +120,9 @@ impl Multicast {
     /// What the configuration asks for, on `ports` ports. Routes beyond [`MULTICAST_ROUTES`] were refused before
     /// ([`check_routes`]).
     pub fn new(config: MulticastConfig, ports: usize) -> Multicast {
-        let MulticastConfig { downstream, upstream, mut routes, querier, speaks } = config;
+        let MulticastConfig { downstream, upstream, routes, querier, speaks } = config;
+        let mut routes = sorted(routes);
         routes.truncate(MULTICAST_ROUTES);
-        let length = |route: &MulticastRoute| (route.group.prefix_len(), route.source.prefix_len());
-        routes.sort_by_key(|route| core::cmp::Reverse(length(route)));
         let on = !downstream.is_empty() || !routes.is_empty();
         Multicast {
             on,
@@ -257,6 +256,13 @@ impl Multicast {
             .collect();
         Filter::union(filters.iter())
     }
+}
+
+/// Static routes in the order in which they are tried: the most specific first.
+pub fn sorted(mut routes: Vec<MulticastRoute>) -> Vec<MulticastRoute> {
+    let length = |route: &MulticastRoute| (route.group.prefix_len(), route.source.prefix_len());
+    routes.sort_by_key(|route| core::cmp::Reverse(length(route)));
+    routes
 }
 
 /// Whether so many static routes can be had.

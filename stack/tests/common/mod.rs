@@ -16,6 +16,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use flumen_stack::frame::heap::{HeapFrame, HeapPool};
 use flumen_stack::icmp::limit::IcmpLimits;
 use flumen_stack::ip::policy::Routing;
+use flumen_stack::multicast::MulticastConfig;
 use flumen_stack::neighbour::NeighbourConfig;
 use flumen_stack::route::{Path, Rib, RibConfig, Route, RouteReader, Target};
 use flumen_stack::{
@@ -153,14 +154,28 @@ impl Router {
     }
 
     pub fn with_reader(routes: RouteReader, sizes: Sizes, interfaces: Vec<Interface>) -> Router {
-        Router::made(routes, sizes, interfaces, Routing::default())
+        Router::made(routes, sizes, interfaces, (Routing::default(), MulticastConfig::default()))
     }
 
     pub fn routing_by(rib: &Rib, sizes: Sizes, interfaces: Vec<Interface>, routing: Routing) -> Router {
-        Router::made(rib.reader().unwrap(), sizes, interfaces, routing)
+        Router::made(rib.reader().unwrap(), sizes, interfaces, (routing, MulticastConfig::default()))
     }
 
-    fn made(routes: RouteReader, sizes: Sizes, interfaces: Vec<Interface>, routing: Routing) -> Router {
+    pub fn routing_groups(
+        rib: &Rib,
+        sizes: Sizes,
+        interfaces: Vec<Interface>,
+        multicast: MulticastConfig,
+    ) -> Router {
+        Router::made(rib.reader().unwrap(), sizes, interfaces, (Routing::default(), multicast))
+    }
+
+    fn made(
+        routes: RouteReader,
+        sizes: Sizes,
+        interfaces: Vec<Interface>,
+        (routing, multicast): (Routing, MulticastConfig),
+    ) -> Router {
         let config = StackConfig {
             interfaces: Interfaces::new(interfaces).unwrap(),
             neighbours: sizes.neighbours,
@@ -171,7 +186,7 @@ impl Router {
             tcp: flumen_stack::tcp::sockets::TcpConfig::default(),
             frame_room: 1664,
             reassembly: flumen_stack::ip::reassembly::ReassemblyConfig::default(),
-            multicast: Default::default(),
+            multicast,
             routing,
             seed: [1, 2, 3, 4],
         };

@@ -213,9 +213,7 @@ fn advertised_mss(settings: &ListenSettings, arrival: &Arrival<'_>) -> u16 {
 }
 
 /// The window of the SYN-ACK: the host's, or a smaller one that the route asks for.
-fn bounded_by_route(window: u16, arrival: &Arrival<'_>) -> u16 {
-    match u16::try_from(arrival.route.window) {
-        Ok(bound) if bound > 0 => window.min(bound),
-        _ => window,
-    }
+const fn bounded_by_route(window: u32, arrival: &Arrival<'_>) -> u32 {
+    let bound = arrival.route.window;
+    if bound > 0 && bound < window { bound } else { window }
 }
