@@ -527,6 +527,7 @@ fn a_listener_that_is_told_otherwise_treats_the_next_connections_otherwise() {
     let (server, _) = pair.nodes[1].sockets(pair.now).tcp_accept(listener, Owner(9)).unwrap();
     assert_eq!(pair.nodes[1].sockets(pair.now).tcp_look(server).unwrap().ttl(), 3);
     assert!(pair.nodes[0].sockets(pair.now).tcp_info(client).unwrap().snd_mss <= 500);
+}
 
 /// When a lost segment is sent again for the second time (the first is the tail loss probe's), in milliseconds.
 fn second_repetition(pair: &mut Pair, client: Handle) -> u64 {
