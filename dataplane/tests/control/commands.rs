@@ -371,7 +371,7 @@ fn show_multicast() {
         &["lan", "IPv6", "fe80::9"],
         &["lan", "239.1.1.1", "from", "all", "4.2s"],
         &["lan", "239.1.1.2", "not", "from", "10.0.0.9", "4.2s"],
-        &["lan", "239.1.1.3", "from", "10.0.0.9", "10.0.0.8"],
+        &["lan", "239.1.1.3", "from", "10.0.0.9", "10.0.0.8", "-"],
         &["239.0.0.0/8", "0.0.0.0/0", "wan", "lan,", "dmz", "above", "16", "7"],
     ] {
         assert!(lines.iter().any(|line| line == wanted), "{wanted:?} is not in\n{text}");
