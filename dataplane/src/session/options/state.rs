@@ -152,8 +152,6 @@ fields! {
     ReceiveOriginal = 0,
     /// IP_MINTTL.
     MinTtl = 0,
-    /// IP_BIND_ADDRESS_NO_PORT.
-    BindNoPort = 0,
     /// IP_MULTICAST_TTL.
     MulticastTtl = 1,
     /// IP_MULTICAST_LOOP.
@@ -164,8 +162,6 @@ fields! {
     MulticastPort = 0,
     /// IP_UNICAST_IF: the kernel's number.
     UnicastPort = 0,
-    /// IP_LOCAL_PORT_RANGE.
-    PortRange = 0,
     /// IPV6_UNICAST_HOPS; -1: the default.
     UnicastHops = -1,
     /// IPV6_MULTICAST_HOPS.
@@ -340,17 +336,6 @@ impl State {
     /// IP_FREEBIND.
     pub fn free_bind(&self) -> bool {
         self.get(Field::FreeBind, Kinds::TCP) != 0
-    }
-
-    /// IP_BIND_ADDRESS_NO_PORT: bind with port 0 leaves the port to connect.
-    pub fn bind_leaves_port(&self) -> bool {
-        self.get(Field::BindNoPort, Kinds::TCP) != 0
-    }
-
-    /// IP_LOCAL_PORT_RANGE: the lowest and the highest; 0: as the host has it.
-    pub fn port_range(&self) -> (u16, u16) {
-        let range = self.get(Field::PortRange, Kinds::TCP) as u32;
-        (range as u16, (range >> 16) as u16)
     }
 
     /// SO_RCVTIMEO and SO_SNDTIMEO in microseconds; 0: none.

@@ -20,6 +20,8 @@ const RAW: Kinds = Kinds::RAW4;
 const NOT_RAW: Kinds = Kinds::IP.without(Kinds::RAW4);
 
 const FILTER: &str = "netfilter's: ENOPROTOOPT, as a kernel without it";
+const PORTS: &str =
+    "ENOPROTOOPT, as a kernel before it: bind takes ports from `sockets.local_ports`, at once";
 const XFRM: &str = "ENOPROTOOPT, as a kernel without CONFIG_XFRM; policies are the operator's";
 
 pub(super) const ROWS: &[Row] = &[
@@ -100,7 +102,7 @@ pub(super) const ROWS: &[Row] = &[
         .get(Get::Value(|_| Ok(0)))
         .stands(Standing::Refused)
         .differs("ENOPROTOOPT to switch on: sums of whole packets are not kept"),
-    ip(24, "IP_BIND_ADDRESS_NO_PORT", ALL).flag(Field::BindNoPort),
+    ip(24, "IP_BIND_ADDRESS_NO_PORT", ALL).value("bool").refused(Errno::NOPROTOOPT, Errno::NOPROTOOPT).differs(PORTS),
     ip(25, "IP_RECVFRAGSIZE", DATAGRAM)
         .value("bool")
         .set(Set::Int(|_, on| match on {
@@ -171,8 +173,8 @@ pub(super) const ROWS: &[Row] = &[
         .get(Get::Value(|asked| Ok(asked.value(Field::UnicastPort).to_be()))),
     ip(51, "IP_LOCAL_PORT_RANGE", ALL)
         .value("u32: lowest, highest << 16")
-        .set(Set::Bytes(set_port_range))
-        .get(Get::Value(|asked| Ok(asked.value(Field::PortRange)))),
+        .refused(Errno::NOPROTOOPT, Errno::NOPROTOOPT)
+        .differs(PORTS),
     ip(52, "IP_PROTOCOL", RAW).get(Get::Value(|asked| Ok(asked.facts.protocol))),
     ip(52, "IP_PROTOCOL", NOT_RAW).live(Live::LocalPort).note("the local port number, as in Linux"),
     ip(64, "IPT_SO_SET_REPLACE, IPT_SO_GET_INFO", ALL).refused(Errno::NOPROTOOPT, Errno::NOPROTOOPT).differs(FILTER),
@@ -211,14 +213,4 @@ fn set_tos(asked: &mut Asked<'_>, tos: i32) -> Result<Effect, Errno> {
         asked.state.set(Field::Priority, PRIORITIES[(tos & 0x1e) as usize >> 1]);
     }
     Ok(asked.store(Field::Tos, tos))
-}
-
-fn set_port_range(asked: &mut Asked<'_>, value: &[u8]) -> Result<Effect, Errno> {
-    let Ok(word) = <[u8; 4]>::try_from(value) else { return Err(Errno::INVAL) };
-    let word = u32::from_ne_bytes(word);
-    let (lowest, highest) = (word as u16, (word >> 16) as u16);
-    if lowest != 0 && highest != 0 && lowest > highest {
-        return Err(Errno::INVAL);
-    }
-    Ok(asked.store(Field::PortRange, word as i32))
 }
