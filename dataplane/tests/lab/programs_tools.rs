@@ -80,10 +80,11 @@ pub fn socat_serves_many_with_a_process_for_each() {
 }
 
 pub fn socat_relays_between_the_kernel_and_flumen_and_over_udp() {
+    // socat gives up half a second after one side ended, however much is on its way, unless told otherwise.
     let lab = lab();
-    let _echo = lab.start_on_kernel(Role::Server, "socat TCP-LISTEN:7000,fork,reuseaddr PIPE");
+    let _echo = lab.start_on_kernel(Role::Server, "socat -t 10 TCP-LISTEN:7000,fork,reuseaddr PIPE");
     let _relay =
-        lab.start_on_flumen(&format!("socat TCP-LISTEN:5000,bind={HERE},fork,reuseaddr TCP:10.0.2.2:7000"));
+        lab.start_on_flumen(&format!("socat -t 10 TCP-LISTEN:5000,bind={HERE},fork,reuseaddr TCP:10.0.2.2:7000"));
     lab.wait_for_port(Role::Client, HERE, 5000);
     let sent = lab.file("sent", noise(4, 1 << 20));
     let back = lab.folder().join("back").display().to_string();
