@@ -91,6 +91,8 @@ pub fn stack<F: flumen_stack::Frame>(routes: RouteReader, route_cache: usize) ->
         tcp: flumen_stack::tcp::sockets::TcpConfig::default(),
         frame_room: 1664,
         reassembly: flumen_stack::ip::reassembly::ReassemblyConfig::default(),
+        multicast: Default::default(),
+        routing: Default::default(),
         seed: [1, 2, 3, 4],
     };
     let mut stack = Stack::new(config, routes)?;
@@ -134,12 +136,13 @@ pub fn worker_of(routes: RouteReader, packets: &[[u8; FRAME]], route_cache: usiz
         commands: rtrb::RingBuffer::new(1).1,
         reports: rtrb::RingBuffer::new(1).0,
         notices: rtrb::RingBuffer::new(1).0,
+        martians: rtrb::RingBuffer::new(1).0,
         metrics: Arc::new(Metrics::default()),
         stop: Arc::new(AtomicBool::new(false)),
         clock: Clock(std::time::Instant::now()),
         idle: Idle::Spin,
         burst: BURST,
-        sharing: Sharing { by_flow: 0, key: [1, 2] },
+        sharing: Sharing { by_flow: 0, fragments: 0, groups: false, key: [1, 2] },
         services: flumen::builtin::Services::default(),
         sessions: None,
         runtime: Runtime::default(),

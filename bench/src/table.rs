@@ -5,7 +5,7 @@
 use crate::random::Random;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use flumen_stack::PortId;
-use flumen_stack::route::{Change, Rib, Route, Source, Target};
+use flumen_stack::route::{Change, Rib, Route, Target};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::BTreeSet;
 
@@ -110,7 +110,7 @@ impl Prefixes {
     pub fn install(&self, rib: &mut Rib, port: PortId) {
         let mut changes = self.routes().map(|(prefix, via)| {
             let target = Target::Gateway { port, via };
-            Change::Add(Route { prefix, target, source: Source::Static, metric: 0 })
+            Change::Add(Route::new(prefix, target))
         });
         // In batches, as a routing daemon would: each batch is one new generation.
         loop {

@@ -6,6 +6,9 @@ pub mod sockets;
 use crate::port::Port;
 use crate::worker::Worker;
 use flumen_stack::PortId;
+use flumen_stack::limits::{LISTENED_GROUPS, MAX_PORTS, MULTICAST_ROUTES};
+use flumen_stack::multicast::LinkInfo;
+use flumen_stack::multicast::membership::Record;
 use flumen_stack::neighbour::NeighbourInfo;
 use sockets::{ProgramReport, SocketReport};
 
@@ -33,6 +36,12 @@ pub struct Report {
     pub queues: Vec<QueueReport>,
     /// Its neighbours.
     pub neighbours: Vec<NeighbourInfo>,
+    /// The links on which the worker is a router of groups, and what is wanted there.
+    pub links: Vec<LinkInfo>,
+    /// What is wanted there.
+    pub groups: Vec<Record>,
+    /// Packets that each multicast route forwarded.
+    pub routes: Vec<u64>,
     /// True when there were more than the form has room for.
     pub cut_short: bool,
     /// Its sockets.
@@ -50,6 +59,9 @@ impl Report {
             worker: 0,
             queues: Vec::with_capacity(queues),
             neighbours: Vec::with_capacity(neighbours),
+            links: Vec::with_capacity(2 * MAX_PORTS),
+            groups: Vec::with_capacity(LISTENED_GROUPS),
+            routes: Vec::with_capacity(MULTICAST_ROUTES),
             cut_short: false,
             sockets: Vec::with_capacity(sockets),
             programs: Vec::with_capacity(if sockets > 0 { crate::session::limits::MAX_PROGRAMS } else { 0 }),
@@ -73,6 +85,15 @@ impl Report {
         }
         for neighbour in worker.stack.neighbours.iter() {
             self.cut_short |= !push_within(&mut self.neighbours, neighbour);
+        }
+        for link in worker.stack.multicast.links() {
+            self.cut_short |= !push_within(&mut self.links, link);
+        }
+        for record in worker.stack.multicast.memberships.iter() {
+            self.cut_short |= !push_within(&mut self.groups, record.clone());
+        }
+        for (_, used) in worker.stack.multicast.routes() {
+            self.cut_short |= !push_within(&mut self.routes, used);
         }
         // Nobody asks for sockets of a form that has no room for them.
         if self.sockets.capacity() > 0 {

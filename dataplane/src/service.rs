@@ -12,6 +12,8 @@
 pub mod autoconf;
 pub mod build;
 pub mod links;
+mod multicast;
+mod policy;
 pub mod ports;
 pub mod programs;
 pub mod provider;
@@ -28,8 +30,9 @@ use crate::report::Report;
 use crate::worker::{Clock, Command, Sharing};
 use build::{Ready, Seat};
 use core::sync::atomic::{AtomicBool, Ordering};
+use flumen_stack::ip::martian::Martian;
 use flumen_stack::ipv6::autoconf::{Autoconf, Notice};
-use flumen_stack::limits::{BURST, NOTICES};
+use flumen_stack::limits::{BURST, MARTIAN_NOTES, NOTICES};
 use flumen_stack::route::{Rib, RouteError};
 use flumen_stack::socket::homes::{Home, PortHomes};
 use flumen_stack::{Interface, PortId};
@@ -174,6 +177,7 @@ pub struct WorkerHandle {
     commands: rtrb::Producer<Command>,
     reports: rtrb::Consumer<Box<Report>>,
     notices: rtrb::Consumer<Notice>,
+    martians: rtrb::Consumer<Martian>,
     bell: Arc<Doorbell>,
     thread: Option<JoinHandle<()>>,
 }
@@ -189,6 +193,11 @@ impl WorkerHandle {
     /// An answer, if one is there.
     pub fn answer(&mut self) -> Option<Box<Report>> {
         self.reports.pop().ok()
+    }
+
+    /// The next packet that cannot be, as the worker noted it.
+    pub fn martian(&mut self) -> Option<Martian> {
+        self.martians.pop().ok()
     }
 }
 
@@ -255,7 +264,7 @@ impl Service {
                 .stack_size(WORKER_STACK)
                 .spawn(move || seat.serve(&ready_in))
                 .map_err(|source| StartError::System { doing: "start a worker thread", source })?;
-            let Ends { commands, reports, notices } = ends;
+            let Ends { commands, reports, notices, martians } = ends;
             service.workers.push(WorkerHandle {
                 cpu,
                 metrics,
@@ -264,6 +273,7 @@ impl Service {
                 commands,
                 reports,
                 notices,
+                martians,
                 bell,
                 thread: Some(thread),
             });
@@ -330,6 +340,7 @@ struct Ends {
     commands: rtrb::Producer<Command>,
     reports: rtrb::Consumer<Box<Report>>,
     notices: rtrb::Consumer<Notice>,
+    martians: rtrb::Consumer<Martian>,
 }
 
 /// What each worker starts with and the ends that stay here; the door for programs.
@@ -351,7 +362,12 @@ fn seats(
     let (mut senders, mut receivers) = mesh(count, config.limits.handoff, &bells);
     let mut wires = ports::wires(config, layout, &bells);
     let seed = random_words::<6>()?;
-    let sharing = Sharing { by_flow: ports::shared_by_flow(config), key: [seed[4], seed[5]] };
+    let sharing = Sharing {
+        by_flow: ports::shared_by_flow(config),
+        fragments: ports::shared_by_queues(config, layout),
+        groups: config.multicast.is_on(),
+        key: [seed[4], seed[5]],
+    };
     let services: Arc<[builtin::Plan]> = builtin::prepare(&config.services, &config.tcp, &config.udp)
         .map_err(|(number, source)| StartError::Directory {
             kind: config.services.get(number).map_or("", |service| service.kind.name()),
@@ -365,6 +381,7 @@ fn seats(
         let (commands_in, commands_out) = rtrb::RingBuffer::new(COMMANDS);
         let (reports_in, reports_out) = rtrb::RingBuffer::new(COMMANDS);
         let (notices_in, notices_out) = rtrb::RingBuffer::new(NOTICES);
+        let (martians_in, martians) = rtrb::RingBuffer::new(MARTIAN_NOTES);
         let (Some(core), Some(plan)) = (config.cores.get(number), layout.cores.get(number)) else { continue };
         let seat = Seat {
             number,
@@ -388,6 +405,7 @@ fn seats(
             commands: commands_out,
             reports: reports_in,
             notices: notices_in,
+            martians: martians_in,
             metrics: Arc::new(Metrics::default()),
             stop: Arc::clone(stop),
             clock,
@@ -395,7 +413,8 @@ fn seats(
             home: if count > 1 { Home::new(Arc::clone(&homes), number, count) } else { None },
             speaks_for: ports::speaks_for(config, layout, number),
         };
-        seats.push((seat, Ends { commands: commands_in, reports: reports_out, notices: notices_out }));
+        let ends = Ends { commands: commands_in, reports: reports_out, notices: notices_out, martians };
+        seats.push((seat, ends));
     }
     Ok((seats, door))
 }

@@ -21,10 +21,11 @@ use crate::report::Report;
 use crate::session::Sessions;
 use core::sync::atomic::{AtomicBool, Ordering};
 use flumen_stack::ip::flow;
+use flumen_stack::ip::martian::Martian;
 use flumen_stack::ipv6::autoconf::Notice;
 use flumen_stack::limits::BURST;
 use flumen_stack::stack::Stray;
-use flumen_stack::{Burst, DropReason, Egress, Frame, Instant, PortId, Probe, Stack, Stage, Turn};
+use flumen_stack::{Burst, Counter, DropReason, Egress, Frame, Instant, PortId, Probe, Stack, Stage, Turn};
 use rustix::event::{PollFd, PollFlags};
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,6 +108,11 @@ impl Clock {
 pub struct Sharing {
     /// Ports whose packets go to the worker that the hash of their flow names; a bit for each port.
     pub by_flow: u64,
+    /// Ports of which several workers poll queues: fragments that arrive at them go to the worker that the hash of their
+    /// addresses names, so that all of a datagram meet where it is put together. A bit for each port.
+    pub fragments: u64,
+    /// What is said about groups is for all workers: groups are routed.
+    pub groups: bool,
     /// The key of that hash, the same on all workers.
     pub key: [u64; 2],
 }
@@ -138,6 +144,8 @@ pub struct Worker {
     pub reports: rtrb::Producer<Box<Report>>,
     /// What it should know without asking.
     pub notices: rtrb::Producer<Notice>,
+    /// Notes of martian packets for its log.
+    pub martians: rtrb::Producer<Martian>,
     /// Where its numbers are published.
     pub metrics: Arc<Metrics>,
     /// The end, when set.
@@ -260,8 +268,13 @@ impl Worker {
             }
             received += burst.len();
             self.runtime.bursts += 1;
+            if self.sharing.groups {
+                self.tell_of_groups(port, &burst);
+            }
             if self.sharing.by_flow & 1 << port.index() != 0 {
-                self.share_out(port, &mut burst);
+                self.share_out(port, &mut burst, |_| true);
+            } else if self.sharing.fragments & 1 << port.index() != 0 {
+                self.share_out(port, &mut burst, flow::may_be_fragment);
             }
             let mut turn =
                 Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
@@ -272,14 +285,30 @@ impl Worker {
         received
     }
 
-    /// Hands the packets of other workers' flows over to them; what is left in the burst is ours.
-    fn share_out(&mut self, port: PortId, burst: &mut Burst<PoolFrame>) {
+    /// Copies what is said about groups to the other workers: each of them knows who listens.
+    fn tell_of_groups(&mut self, port: PortId, burst: &Burst<PoolFrame>) {
+        for frame in burst.iter().filter(|frame| flow::is_about_groups(frame)) {
+            for other in self.to_others.iter_mut().flatten() {
+                match other.send(Errand::Receive, port, frame) {
+                    Ok(()) => self.runtime.handed_over += 1,
+                    // The packet itself goes on here; of the copy the other worker will hear with the next report.
+                    Err(_) => self.stack.counters.count(Counter::GroupMessagesUntold),
+                }
+            }
+        }
+    }
+
+    /// Hands the packets of other workers' flows over to them, as far as they `are_shared`; what is left in the burst is
+    /// ours.
+    fn share_out(&mut self, port: PortId, burst: &mut Burst<PoolFrame>, are_shared: impl Fn(&[u8]) -> bool) {
         let workers = self.to_others.len() as u64;
         let mut ours: Burst<PoolFrame> = Burst::new();
         for frame in burst.drain(..) {
+            // What is about groups was copied to all others already.
+            let stays = !are_shared(&frame) || self.sharing.groups && flow::is_about_groups(&frame);
             let owner = match flow::symmetric_hash_of_frame(&frame, self.sharing.key) {
-                Some(hash) => (hash % workers) as usize,
-                None => self.number,
+                Some(hash) if !stays => (hash % workers) as usize,
+                _ => self.number,
             };
             match self.to_others[owner].as_mut() {
                 None => ours.push(frame),
@@ -452,6 +481,10 @@ impl Worker {
             && let Some(notice) = self.stack.next_notice()
         {
             let _there_is_room = self.notices.push(notice);
+        }
+        while !self.martians.is_full() {
+            let Some(martian) = self.stack.martians.take() else { break };
+            let _ = self.martians.push(martian);
         }
         for queue in &mut self.queues {
             queue.housekeeping();

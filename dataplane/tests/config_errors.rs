@@ -519,6 +519,7 @@ fn every_key_is_read_a_value_of_the_wrong_type_is_noticed() {
             "[[service]]" => format!("[[service]]\nkind = \"http\"\n{line}"),
             "a response" => format!("[[service]]\nkind = \"http\"\nresponses = [{{ {line} }}]"),
             "a buffer" => format!("[tcp]\nsend_buffer = {{ {line} }}"),
+            "a way out" => format!("[[multicast_route]]\nout = [{{ {line} }}]"),
             "a next hop" => format!("[[route]]\nto = \"10.0.0.0/8\"\nvia = [{{ {line} }}]"),
             header => format!("{header}\n{line}"),
         })

@@ -40,6 +40,8 @@ fn pair(handoff: usize) -> (Rig, Rig, Peer, Peer) {
         from_others: vec![from_one],
         bell: bells[0].clone(),
         by_flow: 0b11,
+        fragments: 0,
+        groups: false,
         neighbours: NeighbourConfig::default(),
     };
     let one = Parts {
@@ -50,6 +52,8 @@ fn pair(handoff: usize) -> (Rig, Rig, Peer, Peer) {
         from_others: vec![from_zero],
         bell: bells[1].clone(),
         by_flow: 0b11,
+        fragments: 0,
+        groups: false,
         neighbours: NeighbourConfig::default(),
     };
     (zero.build(&rib), one.build(&rib), client, server)

@@ -164,6 +164,14 @@ counters! {
     MldIn => "mld-in",
     /// MLD messages sent.
     MldOut => "mld-out",
+    /// Packets to groups that were forwarded, however many copies left.
+    MulticastForwarded => "multicast-forwarded",
+    /// Copies of packets to groups that were asked of the pool.
+    MulticastCopies => "multicast-copies",
+    /// Messages about groups that another worker did not hear, because the ring to it was full.
+    GroupMessagesUntold => "group-messages-untold",
+    /// Reports about groups for which there was no room.
+    MulticastGroupsRefused => "multicast-groups-refused",
 }
 
 /// What is counted for each port.
@@ -254,7 +262,7 @@ impl Counters {
 
     /// Packets that began here: see the books at the top.
     pub fn originated(&self) -> u64 {
-        const ORIGINATED: [Counter; 20] = [
+        const ORIGINATED: [Counter; 21] = [
             Counter::IcmpErrorsOut,
             Counter::Icmpv6ErrorsOut,
             Counter::TcpOut,
@@ -273,6 +281,7 @@ impl Counters {
             Counter::LoopedBack,
             Counter::IgmpOut,
             Counter::MldOut,
+            Counter::MulticastCopies,
             Counter::Ipv4Reassembled,
             Counter::Ipv6Reassembled,
         ];

@@ -39,6 +39,7 @@ pub mod ipv6;
 pub mod limits;
 pub mod mac;
 pub mod mld;
+pub mod multicast;
 pub mod neighbour;
 pub mod offload;
 pub mod port;

@@ -88,6 +88,26 @@ pub const FIB6_NODES: usize = 1 << 20;
 /// needs 1 to 32, and three for two of them do with the lengths of the Internet's table.
 pub const FIB6_LEAVES: usize = 1 << 22;
 
+/// Route tables beside the main one, that policy rules lead to. Each reserves 16 MiB of addresses for the tops of its
+/// two tries, of which pages are touched where routes are; the number of a trie is one byte.
+pub const MAX_TABLES: usize = 15;
+
+/// IPv4 routes, and IPv6 routes, of a table beside the main one, unless configured.
+pub const TABLE_ROUTES: usize = 10_000;
+
+/// Policy rules. They are compared one after the other for packets that the route cache does not know.
+pub const MAX_RULES: usize = 256;
+
+/// Different sets of ports, protocol and type of service that rules may ask for: each is one bit of the key under which
+/// the route cache remembers what the rules said.
+pub const MAX_RULE_TRAITS: usize = 16;
+
+/// Martian packets that one worker takes a note of in a second: enough to see who sends them.
+pub const MARTIANS_A_SECOND: u32 = 5;
+
+/// Notes of martian packets that wait to be taken.
+pub const MARTIAN_NOTES: usize = 16;
+
 /// Next hops of one table, unless configured; each is 32 bytes. Must stay below 2^24 (the leaves' field).
 pub const MAX_NEXT_HOPS: usize = 65_536;
 
@@ -161,6 +181,16 @@ pub const MAX_MEMBERSHIPS: usize = 20;
 
 /// Sources in one socket's filter for one group (Linux: igmp_max_msf 10, mld_max_msf 64).
 pub const MAX_SOURCES: usize = 64;
+
+/// Groups that hosts on the links of ports listen to of which we are a router, each port counted. A record is about 1 KiB
+/// and allocated at start.
+pub const LISTENED_GROUPS: usize = 1024;
+
+/// Sources of one such group that are told apart; with more the whole group is let through.
+pub const LISTENED_SOURCES: usize = 32;
+
+/// Static multicast routes. They are compared one after the other for each packet.
+pub const MULTICAST_ROUTES: usize = 64;
 
 /// Groups that one worker's ports listen to, all families together.
 pub const MAX_GROUPS: usize = 1024;

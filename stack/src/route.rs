@@ -33,24 +33,30 @@ pub mod cache;
 pub mod ecmp;
 pub mod fib4;
 pub mod fib6;
+pub mod metrics;
 pub mod next_hop;
 pub mod path_mtu;
 pub mod publish;
 pub mod redirects;
 pub mod rib;
+pub mod rules;
 
 mod buddy;
 mod entry;
 mod prefix_map;
+mod table_id;
 mod words;
 
 pub use cache::{CacheKey, Flow4, Flow6, RouteCache};
 pub use entry::{Path, Route, RouteError, Source, Target};
+pub use metrics::RouteMetrics;
 pub use next_hop::{Multipath, NextHop, NextHopId};
 pub use path_mtu::{PathMtu, PathMtus};
 pub use publish::RouteReader;
 pub use redirects::{Redirect, Redirects};
-pub use rib::{Applied, Change, PortChange, Rib, RibConfig, RibStats, RouteView};
+pub use rib::{Applied, Change, PortChange, Rib, RibConfig, RibStats, RouteView, TableSize};
+pub use rules::{Rule, RuleAction, RuleError, Rules, Traits};
+pub use table_id::TableId;
 pub use words::{Word, Words, WordsError};
 
 #[cfg(test)]

@@ -17,8 +17,10 @@ use crate::icmp::limit::{EchoLimiter, IcmpLimiter, IcmpLimits};
 use crate::interface::{ChecksumPolicy, Interfaces};
 use crate::ip::adjacency::Adjacencies;
 use crate::ip::identification::Identifications;
+use crate::ip::martian::Martians;
 use crate::ip::originate::Looped;
 use crate::ip::path::Path;
+use crate::ip::policy::Routing;
 use crate::ip::reassembly::{self, Reassembly, ReassemblyConfig};
 use crate::ipv4::options::Timestamp;
 use crate::ipv6::advertise::Advertisers;
@@ -27,6 +29,7 @@ use crate::limits::{
     AUTOCONFIGURED_ADDRESSES, BURST, LOOPBACK, NEIGHBOUR_FACTS, NOTICES, PATH_MTUS, RAW_SOCKETS, REDIRECTS,
     SOCKET_BLOCKS, STRAYS, UDP_SOCKETS,
 };
+use crate::multicast::{Multicast, MulticastConfig};
 use crate::neighbour::{ConfigError, Fact, FactKind, NeighbourConfig, NeighbourTable};
 use crate::offload;
 use crate::port::PortId;
@@ -67,6 +70,10 @@ pub struct StackConfig {
     pub frame_room: u16,
     /// Bounds and times of reassembly.
     pub reassembly: ReassemblyConfig,
+    /// How routes are chosen among several.
+    pub routing: Routing,
+    /// Multicast routing.
+    pub multicast: MulticastConfig,
     /// Random and secret: keys of hashes and the start of the number sequences.
     pub seed: [u64; 4],
 }
@@ -140,6 +147,11 @@ pub struct Stack<F: Frame> {
     pub(crate) icmp_limit_v6: IcmpLimiter,
     pub(crate) echo_limit: EchoLimiter,
     pub(crate) routes: RouteReader,
+    pub(crate) routing: Routing,
+    /// Multicast routing: who listens, and what is forwarded where.
+    pub multicast: Multicast,
+    /// Notes of martian packets.
+    pub martians: Martians,
     pub(crate) cache4: Option<RouteCache<Flow4, Path>>,
     pub(crate) cache6: Option<RouteCache<Flow6, Path>>,
     /// Bursts that each cache still sits out.
@@ -179,6 +191,8 @@ impl<F: Frame> Stack<F> {
             tcp,
             frame_room,
             reassembly,
+            routing,
+            multicast,
             seed,
         } = config;
         let [a, b, c, d] = seed;
@@ -214,6 +228,9 @@ impl<F: Frame> Stack<F> {
             icmp_limit_v6: IcmpLimiter::new(icmp, key(2)),
             echo_limit: EchoLimiter::new(echo.0, echo.1),
             routes,
+            martians: Martians::new(routing.log_martians),
+            routing,
+            multicast: Multicast::new(multicast, ports),
             cache4: cached.then(|| RouteCache::new(route_cache, HashKey::new(key(3)))),
             cache6: cached.then(|| RouteCache::new(route_cache, HashKey::new(key(4)))),
             cache4_rest: 0,
@@ -304,6 +321,7 @@ impl<F: Frame> Stack<F> {
         self.neighbours.expire(turn.now, BURST);
         self.settle_addresses(turn);
         self.settle_advertising(turn);
+        self.multicast_timers(turn);
         self.say_groups(turn);
         tcp::sockets::timers(self, turn);
         reassembly::expire(self, turn);
@@ -338,7 +356,7 @@ impl<F: Frame> Stack<F> {
         }
         let ip = self.neighbours.next_deadline().min(self.reassembly.next_deadline());
         let ip = ip.min(self.checks.deadline()).min(self.advertisers.deadline());
-        ip.min(self.groups.deadline()).min(self.tcp.next_deadline())
+        ip.min(self.groups.deadline()).min(self.multicast.deadline()).min(self.tcp.next_deadline())
     }
 
     /// There are other workers: what comes for their sockets is handed over ([`Stack::next_stray`]), and port numbers

@@ -148,6 +148,10 @@ drop_reasons! {
     PortUnreachable => "port-unreachable",
     /// The group is not one that this port joined.
     NotJoined => "not-joined",
+    /// A packet to a group came in by another port than its source or its route wants.
+    MulticastWrongPort => "multicast-wrong-port",
+    /// The TTL of a packet to a group is not above the threshold of any port that it would leave by.
+    MulticastScope => "multicast-scope",
 
     // Upper layers
     /// The ICMP message is shorter than its type requires.

@@ -33,7 +33,7 @@ fn port(index: usize) -> PortId {
 }
 
 fn route(prefix: &str, target: Target) -> Route {
-    Route { prefix: prefix.parse().unwrap(), target, source: Source::Static, metric: 0 }
+    Route::new(prefix.parse().unwrap(), target)
 }
 
 impl Router {
@@ -75,6 +75,8 @@ impl Router {
             tcp: flumen_stack::tcp::sockets::TcpConfig::default(),
             frame_room: 1664,
             reassembly: flumen_stack::ip::reassembly::ReassemblyConfig::default(),
+            multicast: Default::default(),
+            routing: Default::default(),
             seed: [1, 2, 3, 4],
         };
         let stack = Stack::new(config, rib.reader().unwrap()).unwrap();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking; helpers here are outside #[test] functions
 
 use flumen_stack::neighbour::NeighbourConfig;
+use flumen_stack::route::{Route, RouteMetrics, Target};
 use flumen_stack::sim::node::{Node, rib};
 use flumen_stack::socket::{Error, Handle, Owner, Ready};
 use flumen_stack::tcp::sockets::{ConnectOptions, ListenOptions};
@@ -19,15 +20,25 @@ struct Pair {
     segments: u64,
     /// Frames that the wire loses, counted from now on.
     lose: Box<dyn FnMut(u64) -> bool>,
+    delay: Duration,
 }
 
 fn node(number: u8) -> Node {
+    node_whose_routes_say(number, RouteMetrics::NONE)
+}
+
+/// A node with something to say about the way to its link.
+fn node_whose_routes_say(number: u8, metrics: RouteMetrics) -> Node {
     let mut interface = Interface::new(PortId::FIRST, "eth", MacAddr([2, 0, 0, 0, 0, number]), 1500);
     interface.ipv4.push(format!("10.0.0.{number}/24").parse().unwrap());
     interface.ipv6.push(format!("fe80::{number}/64").parse().unwrap());
     interface.ipv6.push(format!("fd00::{number}/64").parse().unwrap());
     let interfaces = vec![interface];
-    let rib = rib(&interfaces, &[]).unwrap();
+    let mut rib = rib(&interfaces, &[]).unwrap();
+    for prefix in ["10.0.0.0/24", "fd00::/64"] {
+        let route = Route::new(prefix.parse().unwrap(), Target::Connected { port: PortId::FIRST });
+        rib.replace(&Route { metrics, ..route }).unwrap();
+    }
     let reader = rib.reader().unwrap();
     Node::new(interfaces, reader, NeighbourConfig::default(), u64::from(number) * 77).unwrap()
 }
@@ -40,6 +51,7 @@ impl Pair {
             on_the_wire: Vec::new(),
             segments: 0,
             lose: Box::new(|_| false),
+            delay: DELAY,
         }
     }
 
@@ -52,7 +64,7 @@ impl Pair {
                 for (_, frame) in self.nodes[node].sent() {
                     self.segments += 1;
                     if !(self.lose)(self.segments) {
-                        self.on_the_wire.push((self.now + DELAY, 1 - node, frame));
+                        self.on_the_wire.push((self.now + self.delay, 1 - node, frame));
                     }
                 }
             }
@@ -631,4 +643,101 @@ fn a_node_tells_itself_that_nobody_listens_over_loopback_too() {
         &ConnectOptions::default(),
     );
     assert!(refused.is_err());
+}
+
+/// When a lost segment is sent again for the second time (the first is the tail loss probe's), in milliseconds.
+fn second_repetition(pair: &mut Pair, client: Handle) -> u64 {
+    pair.lose = Box::new(|_| true);
+    let (now, before) = (pair.now, pair.segments);
+    pair.nodes[0].sockets(now).tcp_send(client, b"lost").unwrap();
+    (0..20_000)
+        .find(|_| {
+            pair.run(Duration::from_millis(1));
+            pair.segments >= before + 3
+        })
+        .unwrap()
+}
+
+#[test]
+fn a_connection_over_a_slow_path_makes_the_next_one_to_that_host_patient() {
+    for at in ["10.0.0.2:80", "[fd00::2]:80"] {
+        let mut fresh = Pair::new();
+        let (client, _) = fresh.connected(at);
+        let impatient = second_repetition(&mut fresh, client);
+        assert!(impatient < 600, "{impatient} ms without memory");
+
+        let mut pair = Pair::new();
+        pair.delay = Duration::from_millis(300);
+        let listener = pair.listen(at);
+        let client = pair.connect(at);
+        pair.run(Duration::from_secs(2));
+        let now = pair.now;
+        let (server, _) = pair.nodes[1].sockets(now).tcp_accept(listener, Owner(2)).unwrap();
+        pair.transfer((0, client), (1, server), 50_000);
+        let now = pair.now;
+        pair.nodes[0].sockets(now).tcp_close(client);
+        pair.nodes[1].sockets(now).tcp_close(server);
+        pair.run(Duration::from_secs(70));
+        pair.assert_nothing_is_left();
+
+        // The path is quick now; what was learnt says three of its slow round trips.
+        pair.delay = DELAY;
+        let client = pair.connect(at);
+        pair.run(Duration::from_millis(10));
+        let patient = second_repetition(&mut pair, client);
+        assert!(patient > 1500, "{patient} ms with the memory of a round trip of 600 ms");
+    }
+}
+
+/// The MSS option and the window of a SYN in a frame.
+fn syn_of(frame: &[u8], v6: bool) -> (u16, u16) {
+    let tcp = &frame[14 + if v6 { 40 } else { 20 }..];
+    assert_eq!(tcp[20..22], [2, 4], "the first option of a SYN is its segment size");
+    (u16::from_be_bytes([tcp[22], tcp[23]]), u16::from_be_bytes([tcp[14], tcp[15]]))
+}
+
+#[test]
+fn what_a_route_says_about_segments_and_windows_is_obeyed_at_both_ends() {
+    let metrics = RouteMetrics { mtu: 0, advmss: 500, window: 4000, initcwnd: 3 };
+    for (at, v6) in [("10.0.0.2:80", false), ("[fd00::2]:80", true)] {
+        let mut pair = Pair::new();
+        pair.nodes = [1, 2].map(|number| node_whose_routes_say(number, metrics));
+        let (client, server) = pair.connected(at);
+        let now = pair.now;
+        // A SYN and a SYN-ACK of connections that come later: those of the first waited for ARP.
+        pair.connect(at);
+        pair.nodes[0].output(now);
+        let syn = pair.nodes[0].sent().pop().unwrap().1;
+        assert_eq!(syn_of(&syn, v6), (500, 4000));
+        pair.nodes[1].input(PortId::FIRST, &syn, now);
+        let syn_ack = pair.nodes[1].sent().pop().unwrap().1;
+        assert_eq!(syn_of(&syn_ack, v6), (500, 4000));
+
+        // The first flight of data, though the window and the buffer would take more.
+        let now = pair.now;
+        pair.nodes[1].sockets(now).tcp_send(server, &[7; 20_000]).unwrap();
+        pair.nodes[1].output(now);
+        let flight: Vec<usize> = pair.nodes[1].sent().iter().map(|(_, frame)| frame.len()).collect();
+        let header = 14 + if v6 { 40 } else { 20 } + 20 + 12;
+        assert_eq!(flight, [header + 488; 3], "three segments of 500 bytes, options among them");
+        pair.transfer((0, client), (1, server), 100_000);
+    }
+}
+
+#[test]
+fn the_mtu_of_a_route_bounds_the_segments_that_we_send_and_ask_for() {
+    let metrics = RouteMetrics { mtu: 1300, ..RouteMetrics::NONE };
+    let mut pair = Pair::new();
+    pair.nodes[0] = node_whose_routes_say(1, metrics);
+    let (client, server) = pair.connected("10.0.0.2:80");
+    let now = pair.now;
+    pair.connect("10.0.0.2:80");
+    pair.nodes[0].output(now);
+    let syn = pair.nodes[0].sent().pop().unwrap().1;
+    assert_eq!(syn_of(&syn, false).0, 1260);
+    pair.nodes[0].sockets(now).tcp_send(client, &[7; 20_000]).unwrap();
+    pair.nodes[0].output(now);
+    let longest = pair.nodes[0].sent().iter().map(|(_, frame)| frame.len() - 14).max();
+    assert_eq!(longest, Some(1300));
+    let _ = server;
 }

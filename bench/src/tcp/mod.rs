@@ -163,6 +163,8 @@ fn host(number: usize, config: &TcpConfig, blocks: usize) -> Result<Host, Error>
         tcp: config.clone(),
         reassembly: flumen_stack::ip::reassembly::ReassemblyConfig::default(),
         frame_room: 1664,
+        multicast: Default::default(),
+        routing: Default::default(),
         seed: [number as u64, 2, 3, 4],
     };
     let mut stack = Stack::new(config, reader)?;

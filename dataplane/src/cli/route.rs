@@ -48,7 +48,8 @@ pub enum What {
 /// A route.
 #[derive(Debug, clap::Args)]
 pub struct Line {
-    /// PREFIX [via ADDRESS [port NAME] [weight N] …|port NAME|blackhole|unreachable|prohibit] [metric N]
+    /// PREFIX [via ADDRESS [port NAME] [weight N] …|port NAME|blackhole|unreachable|prohibit|local] [metric N]
+    /// [table NAME] [mtu N] [advmss N] [window N] [initcwnd N]
     #[arg(required = true, value_name = "ROUTE")]
     pub words: Vec<String>,
 }
@@ -56,7 +57,7 @@ pub struct Line {
 /// What names a route.
 #[derive(Debug, clap::Args)]
 pub struct Name {
-    /// PREFIX [metric N]
+    /// PREFIX [metric N] [table NAME]
     #[arg(required = true, value_name = "ROUTE")]
     pub words: Vec<String>,
 }

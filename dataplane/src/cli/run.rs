@@ -5,6 +5,7 @@ use crate::control::server::{ControlServer, TOKENS};
 use crate::service::links::Links;
 use crate::service::provider::{Round, View};
 use crate::service::{Service, WorkerHandle};
+use flumen_stack::ip::martian::Martian;
 use flumen_stack::{Counter, DropReason};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -95,6 +96,7 @@ fn run(config: config::Config, layout: config::Layout, name: &str) -> Result<(),
             links.watch(&mut service);
             service.autoconfigure();
             warn_of_partial_checksums(&service, &mut partial_seen);
+            log_martians(&mut service);
             next_look = now + LINK_INTERVAL;
         }
         if !service.is_healthy() {
@@ -180,6 +182,18 @@ fn warn_of_partial_checksums(service: &Service, seen_before: &mut u64) {
         );
     }
     *seen_before = seen;
+}
+
+/// Writes down the packets that cannot be, as far as workers took notes of them.
+fn log_martians(service: &mut Service) {
+    let Service { config, workers, .. } = service;
+    for worker in workers {
+        while let Some(Martian { port, source, destination, reason, unnoted }) = worker.martian() {
+            let port = config.port(port).map_or("", |port| port.name.as_str());
+            let reason = reason.name();
+            tracing::warn!(port, %source, %destination, reason, unnoted, "martian packet");
+        }
+    }
 }
 
 /// What was done in all, on standard output.

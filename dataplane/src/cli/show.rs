@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 pub mod core;
+pub mod multicast;
 pub mod neighbour;
+pub mod policy;
 pub mod port;
 pub mod route;
 pub mod runtime;
@@ -44,6 +46,12 @@ pub enum What {
     Core,
     /// Routes; with an address, the one that packets to it follow
     Route(route::Args),
+    /// Route tables: the main one, and those that policy rules lead to
+    Tables,
+    /// Policy rules, in the order in which they are tried
+    Rules,
+    /// Multicast routing: who asks on each link, who listens, where groups go
+    Multicast,
     /// Neighbours: link-layer addresses and states
     Neighbour {
         /// Only those behind this port
@@ -109,6 +117,21 @@ fn show(args: &Args) -> Result<(), Failed> {
             _ => Err(unexpected()),
         },
         What::Route(route) => return route::show(route, &args.service, args.json),
+        What::Tables => match ask(Show::Tables)? {
+            Answer::Tables(tables) if args.json => out_json(&tables),
+            Answer::Tables(tables) => out(&policy::tables(&tables)),
+            _ => Err(unexpected()),
+        },
+        What::Rules => match ask(Show::Rules)? {
+            Answer::Rules(rules) if args.json => out_json(&rules),
+            Answer::Rules(rules) => out(&policy::rules(&rules)),
+            _ => Err(unexpected()),
+        },
+        What::Multicast => match ask(Show::Multicast)? {
+            Answer::Groups(groups) if args.json => out_json(&groups),
+            Answer::Groups(groups) => out(&multicast::text(&groups)),
+            _ => Err(unexpected()),
+        },
         What::Neighbour { port, within, limit } => {
             let within = within.map(|within| within.net());
             let query = NeighbourQuery { port: port.clone(), within, limit: Some(usize::from(*limit)) };

@@ -55,6 +55,38 @@ pub const MAX_PORT_RANGES: usize = 8;
 /// Next hops of one route: what one cache line of buckets can spread flows over.
 pub const MAX_NEXT_HOPS: usize = 16;
 
+/// Routes of one family in a table beside the main one: such tables are tries, made for few.
+pub const TABLE_ROUTES: RangeInclusive<i64> = 16..=1_048_576;
+
+/// Smallest and largest MTU that a route may set (RFC 791 section 3.2; the largest packet).
+pub const ROUTE_MTU: RangeInclusive<i64> = 68..=65_535;
+
+/// Smallest and largest segment that a route may ask peers for (Linux: TCP_MIN_MSS; the largest packet less headers).
+pub const ROUTE_ADVMSS: RangeInclusive<i64> = 88..=65_495;
+
+/// Smallest and largest window that a route may allow: a segment or so; 16 MiB, what its field holds.
+pub const ROUTE_WINDOW: RangeInclusive<i64> = 536..=16_777_215;
+
+/// Smallest and largest initial window that a route may set, in segments.
+pub const ROUTE_INITCWND: RangeInclusive<i64> = 1..=255;
+
+/// Messages about groups of which all but one may be lost (RFC 9776 section 8.1: at least 1; its field has 3 bits).
+pub const ROBUSTNESS: RangeInclusive<i64> = 1..=7;
+
+/// Between two questions for all groups. What the field of a query can say is the most.
+pub const QUERY_INTERVAL: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(31_744);
+
+/// Within what hosts answer: a tenth of a second is one unit of IGMP.
+pub const RESPONSE_INTERVAL: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(3174);
+
+/// Within what hosts answer when somebody leaves.
+pub const LAST_MEMBER_INTERVAL: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(3174);
+
+/// TTL thresholds of ways out: 1 lets all pass that may be forwarded, 255 none.
+pub const TTL_THRESHOLD: RangeInclusive<i64> = 1..=255;
+
 /// Share of one next hop.
 pub const WEIGHT: RangeInclusive<i64> = 1..=256;
 

@@ -2,12 +2,14 @@
 
 use super::addresses;
 use super::bounds;
-use super::model::{Config, Control, Core, Icmp, Limits, Log, Port, Sockets, Tcp, Udp};
+use super::model::{Config, Control, Core, Icmp, Limits, Log, Port, Routing, Sockets, Tcp, Udp};
 use super::names::Names;
 use super::problem::{At, Problem, Problems, Source, Sources};
 use super::read::{Reader, Section, Value};
 use super::schema::{self, Spec};
-use super::{assign, cores, ports, programs, routes, routes_file, services, settings, transport};
+use super::{
+    assign, cores, multicast, policy, ports, programs, routes, routes_file, services, settings, transport,
+};
 use flumen_stack::{PortId, limits};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -145,6 +147,12 @@ fn read(
         .collect();
     let layout_is_good = reader.errors() == 0;
 
+    let tables = policy::read_tables(&reader, &sections(&file, "table", &schema::TABLE));
+    let names = names.with_tables(&tables);
+    let rules = policy::read_rules(&reader, &sections(&file, "rule", &schema::POLICY_RULE), &names);
+    let group_routes = sections(&file, "multicast_route", &schema::MULTICAST_ROUTE);
+    let groups = section(&file, "multicast", &schema::MULTICAST);
+    let multicast = multicast::read(&reader, groups.as_ref(), &group_routes, &names);
     let links = routes::Links::new(&ports, ports_are_good);
     let mut all_routes: Vec<_> = sections(&file, "route", &schema::ROUTE)
         .iter()
@@ -173,6 +181,8 @@ fn read(
     }
     let control =
         single("control", &schema::CONTROL).map_or_else(Control::default, |s| settings::read_control(&s));
+    let routing =
+        single("routing", &schema::ROUTING).map_or_else(Routing::default, |s| policy::read_routing(&s));
     let log = single("log", &schema::LOG).map_or_else(Log::default, |s| settings::read_log(&s));
     if let Some(last) = neighbours.last()
         && neighbours.len() > limits.neighbours
@@ -214,11 +224,16 @@ fn read(
     problems.append(file_problems);
     routes::check_doubles(&all_routes, &mut problems);
     routes::check_count(&all_routes, &ports, &limits, &mut problems);
+    policy::check_counts(&all_routes, &tables, &mut problems);
     all_routes.shrink_to_fit();
     let config = Config {
         ports,
         cores,
         routes: all_routes,
+        tables: tables.clone(),
+        rules,
+        routing,
+        multicast,
         neighbours,
         limits,
         icmp,

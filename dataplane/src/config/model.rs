@@ -15,18 +15,23 @@
 //! 3. Every [`At`] lies inside the text that it came from.
 
 pub mod manners;
+pub mod multicast;
+pub mod policy;
 pub mod programs;
 pub mod service;
 pub mod transport;
 pub mod virtual_ports;
 
 pub use manners::{Detection, Manners, RouterAdvertisement};
+pub use multicast::Multicast;
+pub use policy::{Routing, Table};
 pub use programs::{Claimed, LowPorts, Programs};
 pub use service::{HttpService, Service, ServiceKind, SizedResponse};
 pub use transport::{Buffer, Congestion, Ecn, MtuProbing, Sockets, SynCookies, Tcp, Udp};
 pub use virtual_ports::{TagPriority, TagProtocol, Tap, Vlan};
 
 use super::problem::At;
+use flumen_stack::route::{RouteMetrics, Rules, TableId};
 use flumen_stack::{MacAddr, PortId};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -45,6 +50,14 @@ pub struct Config {
     /// same prefix and metric. Routes to the ports' own subnets are not among them: they follow from
     /// [`Port::addresses`].
     pub routes: Vec<Route>,
+    /// Tables beside the main one.
+    pub tables: Vec<Table>,
+    /// Policy rules.
+    pub rules: Rules,
+    /// What else decides between routes.
+    pub routing: Routing,
+    /// Multicast routing.
+    pub multicast: Multicast,
     /// Static neighbours.
     pub neighbours: Vec<StaticNeighbour>,
     /// Sizes of tables.
@@ -494,6 +507,10 @@ pub struct Route {
     pub metric: u32,
     /// What becomes of the packets.
     pub action: RouteAction,
+    /// The table that it is in.
+    pub table: TableId,
+    /// What it says about its way.
+    pub metrics: RouteMetrics,
     /// Where it is said.
     pub at: At,
 }
@@ -511,6 +528,10 @@ pub enum RouteAction {
     Unreachable,
     /// They are refused: administratively prohibited.
     Prohibit,
+    /// They are for us, whoever else has the address (Linux's `local` and `anycast`).
+    Local,
+    /// They are for everybody on the link of this port.
+    Broadcast(PortId),
 }
 
 /// One way to go.
@@ -593,6 +614,8 @@ pub struct Control {
 pub struct Log {
     /// The least important line that is still written.
     pub level: LogLevel,
+    /// Packets with addresses that cannot be are written down, a few each second.
+    pub martians: bool,
 }
 
 /// How important a line of the log is.

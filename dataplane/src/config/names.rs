@@ -1,9 +1,11 @@
 //! The names of the ports, so that the rest of the file can speak of them.
 
 use super::bounds::MAX_NAME;
-use super::model::Port;
+use super::model::policy::MAIN;
+use super::model::{Port, Table};
 use super::problem::{At, Problem};
 use super::read::{Reader, Section, Value, suggest};
+use flumen_stack::route::TableId;
 use flumen_stack::{PortId, limits};
 use std::collections::HashMap;
 
@@ -12,6 +14,7 @@ use std::collections::HashMap;
 pub struct Names<'a> {
     order: Vec<&'a str>,
     by_name: HashMap<&'a str, (PortId, At)>,
+    tables: Vec<&'a str>,
 }
 
 impl<'a> Names<'a> {
@@ -58,6 +61,39 @@ impl<'a> Names<'a> {
         names
     }
 
+    /// The same, and the names of tables.
+    #[must_use]
+    pub fn with_tables(self, tables: &'a [Table]) -> Names<'a> {
+        Names { tables: tables.iter().map(|table| table.name.as_str()).collect(), ..self }
+    }
+
+    /// The table with this name.
+    pub fn find_table(&self, name: &str) -> Option<TableId> {
+        if name == MAIN {
+            return Some(TableId::MAIN);
+        }
+        self.tables.iter().position(|table| *table == name).and_then(TableId::policy)
+    }
+
+    /// The table that `value` names.
+    pub fn resolve_table(&self, value: &Value<'_>) -> Option<TableId> {
+        let name = value.string("uplink2")?;
+        let found = self.find_table(name);
+        if found.is_none() {
+            value.wrong(format!("there is no table `{name}`"), self.table_advice(name));
+        }
+        found
+    }
+
+    /// What to say when a table is not found.
+    pub fn table_advice(&self, name: &str) -> String {
+        if self.tables.is_empty() {
+            return "describe it with [[table]] first".to_owned();
+        }
+        let known: Vec<&str> = self.tables.iter().copied().chain([MAIN]).collect();
+        suggest(name, &known, "the tables are")
+    }
+
     /// The name of the `index`th port; empty when it has none.
     pub fn name(&self, index: usize) -> &'a str {
         self.order.get(index).copied().unwrap_or("")
@@ -89,14 +125,20 @@ impl<'a> Names<'a> {
 }
 
 fn check_name(value: &Value<'_>) {
-    let Some(name) = value.string("lan") else { return };
+    checked(value, "a port");
+}
+
+/// The name that a value is, whether or not it can be one; of the latter the reader hears.
+pub fn checked<'a>(value: &Value<'a>, of: &str) -> Option<&'a str> {
+    let name = value.string("lan")?;
     let fits = (1..=MAX_NAME).contains(&name.len());
     if !fits || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
         value.wrong(
-            "this cannot be the name of a port",
+            format!("this cannot be the name of {of}"),
             format!(
                 "use 1 to {MAX_NAME} letters, digits, `-`, `_`, `.`: a colon separates the queue, as in \"lan:0\""
             ),
         );
     }
+    Some(name)
 }

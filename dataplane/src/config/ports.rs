@@ -318,7 +318,8 @@ fn read_rule(value: &Value<'_>) -> Option<PacketRule> {
     Some(PacketRule { destination, protocol, ports: ports.unwrap_or_default() })
 }
 
-fn read_protocol(value: &Value<'_>) -> Option<Protocol> {
+/// A protocol by name or number.
+pub fn read_protocol(value: &Value<'_>) -> Option<Protocol> {
     if value.is_integer() {
         return u8::try_from(value.integer(0..=255)?).ok().map(Protocol);
     }

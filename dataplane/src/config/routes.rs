@@ -13,6 +13,7 @@ use super::problem::{At, Problem, Problems};
 use super::read::{Reader, Section, Value};
 use super::schema;
 use flumen_stack::PortId;
+use flumen_stack::route::{RouteMetrics, TableId};
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -168,6 +169,8 @@ enum Type {
     Blackhole,
     Unreachable,
     Prohibit,
+    Local,
+    Broadcast,
 }
 
 /// Reads one `[[route]]`.
@@ -181,6 +184,9 @@ pub fn read_route(section: &Section<'_>, names: &Names<'_>, links: &Links<'_>) -
             ("blackhole", Type::Blackhole),
             ("unreachable", Type::Unreachable),
             ("prohibit", Type::Prohibit),
+            ("local", Type::Local),
+            ("anycast", Type::Local),
+            ("broadcast", Type::Broadcast),
         ],
         Type::Unicast,
     );
@@ -197,6 +203,26 @@ pub fn read_route(section: &Section<'_>, names: &Names<'_>, links: &Links<'_>) -
             let next_hops = read_next_hops(section, to, (via, port), port_id, names, links);
             RouteAction::Unicast(next_hops.into())
         }
+        Type::Broadcast => {
+            if let Some(value) = via {
+                value.wrong("a broadcast address has no gateway", "name its link with `port`");
+            }
+            if let (Some(value), Some(to)) = (to_value, to)
+                && !(to.addr().is_ipv4() && to.prefix_len() == 32)
+            {
+                value.wrong("a broadcast address is one IPv4 address", "write it as a prefix of 32 bits");
+            }
+            match (port, port_id) {
+                (None, _) => {
+                    section.reader().report(
+                        Problem::error(section.at, "a broadcast address of which link?")
+                            .help("name the link with `port`"),
+                    );
+                    return None;
+                }
+                (_, port) => RouteAction::Broadcast(port?),
+            }
+        }
         other => {
             for value in [via, port].into_iter().flatten() {
                 value.wrong(
@@ -207,11 +233,35 @@ pub fn read_route(section: &Section<'_>, names: &Names<'_>, links: &Links<'_>) -
             match other {
                 Type::Blackhole => RouteAction::Blackhole,
                 Type::Unreachable => RouteAction::Unreachable,
+                Type::Local => RouteAction::Local,
                 _ => RouteAction::Prohibit,
             }
         }
     };
-    Some(Route { to: to?, metric, action, at: to_value.map_or(section.at, |value| value.at()) })
+    let table = match section.value("table") {
+        None => TableId::MAIN,
+        Some(value) => names.resolve_table(&value)?,
+    };
+    let metrics = read_metrics(section);
+    Some(Route {
+        to: to?,
+        metric,
+        action,
+        table,
+        metrics,
+        at: to_value.map_or(section.at, |value| value.at()),
+    })
+}
+
+/// What the route says about its way; 0, nothing, where a key is not there.
+fn read_metrics(section: &Section<'_>) -> RouteMetrics {
+    let number = |key, range| section.value(key).and_then(|value| value.integer(range)).unwrap_or(0);
+    RouteMetrics {
+        mtu: number("mtu", bounds::ROUTE_MTU) as u16,
+        advmss: number("advmss", bounds::ROUTE_ADVMSS) as u16,
+        window: number("window", bounds::ROUTE_WINDOW) as u32,
+        initcwnd: number("initcwnd", bounds::ROUTE_INITCWND) as u8,
+    }
 }
 
 fn read_next_hops(
@@ -298,10 +348,10 @@ fn read_gateway(value: &Value<'_>) -> Option<IpAddr> {
 /// Two routes with the same prefix and metric: which one would be used?
 pub fn check_doubles(routes: &[Route], problems: &mut Problems) {
     let mut order: Vec<&Route> = routes.iter().collect();
-    order.sort_by_key(|route| (route.to, route.metric)); // stable: the earlier one stays first
+    order.sort_by_key(|route| (route.table, route.to, route.metric)); // stable: the earlier one stays first
     for pair in order.windows(2) {
         let [first, second] = pair else { continue };
-        if first.to == second.to && first.metric == second.metric {
+        if (first.table, first.to, first.metric) == (second.table, second.to, second.metric) {
             problems.push(
                 Problem::error(
                     second.at,
@@ -326,7 +376,7 @@ pub fn check_count(routes: &[Route], ports: &[Port], limits: &Limits, problems: 
         ("IPv6", "routes_ipv6", |net| matches!(net, IpNet::V6(_)), limits.routes_ipv6),
     ] {
         let of_ports = 2 * ports.iter().flat_map(|port| &port.addresses).filter(|net| is_family(net)).count();
-        let mut of_file = routes.iter().filter(|route| is_family(&route.to));
+        let mut of_file = routes.iter().filter(|route| route.table == TableId::MAIN && is_family(&route.to));
         let count = of_file.clone().count() + of_ports;
         if count > limit
             && let Some(at) = of_file.next_back().map(|route| route.at).or(ports.first().map(|port| port.at))

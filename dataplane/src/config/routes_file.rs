@@ -6,7 +6,8 @@
 //! 2001:db8:1::/48 via fe80::1 port wan      a link-local gateway needs its port
 //! 203.0.113.0/24  port lan                  the destinations are on the link themselves
 //! 192.0.2.0/25 via 10.0.0.2 weight 3 via 10.0.0.3 metric 10      two next hops
-//! 100.64.0.0/10   blackhole                 or unreachable, prohibit
+//! 100.64.0.0/10   blackhole                 or unreachable, prohibit, local
+//! 0.0.0.0/0       via 10.0.0.9 table uplink2 mtu 1400             in another table; also advmss, window, initcwnd
 //! ```
 //!
 //! `via` begins a next hop; `port` and `weight` belong to the `via` before them.
@@ -17,8 +18,10 @@ use super::names::Names;
 use super::problem::{At, Problem, Problems};
 use super::routes::{Links, NextHops, check_destination, same_way};
 use flumen_stack::PortId;
+use flumen_stack::route::{RouteMetrics, TableId};
 use ipnet::IpNet;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 /// Reads the text of a routes file, which is text number `file`, and adds its routes to `routes`.
 pub fn read(
@@ -56,22 +59,26 @@ pub fn read_one(
     read_line(&mut Words::of(line), names, links, shared)
 }
 
-/// Reads what names a route: `PREFIX [metric N]`. As [`read_one`] otherwise.
-pub fn read_name(line: &str) -> Result<(IpNet, u32), Option<Problem>> {
+/// Reads what names a route: `PREFIX [metric N] [table NAME]`. As [`read_one`] otherwise.
+pub fn read_name(line: &str, names: &Names<'_>) -> Result<(IpNet, u32, TableId), Option<Problem>> {
     let mut words = Words::of(line);
     let Some(first) = words.next() else { return Err(None) };
     let to = prefix(first)?;
-    let mut metric = 0;
+    let (mut metric, mut table) = (0, TableId::MAIN);
     while let Some(word) = words.next() {
-        if word.text != "metric" {
-            return Err(Some(
-                Problem::error(word.at, format!("\"{}\" is not understood here", word.text))
-                    .help("a route is named by its prefix and, if it has one, `metric N`"),
-            ));
+        match word.text {
+            "metric" => metric = read_metric(&mut words, word)?,
+            "table" => table = read_table(&mut words, word, names)?,
+            _ => {
+                return Err(Some(
+                    Problem::error(word.at, format!("\"{}\" is not understood here", word.text)).help(
+                        "a route is named by its prefix and, if it has them, `metric N` and `table NAME`",
+                    ),
+                ));
+            }
         }
-        metric = read_metric(&mut words, word)?;
     }
-    Ok((to, metric))
+    Ok((to, metric, table))
 }
 
 /// The words of one line with their places.
@@ -128,7 +135,7 @@ fn read_line(
 ) -> Result<Route, Option<Problem>> {
     let Some(first) = words.next() else { return Err(None) };
     let to = prefix(first)?;
-    let mut metric = 0;
+    let (mut metric, mut table, mut metrics) = (0, TableId::MAIN, RouteMetrics::NONE);
     let mut hops: Vec<Hop> = Vec::new();
     let mut refusal = None;
     while let Some(word) = words.next() {
@@ -136,6 +143,12 @@ fn read_line(
             "blackhole" => refusal = Some((RouteAction::Blackhole, word)),
             "unreachable" => refusal = Some((RouteAction::Unreachable, word)),
             "prohibit" => refusal = Some((RouteAction::Prohibit, word)),
+            "local" | "anycast" => refusal = Some((RouteAction::Local, word)),
+            "table" => table = read_table(words, word, names)?,
+            "mtu" => metrics.mtu = read_bounded(words, word, bounds::ROUTE_MTU)? as u16,
+            "advmss" => metrics.advmss = read_bounded(words, word, bounds::ROUTE_ADVMSS)? as u16,
+            "window" => metrics.window = read_bounded(words, word, bounds::ROUTE_WINDOW)? as u32,
+            "initcwnd" => metrics.initcwnd = read_bounded(words, word, bounds::ROUTE_INITCWND)? as u8,
             "metric" => metric = read_metric(words, word)?,
             "via" => {
                 let via =
@@ -174,8 +187,8 @@ fn read_line(
             other => {
                 return Err(Some(
                     Problem::error(word.at, format!("\"{other}\" is not understood here")).help(
-                        "behind the prefix come `via ADDRESS`, `port NAME`, `weight N`, `metric N`, \
-                     or `blackhole`, `unreachable`, `prohibit`",
+                        "behind the prefix come `via ADDRESS`, `port NAME`, `weight N`, `metric N`, `table NAME`, \
+                     `mtu N`, `advmss N`, `window N`, `initcwnd N`, or `blackhole`, `unreachable`, `prohibit`, `local`",
                     ),
                 ));
             }
@@ -191,7 +204,7 @@ fn read_line(
         }
         None => RouteAction::Unicast(shared.share(&check_hops(to, first, &hops, links)?)),
     };
-    Ok(Route { to, metric, action, at: first.at })
+    Ok(Route { to, metric, action, table, metrics, at: first.at })
 }
 
 /// The prefix that a line begins with: one that packets can be sent to.
@@ -214,6 +227,32 @@ fn prefix(first: Word<'_>) -> Result<IpNet, Option<Problem>> {
 
 fn read_metric(words: &mut Words<'_>, keyword: Word<'_>) -> Result<u32, Option<Problem>> {
     argument(words, keyword, "a number", "10", |text| text.parse::<u32>().ok())
+}
+
+fn read_bounded(
+    words: &mut Words<'_>,
+    keyword: Word<'_>,
+    range: RangeInclusive<i64>,
+) -> Result<i64, Option<Problem>> {
+    let what = format!("a number from {} to {}", range.start(), range.end());
+    let example = range.end().min(&1400).to_string();
+    argument(words, keyword, &what, &example, |text| {
+        text.parse().ok().filter(|number| range.contains(number))
+    })
+}
+
+fn read_table(
+    words: &mut Words<'_>,
+    keyword: Word<'_>,
+    names: &Names<'_>,
+) -> Result<TableId, Option<Problem>> {
+    let name = words.next().ok_or_else(|| lacks(keyword, "uplink2"))?;
+    names.find_table(name.text).ok_or_else(|| {
+        Some(
+            Problem::error(name.at, format!("there is no table `{}`", name.text))
+                .help(names.table_advice(name.text)),
+        )
+    })
 }
 
 fn check_hops(

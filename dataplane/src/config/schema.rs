@@ -17,6 +17,11 @@ pub const FILE: Spec = Spec {
         "port",
         "core",
         "route",
+        "table",
+        "rule",
+        "routing",
+        "multicast",
+        "multicast_route",
         "neighbour",
         "service",
         "routes_file",
@@ -113,7 +118,38 @@ pub const CORE: Spec = Spec {
 /// A table in `ports` of a core.
 pub const SERVES: Spec = Spec { name: "an entry of `ports`", keys: &["port", "queues"] };
 /// `[[route]]`.
-pub const ROUTE: Spec = Spec { name: "[[route]]", keys: &["to", "via", "port", "type", "metric"] };
+pub const ROUTE: Spec = Spec {
+    name: "[[route]]",
+    keys: &["to", "via", "port", "type", "metric", "table", "mtu", "advmss", "window", "initcwnd"],
+};
+/// `[[table]]`.
+pub const TABLE: Spec = Spec { name: "[[table]]", keys: &["name", "routes_ipv4", "routes_ipv6"] };
+/// `[[rule]]`.
+pub const POLICY_RULE: Spec = Spec {
+    name: "[[rule]]",
+    keys: &["priority", "from", "to", "in", "protocol", "source_ports", "ports", "tos", "table", "action"],
+};
+/// `[multicast]`.
+pub const MULTICAST: Spec = Spec {
+    name: "[multicast]",
+    keys: &[
+        "downstream",
+        "upstream",
+        "igmp",
+        "mld",
+        "robustness",
+        "query_interval",
+        "response_interval",
+        "last_member_interval",
+    ],
+};
+/// `[[multicast_route]]`.
+pub const MULTICAST_ROUTE: Spec =
+    Spec { name: "[[multicast_route]]", keys: &["group", "source", "in", "out"] };
+/// A table in `out` of a multicast route.
+pub const MULTICAST_OUT: Spec = Spec { name: "a way out", keys: &["port", "threshold"] };
+/// `[routing]`.
+pub const ROUTING: Spec = Spec { name: "[routing]", keys: &["multipath_hash"] };
 /// A table in `via` of a route.
 pub const NEXT_HOP: Spec = Spec { name: "a next hop", keys: &["via", "port", "weight"] };
 /// `[[neighbour]]`.
@@ -243,7 +279,7 @@ pub const PROGRAMS: Spec = Spec {
 /// `[control]`.
 pub const CONTROL: Spec = Spec { name: "[control]", keys: &["socket", "mode"] };
 /// `[log]`.
-pub const LOG: Spec = Spec { name: "[log]", keys: &["level"] };
+pub const LOG: Spec = Spec { name: "[log]", keys: &["level", "martians"] };
 
 /// Every table.
 pub const ALL: &[&Spec] = &[
@@ -258,6 +294,12 @@ pub const ALL: &[&Spec] = &[
     &SERVES,
     &ROUTE,
     &NEXT_HOP,
+    &TABLE,
+    &POLICY_RULE,
+    &ROUTING,
+    &MULTICAST,
+    &MULTICAST_ROUTE,
+    &MULTICAST_OUT,
     &NEIGHBOUR,
     &LIMITS,
     &ICMP,

@@ -45,7 +45,7 @@ impl Default for Control {
 
 impl Default for Log {
     fn default() -> Log {
-        Log { level: LogLevel::Info }
+        Log { level: LogLevel::Info, martians: false }
     }
 }
 
@@ -162,5 +162,6 @@ pub fn read_mode(value: &Value<'_>) -> Option<u32> {
 pub fn read_log(section: &Section<'_>) -> Log {
     let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
     let words = levels.map(|level| (level.name(), level));
-    Log { level: section.word("level", &words, Log::default().level) }
+    let martians = section.boolean("martians", Log::default().martians);
+    Log { level: section.word("level", &words, Log::default().level), martians }
 }

@@ -14,7 +14,9 @@
 //! and never holds more than a page for it. Unknown requests and fields are errors: an option that a service
 //! does not know is not ignored.
 
-use super::snapshot::{Cores, Neighbours, Ports, Programs, Routes, Runtime, Sockets, Status, Tallies};
+use super::snapshot::{
+    Cores, Groups, Neighbours, Ports, Programs, Routes, Rules, Runtime, Sockets, Status, Tables, Tallies,
+};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -70,6 +72,12 @@ pub enum Show {
     Core,
     /// Routes.
     Route(RouteQuery),
+    /// Route tables.
+    Tables,
+    /// Policy rules.
+    Rules,
+    /// Multicast routing.
+    Multicast,
     /// Neighbours.
     Neighbour(NeighbourQuery),
     /// Sockets.
@@ -103,6 +111,8 @@ pub struct RouteQuery {
     pub within: Option<IpNet>,
     /// Those from this source.
     pub source: Option<String>,
+    /// Those in this table; `None`: in the main one.
+    pub table: Option<String>,
     /// Those that come after this prefix in the table: the `next` of the page before.
     pub after: Option<IpNet>,
     /// At most so many, and at most [`MAX_PAGE`]; all routes of one prefix stay together, which may be a few more.
@@ -164,6 +174,12 @@ pub enum Answer {
     Cores(Cores),
     /// To [`Show::Route`].
     Routes(Routes),
+    /// To [`Show::Tables`].
+    Tables(Tables),
+    /// To [`Show::Rules`].
+    Rules(Rules),
+    /// To [`Show::Multicast`].
+    Groups(Groups),
     /// To [`Show::Neighbour`].
     Neighbours(Neighbours),
     /// To [`Show::Socket`].

@@ -3,8 +3,9 @@
 use super::protocol::{
     Answer, MAX_PAGE, MAX_SCAN, NeighbourQuery, PortQuery, Refusal, RouteQuery, SocketQuery,
 };
-use super::snapshot::{Cores, Route, RouteKind, Routes, Runtime, Status, Tallies};
+use super::snapshot::{Cores, Route, RouteKind, Routes, Rules, Runtime, Status, Tables, Tallies};
 use crate::config::model;
+use flumen_stack::route::TableId;
 use ipnet::IpNet;
 
 /// A client that waits for an answer: see [`Reply::Later`].
@@ -44,6 +45,8 @@ pub enum RouteChange {
         prefix: IpNet,
         /// Its metric.
         metric: u32,
+        /// Its table.
+        table: TableId,
     },
 }
 
@@ -53,12 +56,20 @@ pub trait Provider {
     fn status(&mut self) -> Status;
     /// The ports of its configuration: route changes are read against their names and subnets.
     fn config_ports(&self) -> &[model::Port];
+    /// The tables of its configuration beside the main one, which route changes may name.
+    fn config_tables(&self) -> &[model::Table];
+    /// `show tables`.
+    fn tables(&mut self) -> Tables;
+    /// `show rules`.
+    fn rules(&mut self) -> Rules;
     /// `show port`. Its queues' statistics are known to the workers only.
     fn ports(&mut self, ticket: Ticket, query: &PortQuery) -> Reply;
     /// `show core`.
     fn cores(&mut self) -> Cores;
     /// `show route`, one page; [`page`] does the filtering.
     fn routes(&mut self, query: &RouteQuery) -> Result<Routes, Refusal>;
+    /// `show multicast`; the workers know who listens.
+    fn groups(&mut self, ticket: Ticket) -> Reply;
     /// `show neighbour`; the workers have them.
     fn neighbours(&mut self, ticket: Ticket, query: &NeighbourQuery) -> Reply;
     /// The sockets that `query` asks for.
@@ -132,5 +143,7 @@ pub const fn kind_of(action: &model::RouteAction) -> RouteKind {
         model::RouteAction::Blackhole => RouteKind::Blackhole,
         model::RouteAction::Unreachable => RouteKind::Unreachable,
         model::RouteAction::Prohibit => RouteKind::Prohibit,
+        model::RouteAction::Local => RouteKind::Local,
+        model::RouteAction::Broadcast(_) => RouteKind::Broadcast,
     }
 }

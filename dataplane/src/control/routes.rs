@@ -6,7 +6,7 @@
 
 use super::protocol::{Change, Changed, MAX_CHANGES, Refusal, RefusedChange};
 use super::provider::{Provider, RouteChange};
-use crate::config::model::Port;
+use crate::config::model::{Port, Table};
 use crate::config::names::Names;
 use crate::config::problem::Problem;
 use crate::config::routes::{Links, NextHops};
@@ -20,7 +20,9 @@ pub fn change(changes: &[Change], provider: &mut dyn Provider) -> Result<Changed
     }
     let mut changed = Changed::default();
     let (mut accepted, mut places) = (Vec::new(), Vec::new());
-    for (index, read) in read(changes, provider.config_ports()).into_iter().enumerate() {
+    for (index, read) in
+        read(changes, provider.config_ports(), provider.config_tables()).into_iter().enumerate()
+    {
         match read {
             Ok(change) => {
                 accepted.push(change);
@@ -48,17 +50,18 @@ pub fn change(changes: &[Change], provider: &mut dyn Provider) -> Result<Changed
 
 type Fault = (Option<usize>, Refusal);
 
-/// What the changes mean on `ports`; or where in the line the fault is, and which.
-fn read(changes: &[Change], ports: &[Port]) -> Vec<Result<RouteChange, Fault>> {
-    let (names, links, mut shared) = (Names::of(ports), Links::new(ports, true), NextHops::default());
+/// What the changes mean on `ports` and in `tables`; or where in the line the fault is, and which.
+fn read(changes: &[Change], ports: &[Port], tables: &[Table]) -> Vec<Result<RouteChange, Fault>> {
+    let names = Names::of(ports).with_tables(tables);
+    let (links, mut shared) = (Links::new(ports, true), NextHops::default());
     let mut route = |text: &str| routes_file::read_one(text, &names, &links, &mut shared).map_err(fault);
     changes
         .iter()
         .map(|change| match change {
             Change::Add(text) => route(text).map(RouteChange::Add),
             Change::Replace(text) => route(text).map(RouteChange::Replace),
-            Change::Del(text) => routes_file::read_name(text)
-                .map(|(prefix, metric)| RouteChange::Remove { prefix, metric })
+            Change::Del(text) => routes_file::read_name(text, &names)
+                .map(|(prefix, metric, table)| RouteChange::Remove { prefix, metric, table })
                 .map_err(fault),
         })
         .collect()

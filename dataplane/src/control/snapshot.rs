@@ -290,6 +290,153 @@ pub struct Route {
     pub metric: u32,
     /// Packets follow it: no better route to the prefix is alive, and it is.
     pub active: bool,
+    /// What it says about its way.
+    #[serde(default, skip_serializing_if = "Metrics::is_none")]
+    pub metrics: Metrics,
+}
+
+/// What a route says about its way; 0: nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// The largest packet in bytes.
+    pub mtu: u16,
+    /// The largest segment that TCP peers are asked for.
+    pub advmss: u16,
+    /// The largest window that TCP offers.
+    pub window: u32,
+    /// Segments that TCP begins with.
+    pub initcwnd: u8,
+}
+
+impl Metrics {
+    /// True when it says nothing.
+    pub fn is_none(&self) -> bool {
+        *self == Metrics::default()
+    }
+
+    /// What it says, as a routes file has it: `mtu 1400`.
+    pub fn words(&self) -> Vec<String> {
+        let all = [
+            ("mtu", u32::from(self.mtu)),
+            ("advmss", u32::from(self.advmss)),
+            ("window", self.window),
+            ("initcwnd", u32::from(self.initcwnd)),
+        ];
+        all.into_iter()
+            .filter(|(_, value)| *value > 0)
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect()
+    }
+}
+
+// ---- show multicast --------------------------------------------------------------------------------------------
+
+/// The answer to `show multicast`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Groups {
+    /// The links on which this node is a router of groups.
+    pub links: Vec<GroupLink>,
+    /// What is wanted on them.
+    pub groups: Vec<GroupRecord>,
+    /// Static routes, in the order in which they are tried.
+    pub routes: Vec<GroupRoute>,
+    /// There are more than are shown.
+    pub cut_short: bool,
+}
+
+/// A link on which this node is a router of groups, in one family.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupLink {
+    /// The port.
+    pub port: String,
+    /// `IPv4` (IGMP) or `IPv6` (MLD).
+    pub family: String,
+    /// Who asks there: `us`, or the address of another router.
+    pub querier: String,
+}
+
+/// What hosts on a link want of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRecord {
+    /// The link.
+    pub port: String,
+    /// The group.
+    pub group: IpAddr,
+    /// `include`: only from the sources; `exclude`: from all but the sources.
+    pub mode: String,
+    /// Sources.
+    pub sources: Vec<IpAddr>,
+    /// Until it is forgotten, unless somebody says it again; of `exclude` only.
+    pub expires_ms: Option<u64>,
+}
+
+/// A static route of groups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRoute {
+    /// The groups.
+    pub group: IpNet,
+    /// The sources.
+    pub source: IpNet,
+    /// The port that their packets come in by.
+    #[serde(rename = "in")]
+    pub in_port: String,
+    /// The ports that they leave by, each with its TTL threshold.
+    pub out: Vec<(String, u8)>,
+    /// Packets that it forwarded.
+    pub packets: u64,
+}
+
+// ---- show tables, show rules -----------------------------------------------------------------------------------
+
+/// The answer to `show tables`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tables {
+    /// The main table, and those of the configuration in its order.
+    pub tables: Vec<RouteTable>,
+}
+
+/// A route table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteTable {
+    /// Its name.
+    pub name: String,
+    /// IPv4 routes in it, and how many it can hold.
+    pub ipv4: (u64, u64),
+    /// The same for IPv6.
+    pub ipv6: (u64, u64),
+}
+
+/// The answer to `show rules`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    /// The rules in the order in which they are tried; the main table is asked after them.
+    pub rules: Vec<Rule>,
+}
+
+/// A policy rule. What is `None` it does not ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Lower is tried sooner.
+    pub priority: u32,
+    /// Sources.
+    pub from: Option<IpNet>,
+    /// Destinations.
+    pub to: Option<IpNet>,
+    /// The port that packets come in by.
+    #[serde(rename = "in")]
+    pub in_port: Option<String>,
+    /// Type of service.
+    pub tos: Option<u8>,
+    /// Protocol number.
+    pub protocol: Option<u8>,
+    /// First and last source port.
+    pub source_ports: Option<(u16, u16)>,
+    /// First and last destination port.
+    pub ports: Option<(u16, u16)>,
+    /// `table`, `blackhole`, `unreachable`, `prohibit`.
+    pub action: String,
+    /// The table that it asks.
+    pub table: Option<String>,
 }
 
 /// What becomes of packets that a route covers.

@@ -7,7 +7,7 @@ use crate::config::model::Config;
 use crate::worker::Command;
 use flumen_stack::PortId;
 use flumen_stack::ipv6::autoconf::{Autoconf, Change, Notice};
-use flumen_stack::route::{Route, Source, Target};
+use flumen_stack::route::{Route, RouteMetrics, Source, TableId, Target};
 use ipnet::{IpNet, Ipv6Net};
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -71,7 +71,8 @@ impl Service {
         let result = match (adopted, known) {
             (true, Some(place)) => {
                 self.withdrawn.swap_remove(place);
-                self.rib.replace(&Route { prefix, target: Target::Local, source, metric })
+                let (table, metrics) = (TableId::MAIN, RouteMetrics::NONE);
+                self.rib.replace(&Route { prefix, target: Target::Local, source, metric, table, metrics })
             }
             (false, None)
                 if self
@@ -147,7 +148,10 @@ impl Service {
     fn set_route(&mut self, prefix: Ipv6Net, target: Option<Target>) {
         let (prefix, source, metric) = (IpNet::V6(prefix), Source::Redirect, METRIC);
         let result = match target {
-            Some(target) => self.rib.replace(&Route { prefix, target, source, metric }),
+            Some(target) => {
+                let (table, metrics) = (TableId::MAIN, RouteMetrics::NONE);
+                self.rib.replace(&Route { prefix, target, source, metric, table, metrics })
+            }
             None => self.rib.remove(prefix, source, metric),
         };
         if let Err(error) = result {

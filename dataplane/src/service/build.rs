@@ -19,9 +19,12 @@ use af_xdp::{ChunkSize, Grant, HugePages, Pool, PoolConfig, Socket};
 use core::sync::atomic::AtomicBool;
 use core::time::Duration;
 use flumen_stack::icmp::limit::IcmpLimits;
+use flumen_stack::ip::martian::Martian;
+use flumen_stack::ip::policy::Routing;
 use flumen_stack::ip::reassembly::ReassemblyConfig;
 use flumen_stack::ipv6::autoconf::Notice;
 use flumen_stack::limits::BURST;
+use flumen_stack::multicast::MulticastConfig;
 use flumen_stack::neighbour::NeighbourConfig;
 use flumen_stack::route::RouteReader;
 use flumen_stack::socket::homes::Home;
@@ -69,6 +72,18 @@ pub fn stack_settings(config: &Config, seed: &[u64; 6], number: usize) -> StackC
             memory: limits.reassembly_memory,
             lifetime_ipv4: Duration::from_secs(limits.reassembly_seconds_ipv4),
             lifetime_ipv6: Duration::from_secs(limits.reassembly_seconds_ipv6),
+        },
+        routing: Routing {
+            rules: config.rules.clone(),
+            hash: config.routing.multipath_hash,
+            log_martians: config.log.martians,
+        },
+        multicast: MulticastConfig {
+            downstream: config.multicast.downstream.clone(),
+            upstream: config.multicast.upstream,
+            routes: config.multicast.routes.clone(),
+            querier: config.multicast.querier,
+            speaks: number == 0,
         },
         seed: [seed[0], seed[1], seed[2] ^ number as u64, seed[3] ^ number as u64],
     }
@@ -128,6 +143,8 @@ pub struct Seat {
     pub reports: rtrb::Producer<Box<Report>>,
     /// What it tells unasked.
     pub notices: rtrb::Producer<Notice>,
+    /// Its notes of martian packets.
+    pub martians: rtrb::Producer<Martian>,
     /// Where it publishes.
     pub metrics: Arc<Metrics>,
     /// The end, when set.
@@ -241,6 +258,7 @@ impl Seat {
             commands: self.commands,
             reports: self.reports,
             notices: self.notices,
+            martians: self.martians,
             metrics: self.metrics,
             stop: self.stop,
             clock: self.clock,

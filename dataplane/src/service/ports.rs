@@ -408,6 +408,16 @@ pub fn ways(config: &Config, layout: &Layout, number: usize) -> Vec<Way> {
         .collect()
 }
 
+/// Ports of which more than one worker polls queues, a bit for each.
+pub fn shared_by_queues(config: &Config, layout: &Layout) -> u64 {
+    let polled = |id: PortId| {
+        let polls =
+            |core: &&crate::config::layout::CoreLayout| core.queues.iter().any(|queue| queue.port == id);
+        layout.cores.iter().filter(polls).count()
+    };
+    config.ports_with_ids().filter(|(id, _)| polled(*id) > 1).fold(0, |bits, (id, _)| bits | 1 << id.index())
+}
+
 /// Ports whose packets are shared out by flow, a bit for each; meaningless with one worker.
 pub fn shared_by_flow(config: &Config) -> u64 {
     if config.cores.len() < 2 {

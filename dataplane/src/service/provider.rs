@@ -7,6 +7,7 @@
 use super::links::{Link, Links};
 use super::sockets;
 use super::{Service, WorkerHandle};
+use super::{multicast, policy};
 use crate::config::layout::PortLayout;
 use crate::config::model::{self, PortKind};
 use crate::config::read::show_duration;
@@ -45,6 +46,7 @@ enum Question {
     Neighbours(NeighbourQuery),
     Sockets(SocketQuery),
     Programs,
+    Groups,
 }
 
 /// The reports of one round of questions: every worker is asked once, however many wait for the answer.
@@ -82,6 +84,7 @@ impl Round {
                     Answer::Error(Refusal::new("a worker did not answer within a second".to_owned()))
                 }
                 Question::Ports(query) => Answer::Ports(ports(service, links, &reports, query)),
+                Question::Groups => Answer::Groups(multicast::groups(service, &reports)),
                 Question::Neighbours(query) => Answer::Neighbours(neighbours(service, &reports, query)),
                 Question::Sockets(query) => Answer::Sockets(sockets::sockets(service, &reports, query)),
                 Question::Programs => Answer::Programs(sockets::programs(service, &reports)),
@@ -164,6 +167,18 @@ impl Provider for View<'_> {
         &self.service.config.ports
     }
 
+    fn config_tables(&self) -> &[model::Table] {
+        &self.service.config.tables
+    }
+
+    fn tables(&mut self) -> snapshot::Tables {
+        policy::tables(self.service)
+    }
+
+    fn rules(&mut self) -> snapshot::Rules {
+        policy::rules(self.service)
+    }
+
     fn ports(&mut self, ticket: Ticket, query: &PortQuery) -> Reply {
         if let Some(name) = &query.name
             && self.service.config.port_named(name).is_none()
@@ -212,18 +227,25 @@ impl Provider for View<'_> {
     fn routes(&mut self, query: &RouteQuery) -> Result<Routes, Refusal> {
         let service = &*self.service;
         let show = |view: RouteView| show_route(service, view);
+        let table = policy::table_named(service, query.table.as_deref())?;
         if let Some(address) = query.lookup {
-            let of = |prefix| service.rib.routes_of(prefix).map(show).collect();
+            let of = |prefix| service.rib.routes_of(table, prefix).map(show).collect();
             return Ok(Routes { routes: provider::lookup(address, of), ..Routes::default() });
         }
         let mut page = match query.after {
-            None => provider::page(query, service.rib.routes(), prefix_of, source_of, show),
-            Some(after) => provider::page(query, service.rib.routes_after(after), prefix_of, source_of, show),
+            None => provider::page(query, service.rib.routes_in(table), prefix_of, source_of, show),
+            Some(after) => {
+                provider::page(query, service.rib.routes_after(table, after), prefix_of, source_of, show)
+            }
         };
         if query.after.is_none() {
             page.tables = fill(service);
         }
         Ok(page)
+    }
+
+    fn groups(&mut self, ticket: Ticket) -> Reply {
+        self.round.ask(self.service, ticket, Question::Groups)
     }
 
     fn neighbours(&mut self, ticket: Ticket, query: &NeighbourQuery) -> Reply {
@@ -283,19 +305,16 @@ impl Provider for View<'_> {
 
     fn change_routes(&mut self, changes: &[RouteChange]) -> Vec<Result<(), Refusal>> {
         let rib = &mut self.service.rib;
-        let own = |route: &model::Route| Route {
-            prefix: route.to,
-            target: super::routes::target(&route.action),
-            source: Source::Static,
-            metric: route.metric,
-        };
+        use super::routes::own;
         changes
             .iter()
             .map(|change| {
                 let made = match change {
                     RouteChange::Add(route) => rib.add(&own(route)),
                     RouteChange::Replace(route) => rib.replace(&own(route)),
-                    RouteChange::Remove { prefix, metric } => rib.remove(*prefix, Source::Static, *metric),
+                    RouteChange::Remove { prefix, metric, table } => {
+                        rib.remove_from(*table, *prefix, Source::Static, *metric)
+                    }
                 };
                 made.map_err(|error: RouteError| Refusal::new(error.to_string()))
             })
@@ -325,7 +344,7 @@ const fn source_name(source: Source) -> &'static str {
 }
 
 fn show_route(service: &Service, view: RouteView) -> snapshot::Route {
-    let RouteView { route: Route { prefix, target, source, metric }, active } = view;
+    let RouteView { route: Route { prefix, target, source, metric, table: _, metrics }, active } = view;
     let hop = |port, via, weight| NextHop { via, port: port_name(service, port).to_owned(), weight };
     let (kind, next_hops) = match target {
         Target::Local => (RouteKind::Local, Vec::new()),
@@ -339,7 +358,17 @@ fn show_route(service: &Service, view: RouteView) -> snapshot::Route {
         Target::Unreachable => (RouteKind::Unreachable, Vec::new()),
         Target::Prohibit => (RouteKind::Prohibit, Vec::new()),
     };
-    snapshot::Route { prefix, kind, next_hops, source: source_name(source).to_owned(), metric, active }
+    let flumen_stack::route::RouteMetrics { mtu, advmss, window, initcwnd } = metrics;
+    let metrics = snapshot::Metrics { mtu, advmss, window, initcwnd };
+    snapshot::Route {
+        prefix,
+        kind,
+        next_hops,
+        source: source_name(source).to_owned(),
+        metric,
+        active,
+        metrics,
+    }
 }
 
 fn fill(service: &Service) -> Vec<Fill> {

@@ -1,9 +1,11 @@
 //! The routes of a configuration: those that follow from addresses, and those that are written down.
 
 use super::StartError;
-use crate::config::model::{Config, RouteAction};
+use crate::config::model::{self, Config, RouteAction};
 use flumen_stack::Interface;
-use flumen_stack::route::{Path, Rib, RibConfig, Route, RouteError, Source, Target, Word, Words, fib4, fib6};
+use flumen_stack::route::{
+    Path, Rib, RibConfig, Route, RouteError, Source, TableSize, Target, Word, Words, fib4, fib6,
+};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use memmap2::{Advice, MmapMut, MmapOptions};
 
@@ -14,7 +16,12 @@ const LEAVES6_PER_ROUTE: usize = 16;
 
 /// The table with all routes of the configuration in it.
 pub fn build(config: &Config, interfaces: &[Interface]) -> Result<Rib, StartError> {
-    let mut rib = table(config.limits.routes_ipv4, config.limits.routes_ipv6)?;
+    let tables = config
+        .tables
+        .iter()
+        .map(|table| TableSize { routes4: table.routes_ipv4, routes6: table.routes_ipv6 })
+        .collect();
+    let mut rib = table_and(config.limits.routes_ipv4, config.limits.routes_ipv6, tables)?;
     for interface in interfaces {
         for route in connected(interface) {
             // The same address or subnet on two ports is refused by the configuration's checks, but for
@@ -24,12 +31,7 @@ pub fn build(config: &Config, interfaces: &[Interface]) -> Result<Rib, StartErro
         }
     }
     for route in &config.routes {
-        let route = Route {
-            prefix: route.to,
-            target: target(&route.action),
-            source: Source::Static,
-            metric: route.metric,
-        };
+        let route = own(route);
         rib.add(&route).map_err(|source| StartError::Route { prefix: route.prefix.to_string(), source })?;
     }
     Ok(rib)
@@ -37,6 +39,11 @@ pub fn build(config: &Config, interfaces: &[Interface]) -> Result<Rib, StartErro
 
 /// An empty table with room for so many routes of each family, where the data plane wants it in memory.
 pub fn table(routes_ipv4: usize, routes_ipv6: usize) -> Result<Rib, RouteError> {
+    table_and(routes_ipv4, routes_ipv6, Vec::new())
+}
+
+/// The same, with others beside it.
+fn table_and(routes_ipv4: usize, routes_ipv6: usize, tables: Vec<TableSize>) -> Result<Rib, RouteError> {
     let nodes6 = u32::try_from((routes_ipv6 * NODES6_PER_ROUTE).max(1 << 12)).unwrap_or(u32::MAX);
     let leaves6 = u32::try_from((routes_ipv6 * LEAVES6_PER_ROUTE).max(1 << 14)).unwrap_or(u32::MAX);
     Rib::new(RibConfig {
@@ -44,6 +51,7 @@ pub fn table(routes_ipv4: usize, routes_ipv6: usize) -> Result<Rib, RouteError> 
         max_routes6: routes_ipv6,
         nodes6,
         leaves6,
+        tables,
         top4: on_huge_pages(fib4::TOP),
         nodes6_memory: on_huge_pages(nodes6 as usize * fib6::NODE_WORDS),
         leaves6_memory: on_huge_pages(leaves6 as usize),
@@ -67,7 +75,7 @@ fn on_huge_pages<W: Word>(words: usize) -> Option<Words<W>> {
 /// are for everybody there (RFC 919, RFC 922). A /31 (RFC 3021) or /32 has none.
 pub fn connected(interface: &Interface) -> Vec<Route> {
     let port = interface.id;
-    let route = |prefix: IpNet, target| Route { prefix, target, source: Source::Connected, metric: 0 };
+    let route = |prefix: IpNet, target| Route { source: Source::Connected, ..Route::new(prefix, target) };
     let mut routes = Vec::new();
     for net in &interface.ipv4 {
         if net.prefix_len() < 32 {
@@ -93,12 +101,24 @@ pub fn connected(interface: &Interface) -> Vec<Route> {
     routes
 }
 
+/// A configured route, in the words of the table.
+pub fn own(route: &model::Route) -> Route {
+    Route {
+        metric: route.metric,
+        table: route.table,
+        metrics: route.metrics,
+        ..Route::new(route.to, target(&route.action))
+    }
+}
+
 /// Where a configured route leads, in the words of the table.
 pub fn target(action: &RouteAction) -> Target {
     match action {
         RouteAction::Blackhole => Target::Blackhole,
         RouteAction::Unreachable => Target::Unreachable,
         RouteAction::Prohibit => Target::Prohibit,
+        RouteAction::Local => Target::Local,
+        RouteAction::Broadcast(port) => Target::Broadcast { port: *port },
         RouteAction::Unicast(hops) => match hops.as_ref() {
             [one] => match one.via {
                 Some(via) => Target::Gateway { port: one.port, via },

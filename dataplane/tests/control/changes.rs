@@ -24,8 +24,11 @@ fn good_lines_are_made_in_order_and_bad_ones_say_where_they_are_wrong() {
         Change::Add("10.0.0.0/8 via 10.1.1.1".into()),
     ]);
     assert_eq!(changed.done, 3);
-    let [RouteChange::Add(first), RouteChange::Replace(second), RouteChange::Remove { prefix, metric: 4 }] =
-        made.as_slice()
+    let [
+        RouteChange::Add(first),
+        RouteChange::Replace(second),
+        RouteChange::Remove { prefix, metric: 4, table: _ },
+    ] = made.as_slice()
     else {
         panic!("{made:?}")
     };

@@ -358,3 +358,44 @@ fn workers_that_hang_are_reported() {
     let error = bad(&service, &["show", "port"], "");
     assert!(error.contains("the workers did not answer in time"), "{error}");
 }
+
+#[test]
+fn show_tables_and_rules_and_routes_of_one_table() {
+    let service = Service::start(Machine::default());
+    let tables = "table    IPv4 routes  of       IPv6 routes  of\n\
+                  main               0  1000000            0      9\n\
+                  uplink2            0    10000            0  10000\n";
+    assert_eq!(good(&service, &["show", "tables"]), tables);
+    let rules = "priority  packets                                                                                 what\n\
+                 100       from 10.0.1.0/24 in lan protocol 17 source ports 1000-1999 ports 53 tos 0x10  table uplink2\n\
+                 200       all                                                                           prohibit\n\
+                 32766     all                                                                           table main\n";
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(&good(&service, &["show", "rules"])), words(rules));
+    assert_eq!(json(&service, &["show", "rules"])["rules"][0]["in"], "lan");
+    good(&service, &["route", "add", "10.0.0.0/8", "port", "lan", "table", "uplink2", "mtu", "1400"]);
+    assert!(
+        bad(&service, &["route", "add", "10.0.0.0/8", "port", "lan", "table", "uplink3"], "")
+            .contains("uplink2")
+    );
+    assert!(good(&service, &["show", "route", "--table", "uplink2"]).contains("on link mtu 1400"));
+    assert!(bad(&service, &["show", "route", "--table", "x"], "").contains("no table `x`"));
+}
+
+#[test]
+fn show_multicast() {
+    let service = Service::start(Machine::default());
+    let text = good(&service, &["show", "multicast"]);
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    for wanted in [
+        &["lan", "IPv4", "us"][..],
+        &["lan", "IPv6", "fe80::9"],
+        &["lan", "239.1.1.1", "from", "all", "4.2s"],
+        &["lan", "239.1.1.2", "not", "from", "10.0.0.9", "4.2s"],
+        &["lan", "239.1.1.3", "from", "10.0.0.9", "10.0.0.8", "-"],
+        &["239.0.0.0/8", "0.0.0.0/0", "wan", "lan,", "dmz", "above", "16", "7"],
+    ] {
+        assert!(lines.iter().any(|line| line == wanted), "{wanted:?} is not in\n{text}");
+    }
+    assert_eq!(json(&service, &["show", "multicast"])["routes"][0]["packets"], 7);
+}

@@ -23,6 +23,8 @@ type Key = ((bool, u128, u8), u32);
 pub struct Machine {
     /// Its ports.
     pub ports: Vec<model::Port>,
+    /// Its tables.
+    pub tables: Vec<model::Table>,
     /// Its routes.
     pub table: BTreeMap<Key, Route>,
     /// Changes that it was told.
@@ -38,11 +40,12 @@ pub struct Machine {
 impl Default for Machine {
     fn default() -> Machine {
         let text = "[[port]]\nname = \"lan\"\naddresses = [\"192.0.2.1/24\"]\n[[port]]\nname = \"wan\"\n\
-                    addresses = [\"198.51.100.1/24\", \"2001:db8::1/64\"]\n[[core]]\ncpu = 0\nports = [\"lan\", \"wan\"]\n";
+                    addresses = [\"198.51.100.1/24\", \"2001:db8::1/64\"]\n[[core]]\ncpu = 0\nports = [\"lan\", \"wan\"]\n[[table]]\nname = \"uplink2\"\n";
         let loaded = flumen::config::parse("test", text.to_owned(), Path::new("/"), &mut |_| unreachable!());
-        let ports = loaded.config.unwrap().ports;
+        let config = loaded.config.unwrap();
+        let (ports, tables) = (config.ports, config.tables);
         let (table, made, waiting) = Default::default();
-        Machine { ports, table, made, waiting, hung: false, seconds: 0 }
+        Machine { ports, tables, table, made, waiting, hung: false, seconds: 0 }
     }
 }
 
@@ -62,6 +65,8 @@ impl Machine {
 
     fn own(&self, change: &model::Route) -> Route {
         let mut own = route(change.to, provider::kind_of(&change.action), change.metric);
+        let flumen_stack::route::RouteMetrics { mtu, advmss, window, initcwnd } = change.metrics;
+        own.metrics = Metrics { mtu, advmss, window, initcwnd };
         if let model::RouteAction::Unicast(hops) = &change.action {
             own.next_hops = hops
                 .iter()
@@ -77,7 +82,8 @@ impl Machine {
 }
 
 pub fn route(prefix: IpNet, kind: RouteKind, metric: u32) -> Route {
-    Route { prefix, kind, next_hops: Vec::new(), source: "static".into(), metric, active: true }
+    let metrics = Default::default();
+    Route { prefix, kind, next_hops: Vec::new(), source: "static".into(), metric, active: true, metrics }
 }
 
 impl Provider for Machine {
@@ -94,6 +100,40 @@ impl Provider for Machine {
 
     fn config_ports(&self) -> &[model::Port] {
         &self.ports
+    }
+
+    fn config_tables(&self) -> &[model::Table] {
+        &self.tables
+    }
+
+    fn tables(&mut self) -> Tables {
+        let main =
+            RouteTable { name: "main".into(), ipv4: (self.table.len() as u64, 1_000_000), ipv6: (0, 9) };
+        let others = self.tables.iter().map(|table| RouteTable {
+            name: table.name.clone(),
+            ipv4: (0, table.routes_ipv4 as u64),
+            ipv6: (0, table.routes_ipv6 as u64),
+        });
+        Tables { tables: std::iter::once(main).chain(others).collect() }
+    }
+
+    fn rules(&mut self) -> Rules {
+        let rule = |priority, action: &str| Rule { priority, action: action.into(), ..Rule::default() };
+        Rules {
+            rules: vec![
+                Rule {
+                    from: Some("10.0.1.0/24".parse().unwrap()),
+                    in_port: Some("lan".into()),
+                    protocol: Some(17),
+                    ports: Some((53, 53)),
+                    source_ports: Some((1000, 1999)),
+                    tos: Some(0x10),
+                    table: Some("uplink2".into()),
+                    ..rule(100, "table")
+                },
+                rule(200, "prohibit"),
+            ],
+        }
     }
 
     fn ports(&mut self, ticket: Ticket, query: &PortQuery) -> Reply {
@@ -122,6 +162,11 @@ impl Provider for Machine {
     }
 
     fn routes(&mut self, query: &RouteQuery) -> Result<Routes, Refusal> {
+        if let Some(name) =
+            query.table.as_ref().filter(|name| self.tables.iter().all(|one| one.name != **name))
+        {
+            return Err(Refusal::new(format!("there is no table `{name}`")));
+        }
         if let Some(address) = query.lookup {
             let of = |prefix| {
                 let at = provider::order(prefix);
@@ -145,6 +190,38 @@ impl Provider for Machine {
             ];
         }
         Ok(page)
+    }
+
+    fn groups(&mut self, _: Ticket) -> Reply {
+        let link = |family: &str, querier: &str| GroupLink {
+            port: "lan".into(),
+            family: family.into(),
+            querier: querier.into(),
+        };
+        let record = |group: &str, mode: &str, sources: &[&str]| GroupRecord {
+            port: "lan".into(),
+            group: group.parse().unwrap(),
+            mode: mode.into(),
+            sources: sources.iter().map(|source| source.parse().unwrap()).collect(),
+            expires_ms: (mode == "exclude").then_some(4_200),
+        };
+        let route = GroupRoute {
+            group: "239.0.0.0/8".parse().unwrap(),
+            source: "0.0.0.0/0".parse().unwrap(),
+            in_port: "wan".into(),
+            out: vec![("lan".into(), 1), ("dmz".into(), 16)],
+            packets: 7,
+        };
+        Reply::Now(Answer::Groups(Groups {
+            links: vec![link("IPv4", "us"), link("IPv6", "fe80::9")],
+            groups: vec![
+                record("239.1.1.1", "exclude", &[]),
+                record("239.1.1.2", "exclude", &["10.0.0.9"]),
+                record("239.1.1.3", "include", &["10.0.0.9", "10.0.0.8"]),
+            ],
+            routes: vec![route],
+            cut_short: false,
+        }))
     }
 
     fn neighbours(&mut self, _: Ticket, query: &NeighbourQuery) -> Reply {
@@ -259,7 +336,7 @@ impl Provider for Machine {
                 self.put(self.own(new));
                 Ok(())
             }
-            RouteChange::Remove { prefix, metric } => {
+            RouteChange::Remove { prefix, metric, table: _ } => {
                 let gone = self.table.remove(&(provider::order(*prefix), *metric));
                 gone.map(|_| ()).ok_or_else(|| Refusal::new(format!("there is no route to {prefix}")))
             }

@@ -20,7 +20,7 @@ use flumen::worker::{Clock, Command, Idle, Sharing, Way, Worker};
 use flumen_stack::frame::heap::HeapPool;
 use flumen_stack::icmp::limit::IcmpLimits;
 use flumen_stack::neighbour::NeighbourConfig;
-use flumen_stack::route::{Path, Rib, RibConfig, Route, Source, Target};
+use flumen_stack::route::{Path, Rib, RibConfig, Route, Target};
 use flumen_stack::{Egress, Frame, Interface, Interfaces, MacAddr, PortId, Stack, StackConfig, checksum};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -57,7 +57,7 @@ pub fn rib() -> Rib {
     let mut rib = Rib::new(config).unwrap();
     let member = |via: &str| Path { port: port(WAN), via: Some(via.parse().unwrap()), weight: 1 };
     let mut add = |prefix: String, target| {
-        let route = Route { prefix: prefix.parse().unwrap(), target, source: Source::Static, metric: 0 };
+        let route = Route::new(prefix.parse().unwrap(), target);
         rib.add(&route).unwrap();
     };
     for (index, net) in [(LAN, 1), (WAN, 2)] {
@@ -93,6 +93,8 @@ pub fn stack(rib: &Rib, neighbours: NeighbourConfig) -> Stack<flumen::mempool::P
         tcp: flumen_stack::tcp::sockets::TcpConfig::default(),
         frame_room: 1664,
         reassembly: flumen_stack::ip::reassembly::ReassemblyConfig::default(),
+        multicast: Default::default(),
+        routing: Default::default(),
         seed: [1, 2, 3, 4],
     };
     Stack::new(config, rib.reader().unwrap()).unwrap()
@@ -160,6 +162,8 @@ pub struct Parts {
     pub bell: Arc<Doorbell>,
     /// Ports whose packets are shared out.
     pub by_flow: u64,
+    pub fragments: u64,
+    pub groups: bool,
     pub neighbours: NeighbourConfig,
 }
 
@@ -174,6 +178,8 @@ impl Parts {
             from_others: Vec::new(),
             bell: Doorbell::new().unwrap(),
             by_flow: 0,
+            fragments: 0,
+            groups: false,
             neighbours: NeighbourConfig::default(),
         }
     }
@@ -194,12 +200,18 @@ impl Parts {
             commands: commands_out,
             reports: reports_in,
             notices: rtrb::RingBuffer::new(16).0,
+            martians: rtrb::RingBuffer::new(1).0,
             metrics: Arc::new(Metrics::default()),
             stop: Arc::default(),
             clock: Clock(std::time::Instant::now()),
             idle: Idle::Adaptive(Duration::from_millis(1)),
             burst: 64,
-            sharing: Sharing { by_flow: self.by_flow, key: KEY },
+            sharing: Sharing {
+                by_flow: self.by_flow,
+                fragments: self.fragments,
+                groups: self.groups,
+                key: KEY,
+            },
             services: flumen::builtin::Services::default(),
             sessions: None,
             runtime: Runtime::default(),

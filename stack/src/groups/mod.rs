@@ -24,7 +24,7 @@ pub mod filter;
 pub use calls::SourceChange;
 pub use filter::{Filter, Mode};
 
-use crate::limits::{MAX_QUERIED_SOURCES, MAX_SOURCES};
+use crate::limits::{MAX_GROUPS, MAX_QUERIED_SOURCES, MAX_SOURCES};
 use crate::port::PortId;
 use crate::socket::SocketId;
 use crate::time::Instant;
@@ -47,12 +47,18 @@ const OLDER_QUERIER: Duration = Duration::from_secs(260);
 /// Kinds of group records (RFC 3376 section 4.2.12, RFC 3810 section 5.2.12).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum RecordKind {
+pub enum RecordKind {
+    /// Only these, as before.
     ModeIsInclude = 1,
+    /// All but these, as before.
     ModeIsExclude = 2,
+    /// From now on only these.
     ToInclude = 3,
+    /// From now on all but these.
     ToExclude = 4,
+    /// These too.
     Allow = 5,
+    /// These no more.
     Block = 6,
 }
 
@@ -80,8 +86,25 @@ pub(crate) struct Query<'a> {
     pub(crate) within: Duration,
     /// The querier's robustness; 0 for not said.
     pub(crate) robustness: u8,
+    /// How often the querier asks; zero for not said.
+    pub(crate) interval: Duration,
+    /// Routers are not to lower their timers for this one.
+    pub(crate) suppress: bool,
     /// The sources that are asked about, as they lie in the message.
     pub(crate) sources: &'a [u8],
+}
+
+impl Query<'_> {
+    /// A query of an older version, which says nothing but the group and the time.
+    pub(crate) const OLD: Query<'static> = Query {
+        version: 2,
+        group: None,
+        within: Duration::ZERO,
+        robustness: 0,
+        interval: Duration::ZERO,
+        suppress: false,
+        sources: &[],
+    };
 }
 
 #[derive(Debug)]
@@ -93,6 +116,10 @@ struct Member {
 #[derive(Debug)]
 struct Group {
     members: Vec<Member>,
+    /// What hosts behind us want of it, for whom we report (RFC 4605).
+    behind: Filter,
+    /// What our own sockets want.
+    own: Filter,
     filter: Filter,
     /// Times that a change between INCLUDE and EXCLUDE is still to be told.
     mode_changes: u8,
@@ -114,6 +141,8 @@ impl Group {
     fn new() -> Self {
         Group {
             members: Vec::new(),
+            behind: Filter::NOBODY,
+            own: Filter::NOBODY,
             filter: Filter::NOBODY,
             mode_changes: 0,
             changes: Vec::new(),
@@ -126,7 +155,11 @@ impl Group {
     }
 
     fn is_over(&self) -> bool {
-        self.members.is_empty() && self.mode_changes == 0 && self.changes.is_empty() && !self.leaving
+        self.members.is_empty()
+            && self.behind.is_nobody()
+            && self.mode_changes == 0
+            && self.changes.is_empty()
+            && !self.leaving
     }
 }
 
@@ -213,7 +246,7 @@ impl Groups {
     #[inline]
     pub fn listens(&self, port: PortId, group: IpAddr, source: IpAddr) -> bool {
         !self.groups.is_empty()
-            && self.groups.get(&(port, group)).is_some_and(|group| group.filter.admits(source))
+            && self.groups.get(&(port, group)).is_some_and(|group| group.own.admits(source))
     }
 
     /// True when any socket is in the group on this port: what is said about the group itself is for us.
@@ -252,17 +285,44 @@ impl Groups {
         address: IpAddr,
         filter: Option<Filter>,
     ) {
+        self.change(now, port, address, |group| {
+            group.members.retain(|member| member.socket != socket);
+            if let Some(filter) = filter {
+                group.members.push(Member { socket, filter });
+            }
+        });
+    }
+
+    /// Sets what hosts behind us want of a group.
+    pub(crate) fn update_behind(&mut self, now: Instant, port: PortId, address: IpAddr, filter: Filter) {
+        let known = self.groups.get(&(port, address));
+        if known.map_or(&Filter::NOBODY, |group| &group.behind) == &filter {
+            return;
+        }
+        // No more groups than sockets may have; of the hosts behind us those that came first are spoken for.
+        if known.is_none() && self.groups.len() >= MAX_GROUPS {
+            return;
+        }
+        self.change(now, port, address, |group| group.behind = filter);
+    }
+
+    /// The groups that hosts behind us want on a port.
+    pub(crate) fn wanted_behind_on(&self, port: PortId) -> Vec<IpAddr> {
+        let wanted = self.groups.iter().filter(|(key, group)| key.0 == port && !group.behind.is_nobody());
+        wanted.map(|(key, _)| key.1).collect()
+    }
+
+    /// Changes what is wanted of a group, and plans what the link must hear.
+    fn change(&mut self, now: Instant, port: PortId, address: IpAddr, change: impl FnOnce(&mut Group)) {
         let Some(link) =
             self.links.get_mut(port.index()).map(|both| &mut both[usize::from(address.is_ipv6())])
         else {
             return;
         };
         let group = self.groups.entry((port, address)).or_insert_with(Group::new);
-        group.members.retain(|member| member.socket != socket);
-        if let Some(filter) = filter {
-            group.members.push(Member { socket, filter });
-        }
-        let new = Filter::union(group.members.iter().map(|member| &member.filter));
+        change(group);
+        group.own = Filter::union(group.members.iter().map(|member| &member.filter));
+        let new = Filter::union([&group.own, &group.behind].into_iter());
         let old = core::mem::replace(&mut group.filter, new);
         if group.filter != old && is_reported(address) {
             if link.version(now) == 3 {

@@ -16,8 +16,10 @@ use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
 use crate::interface::Interface;
 use crate::ip::back::Back;
+use crate::ip::policy::Outgoing;
 use crate::ipv4::input::Arrival;
 use crate::ipv4::{HEADER_LEN, options};
+use crate::route::Traits;
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
@@ -182,7 +184,13 @@ where
     if !stack.echo_limit.allow(turn.now) {
         return end(stack, DropReason::IcmpEchoLimited);
     }
-    let back = match stack.way_back(turn.now, IpAddr::V4(arrival.source), port) {
+    // Nothing that was sent to a group gets here: the destination is ours.
+    let answer = Outgoing {
+        source: Some(IpAddr::V4(arrival.destination)),
+        destination: IpAddr::V4(arrival.source),
+        traits: Traits { tos: 0, protocol: 1, ports: None },
+    };
+    let back = match stack.way_back(turn.now, &answer, port) {
         Ok(back) => back,
         Err(refusal) => return end(stack, refusal.reason(false)),
     };

@@ -12,6 +12,7 @@ use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
 use crate::icmp::limit::Class;
 use crate::icmp::{questions, redirect};
+use crate::ip::policy::Outgoing;
 use crate::ipv4::HEADER_LEN;
 use crate::ipv4::input::Arrival;
 use crate::port::PortId;
@@ -149,7 +150,10 @@ pub fn send_error<P, M>(
     if !stack.icmp_limit_v4.allow(error.class(), IpAddr::V4(peer), turn.now) {
         return stack.counters.count(Counter::IcmpErrorsLimited);
     }
-    let Ok(back) = stack.way_back(turn.now, IpAddr::V4(peer), port) else { return };
+    // From the address that the packet was sent to, when that is ours: rules may ask.
+    let about_us = stack.is_local4(asked).then_some(IpAddr::V4(asked));
+    let answer = Outgoing { source: about_us, ..Outgoing::to(IpAddr::V4(peer)) };
+    let Ok(back) = stack.way_back(turn.now, &answer, port) else { return };
     let Some(out) = stack.interfaces.get(back.port) else { return };
     let offload = out.tx_checksum && back.hop.is_some();
     let mtu = usize::from(back.mtu);

@@ -10,9 +10,11 @@ use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
 use crate::icmp::limit::Class;
 use crate::icmp::v4::{DEFAULT_TTL, sum_behind};
+use crate::ip::policy::Outgoing;
 use crate::ipv6::input::Arrival;
 use crate::ipv6::{HEADER_LEN, nd};
 use crate::limits::MIN_MTU_IPV6;
+use crate::route::Traits;
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
@@ -148,7 +150,10 @@ pub fn send_error<P, M>(
     if !stack.icmp_limit_v6.allow(error.class(), IpAddr::V6(peer), turn.now) {
         return stack.counters.count(Counter::Icmpv6ErrorsLimited);
     }
-    let Ok(back) = stack.way_back(turn.now, IpAddr::V6(peer), port) else { return };
+    // From the address that the packet was sent to, when that is ours: rules may ask.
+    let about_us = stack.is_local6(asked, port).then_some(IpAddr::V6(asked));
+    let answer = Outgoing { source: about_us, ..Outgoing::to(IpAddr::V6(peer)) };
+    let Ok(back) = stack.way_back(turn.now, &answer, port) else { return };
     let Some(out) = stack.interfaces.get(back.port) else { return };
     let offload = out.tx_checksum && back.hop.is_some();
     let source = if stack.is_local6(asked, port) { Some(asked) } else { stack.source6(out.id, peer) };
@@ -295,7 +300,12 @@ fn reply_to_echo<P, M>(
     if !stack.echo_limit.allow(turn.now) {
         return stack.drop_received(arrival.port, DropReason::IcmpEchoLimited);
     }
-    let back = match stack.way_back(turn.now, IpAddr::V6(arrival.source), arrival.port) {
+    let echoed = Outgoing {
+        source: Some(IpAddr::V6(arrival.destination)).filter(|source| !source.is_multicast()),
+        destination: IpAddr::V6(arrival.source),
+        traits: Traits { tos: 0, protocol: ICMPV6, ports: None },
+    };
+    let back = match stack.way_back(turn.now, &echoed, arrival.port) {
         Ok(back) => back,
         Err(refusal) => return stack.drop_received(arrival.port, refusal.reason(true)),
     };

@@ -20,6 +20,8 @@ use crate::groups::{Query, RecordKind};
 use crate::icmp::v4::sum_behind;
 use crate::ip::originate::{Body, Check, Datagram, Way, originate};
 use crate::ipv4::input::Arrival;
+use crate::multicast::membership::Heard;
+use crate::multicast::report::records;
 use crate::port::PortId;
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
@@ -31,7 +33,7 @@ use core::time::Duration;
 /// The protocol number.
 pub(crate) const IGMP: u8 = 2;
 
-const QUERY: u8 = 0x11;
+pub(crate) const QUERY: u8 = 0x11;
 const REPORT_V1: u8 = 0x12;
 const REPORT_V2: u8 = 0x16;
 const LEAVE: u8 = 0x17;
@@ -64,9 +66,10 @@ fn parse_query(message: &[u8]) -> Option<Query<'_>> {
     if rest.is_empty() {
         let version = if code == 0 { 1 } else { 2 };
         let group = group.filter(|_| version == 2); // version 1 asks about all
-        return Some(Query { version, group, within: tenths(u32::from(code)), robustness: 0, sources: &[] });
+        let within = tenths(u32::from(code));
+        return Some(Query { version, group, within, ..Query::OLD });
     }
-    let (&[flags, _, high, low], rest) = rest.split_first_chunk::<4>()?;
+    let (&[flags, interval, high, low], rest) = rest.split_first_chunk::<4>()?;
     let sources = rest.get(..usize::from(u16::from_be_bytes([high, low])) * 4)?;
     // Sources without a group are nonsense.
     if group.is_none() && !sources.is_empty() {
@@ -74,7 +77,9 @@ fn parse_query(message: &[u8]) -> Option<Query<'_>> {
     }
     // A response time of zero is a hurry, not a version (section 7.2.1): at least a tick.
     let within = tenths(decode(code).max(1));
-    Some(Query { version: 3, group, within, robustness: flags & 7, sources })
+    let interval = Duration::from_secs(u64::from(decode(interval)));
+    let (robustness, suppress) = (flags & 7, flags & 8 != 0);
+    Some(Query { version: 3, group, within, robustness, interval, suppress, sources })
 }
 
 /// Takes an IGMP message for this node; the IP header is `header_len` bytes long. `delivered`: a raw socket has a
@@ -101,6 +106,7 @@ pub(crate) fn input<P, M>(
         QUERY => match parse_query(message) {
             Some(query) => {
                 stack.groups.on_query(turn.now, port, false, &query);
+                stack.hear_group_query(turn.now, port, (false, IpAddr::V4(arrival.source)), &query);
                 DropReason::Consumed
             }
             None => DropReason::IgmpMalformed,
@@ -108,9 +114,25 @@ pub(crate) fn input<P, M>(
         REPORT_V1 | REPORT_V2 => {
             let group = Ipv4Addr::new(message[4], message[5], message[6], message[7]);
             stack.groups.on_report(turn.now, port, IpAddr::V4(group));
+            let version = if message[0] == REPORT_V1 { 1 } else { 2 };
+            let heard = Heard { version, kind: RecordKind::ModeIsExclude, group: IpAddr::V4(group) };
+            stack.hear_group_report(turn.now, port, &heard, &[]);
             DropReason::Consumed
         }
-        // Those are for routers.
+        // Those are for routers of groups.
+        LEAVE if stack.multicast.is_downstream(port) => {
+            let group = Ipv4Addr::new(message[4], message[5], message[6], message[7]);
+            let heard = Heard { version: 2, kind: RecordKind::ToInclude, group: IpAddr::V4(group) };
+            stack.hear_group_report(turn.now, port, &heard, &[]);
+            DropReason::Consumed
+        }
+        REPORT_V3 if stack.multicast.is_downstream(port) => {
+            for record in records(message, false) {
+                let heard = Heard { version: 3, kind: record.kind, group: record.group };
+                stack.hear_group_report(turn.now, port, &heard, record.sources);
+            }
+            DropReason::Consumed
+        }
         _ => DropReason::IcmpDiscarded,
     };
     stack.drop_received(port, reason);
@@ -259,7 +281,7 @@ pub(crate) fn send_leave<P, M>(
     }
 }
 
-fn send<P, M>(
+pub(crate) fn send<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
     port: PortId,

@@ -4,11 +4,11 @@
 use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
 use crate::ip::path::{Hop, Refusal};
+use crate::ip::policy::Outgoing;
 use crate::port::PortId;
 use crate::stack::Stack;
 use crate::time::Instant;
 use crate::turn::{Probe, Turn};
-use core::net::IpAddr;
 
 /// How an answer leaves.
 #[derive(Debug, Clone, Copy)]
@@ -22,12 +22,17 @@ pub(crate) struct Back {
 }
 
 impl<F: Frame> Stack<F> {
-    /// The way back to `to`, from whom something came in on `port`.
-    pub(crate) fn way_back(&mut self, now: Instant, to: IpAddr, port: PortId) -> Result<Back, Refusal> {
-        if let Some(port) = self.owner_of(to, Some(port)) {
+    /// The way of an answer, to whom something came in from on `port`.
+    pub(crate) fn way_back(
+        &mut self,
+        now: Instant,
+        answer: &Outgoing,
+        port: PortId,
+    ) -> Result<Back, Refusal> {
+        if let Some(port) = self.owner_of(answer.destination, Some(port)) {
             return Ok(Back { hop: None, port, mtu: self.frame_room });
         }
-        let hop = self.route_output(now, to, port)?;
+        let (hop, _) = self.route_own(now, answer, port)?;
         Ok(Back { hop: Some(hop), port: hop.port, mtu: hop.mtu })
     }
 

@@ -4,6 +4,7 @@
 //! families: all fragments of two hosts meet where they are put together, whatever headers stand in front.
 
 use crate::hash::{hash2, hash4};
+use crate::ip::policy::HashPolicy;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// True for protocols whose first four bytes are the ports: TCP, UDP, DCCP, SCTP, UDP-Lite.
@@ -39,8 +40,17 @@ pub fn source6(packet: &[u8]) -> Ipv6Addr {
     Ipv6Addr::from_bits(u128::from(long(packet, 8)) << 64 | u128::from(long(packet, 16)))
 }
 
-/// The flow hash of an IPv4 packet, whose first byte is that of its IP header.
-pub fn hash4_of(packet: &[u8], key: [u64; 2]) -> u64 {
+/// The flow hash of an IPv4 packet, whose first byte is that of its IP header, over what `policy` names.
+pub fn hash4_of(packet: &[u8], key: [u64; 2], policy: HashPolicy) -> u64 {
+    match policy {
+        HashPolicy::L4 => l4_of4(packet, key),
+        HashPolicy::L3 => hash2(long(packet, 12), 0, key),
+        HashPolicy::Inner => inner_of(packet, key).unwrap_or_else(|| l4_of4(packet, key)),
+    }
+}
+
+/// Addresses, protocol and ports of an IPv4 packet.
+fn l4_of4(packet: &[u8], key: [u64; 2]) -> u64 {
     let addresses = long(packet, 12);
     let first = packet.first().copied().unwrap_or(0);
     let protocol = packet.get(9).copied().unwrap_or(0);
@@ -51,7 +61,46 @@ pub fn hash4_of(packet: &[u8], key: [u64; 2]) -> u64 {
 
 /// The flow hash of an IPv6 packet: by flow label when the sender set one (RFC 6437, RFC 6438), else by the
 /// ports when they follow the fixed header.
-pub fn hash6_of(packet: &[u8], key: [u64; 2]) -> u64 {
+pub fn hash6_of(packet: &[u8], key: [u64; 2], policy: HashPolicy) -> u64 {
+    match policy {
+        HashPolicy::L4 => l4_of6(packet, key),
+        HashPolicy::L3 => hash4([long(packet, 8), long(packet, 16), long(packet, 24), long(packet, 32)], key),
+        HashPolicy::Inner => inner_of(packet, key).unwrap_or_else(|| l4_of6(packet, key)),
+    }
+}
+
+/// The packet inside an IP-in-IP or GRE tunnel (RFC 2003, RFC 2473, RFC 2784 with the fields of RFC 2890), hashed by
+/// addresses, protocol and ports; `None` when there is none in there. One level deep. A fragment of the outer packet
+/// has the outer packet's hash, so that it stays with the others.
+fn inner_of(packet: &[u8], key: [u64; 2]) -> Option<u64> {
+    let first = packet.first()?;
+    let (protocol, at) = match first >> 4 {
+        4 if word(packet, 4) & 0x3fff == 0 => (*packet.get(9)?, usize::from(first & 15) * 4),
+        6 => (*packet.get(6)?, 40),
+        _ => return None,
+    };
+    let inner = match protocol {
+        4 | 41 => packet.get(at..)?,
+        47 => {
+            let flags = word(packet, at) >> 16;
+            // Version 0 carries packets whose EtherType follows; checksum, key and sequence number are optional.
+            if flags & 0x7 != 0 || !matches!(word(packet, at) & 0xffff, 0x0800 | 0x86dd) {
+                return None;
+            }
+            let optional = [0x8000, 0x2000, 0x1000].iter().filter(|flag| flags & **flag != 0).count();
+            packet.get(at + 4 + optional * 4..)?
+        }
+        _ => return None,
+    };
+    match inner.first()? >> 4 {
+        4 if inner.len() >= 20 => Some(l4_of4(inner, key)),
+        6 if inner.len() >= 40 => Some(l4_of6(inner, key)),
+        _ => None,
+    }
+}
+
+/// Addresses and flow label of an IPv6 packet, or its ports when they follow the fixed header.
+fn l4_of6(packet: &[u8], key: [u64; 2]) -> u64 {
     let label = word(packet, 0) & 0x000f_ffff;
     let protocol = packet.get(6).copied().unwrap_or(0);
     let ports = if has_ports(protocol) { word(packet, 40) } else { 0 };
@@ -88,6 +137,27 @@ pub fn symmetric_hash_of_frame(frame: &[u8], key: [u64; 2]) -> Option<u64> {
     }
 }
 
+/// True for a received frame that is a fragment of an IP packet, or, of IPv6, may be one behind its extension headers.
+pub fn may_be_fragment(frame: &[u8]) -> bool {
+    match frame.get(12..14) {
+        Some([0x08, 0x00]) => word(frame, 18) & 0x3fff != 0 && frame.len() >= 34,
+        Some([0x86, 0xdd]) => frame.get(20).is_some_and(|next_header| may_hide_a_fragment(*next_header)),
+        _ => false,
+    }
+}
+
+/// True for a received frame that is a message of IGMP, or ICMPv6 behind hop-by-hop options, as MLD's are: what hosts
+/// and routers say of groups, which every worker wants to hear.
+pub fn is_about_groups(frame: &[u8]) -> bool {
+    const IGMP: u8 = 2;
+    const ICMPV6: u8 = 58;
+    match frame.get(12..14) {
+        Some([0x08, 0x00]) => frame.get(23) == Some(&IGMP),
+        Some([0x86, 0xdd]) => frame.get(20) == Some(&0) && frame.get(54) == Some(&ICMPV6),
+        _ => false,
+    }
+}
+
 /// True for the IPv6 headers that are a fragment header, or may stand in front of one: hop-by-hop options, routing,
 /// destination options.
 const fn may_hide_a_fragment(next_header: u8) -> bool {
@@ -118,10 +188,37 @@ mod tests {
 
     #[test]
     fn ports_tell_flows_apart_but_fragments_stay_together() {
-        let hash = |ports, fragment| hash4_of(&packet(1, 2, ports, fragment), KEY);
+        let hash = |ports, fragment| hash4_of(&packet(1, 2, ports, fragment), KEY, HashPolicy::L4);
         assert_ne!(hash([0, 1, 0, 2], 0), hash([0, 1, 0, 3], 0));
         assert_eq!(hash([0, 1, 0, 2], 1), hash([9, 9, 9, 9], 1));
-        assert_eq!(hash4_of(&[], KEY), hash4_of(&[], KEY), "nothing to read is no reason to panic");
+        let of_nothing = || hash4_of(&[], KEY, HashPolicy::Inner);
+        assert_eq!(of_nothing(), of_nothing(), "nothing to read is no reason to panic");
+    }
+
+    #[test]
+    fn the_policy_says_what_tells_flows_apart() {
+        let plain = |ports| packet(1, 2, ports, 0).to_vec();
+        let within = |protocol: u8, header: &[u8], inner: &[u8]| {
+            let mut outer = packet(7, 8, [0; 4], 0)[..20].to_vec();
+            outer[9] = protocol;
+            [&outer[..], header, inner].concat()
+        };
+        let (one, other) = (plain([0, 1, 0, 2]), plain([0, 1, 0, 3]));
+        let same = |policy, a: &[u8], b: &[u8]| hash4_of(a, KEY, policy) == hash4_of(b, KEY, policy);
+        assert!(same(HashPolicy::L3, &one, &other) && !same(HashPolicy::L4, &one, &other));
+        let gre = [0x20, 0, 8, 0, 0, 0, 0, 9]; // with a key
+        for (protocol, header) in [(4, &[][..]), (47, &gre[..])] {
+            let (a, b) = (within(protocol, header, &one), within(protocol, header, &other));
+            assert!(same(HashPolicy::L4, &a, &b), "the outer packets are alike");
+            assert!(!same(HashPolicy::Inner, &a, &b), "the inner ones are not: protocol {protocol}");
+            for len in 0..a.len() {
+                hash4_of(&a[..len], KEY, HashPolicy::Inner); // whatever is cut off
+            }
+        }
+        let mut six = [0u8; 48];
+        (six[0], six[6]) = (0x60, 41);
+        let six = |inner: &[u8]| hash6_of(&[&six[..40], inner].concat(), KEY, HashPolicy::Inner);
+        assert_ne!(six(&one), six(&other));
     }
 
     #[test]
@@ -150,6 +247,28 @@ mod tests {
         assert_eq!(v6(44, [17, 0, 0, 1, 0, 0, 0, 7]), v6(44, [17, 0, 5, 0, 0, 0, 0, 8]));
         assert_eq!(v6(44, [17, 0, 0, 1, 0, 0, 0, 7]), v6(60, [44, 0, 1, 4, 0, 0, 0, 0]));
         assert_ne!(v6(44, [0; 8]), v6(17, [0; 8]));
+    }
+
+    #[test]
+    fn fragments_and_what_is_about_groups_are_told_from_the_frame() {
+        let frame = |ethertype: [u8; 2], packet: &[u8]| [&[0u8; 12][..], &ethertype, packet].concat();
+        let v4 = |fragment: u8, protocol: u8| {
+            let mut packet = packet(1, 2, [0; 4], fragment);
+            packet[9] = protocol;
+            frame([8, 0], &packet)
+        };
+        assert!(may_be_fragment(&v4(1, 17)) && !may_be_fragment(&v4(0, 17)));
+        assert!(is_about_groups(&v4(0, 2)) && !is_about_groups(&v4(0, 17)));
+        let v6 = |next_header: u8, behind: u8| {
+            let mut packet = [0u8; 48];
+            (packet[0], packet[6], packet[40]) = (0x60, next_header, behind);
+            frame([0x86, 0xdd], &packet)
+        };
+        assert!(may_be_fragment(&v6(44, 17)) && may_be_fragment(&v6(60, 44)) && !may_be_fragment(&v6(17, 0)));
+        assert!(is_about_groups(&v6(0, 58)) && !is_about_groups(&v6(58, 0)));
+        for len in 0..62 {
+            let _no_panic = (may_be_fragment(&v6(0, 58)[..len]), is_about_groups(&v4(9, 2)[..len.min(38)]));
+        }
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub enum Path {
     Hop(Hop),
     /// They are ours: the destination is an address of this node.
     Local,
+    /// They are for a group that is routed.
+    Multicast,
     /// They are for all on the link that they came from, us included.
     Broadcast,
     /// One of several hops takes them, chosen by flow.

@@ -7,10 +7,10 @@
 use crate::burst::Burst;
 use crate::counters::Counter;
 use crate::frame::Frame;
-use crate::hash::hash2;
 use crate::interface::ReversePathFilter;
 use crate::ip::flow;
 use crate::ip::path::{Hop, Path, Refusal};
+use crate::ip::policy::Outgoing;
 use crate::limits::{BURST, MULTIPATH_BUCKETS};
 use crate::port::PortId;
 use crate::route::{CacheKey, Flow4, Flow6, NextHop, NextHopId, RouteCache};
@@ -118,7 +118,11 @@ impl<F: Frame> Stack<F> {
         if misses == 0 {
             return;
         }
-        self.look_up_burst4(now, keys, misses, paths);
+        if self.routing.rules.is_empty() {
+            self.look_up_burst4(now, keys, misses, paths);
+        } else {
+            self.ask_rules4(now, keys, misses, paths);
+        }
         let Some(cache) = self.cache4.as_mut().filter(|_| remember) else { return };
         for place in places(misses).filter(|place| paths[*place].is_lasting()) {
             cache.insert(keys[place], paths[place]);
@@ -144,6 +148,21 @@ impl<F: Frame> Stack<F> {
         }
     }
 
+    /// The same, by policy rules.
+    #[cold]
+    fn ask_rules4(&mut self, now: Instant, keys: &[Flow4], misses: u64, paths: &mut Paths) {
+        for place in places(misses) {
+            let key = keys[place];
+            let both = (IpAddr::V4(key.source), IpAddr::V4(key.destination));
+            let (next_hop, back) = self.ruled_both_ways(both, key.port, key.class);
+            let refusal = self.judge_source(back, key.port);
+            paths[place] = match next_hop {
+                Ok(next_hop) => self.path4(now, &key, next_hop, refusal),
+                Err(ruled) => self.path4(now, &key, NextHopId::NONE, refusal.or(Some(ruled))),
+            };
+        }
+    }
+
     /// Paths for a burst of IPv6 packets that came in by one port.
     pub(crate) fn route_burst6(&mut self, now: Instant, keys: &[Flow6], paths: &mut Paths) {
         let (hits, remember) = probe(&mut self.cache6, &mut self.cache6_rest, keys, paths);
@@ -152,7 +171,11 @@ impl<F: Frame> Stack<F> {
         if misses == 0 {
             return;
         }
-        self.look_up_burst6(now, keys, misses, paths);
+        if self.routing.rules.is_empty() {
+            self.look_up_burst6(now, keys, misses, paths);
+        } else {
+            self.ask_rules6(now, keys, misses, paths);
+        }
         let Some(cache) = self.cache6.as_mut().filter(|_| remember) else { return };
         for place in places(misses).filter(|place| paths[*place].is_lasting()) {
             cache.insert(keys[place], paths[place]);
@@ -175,6 +198,21 @@ impl<F: Frame> Stack<F> {
             let key = keys[place];
             let refusal = judge.refusal(self, back[usize::from(source) % BURST], key.port);
             paths[place] = self.path6(now, &key, next_hop, refusal);
+        }
+    }
+
+    /// The same, by policy rules.
+    #[cold]
+    fn ask_rules6(&mut self, now: Instant, keys: &[Flow6], misses: u64, paths: &mut Paths) {
+        for place in places(misses) {
+            let key = keys[place];
+            let both = (IpAddr::V6(key.source), IpAddr::V6(key.destination));
+            let (next_hop, back) = self.ruled_both_ways(both, key.port, key.class);
+            let refusal = self.judge_source(back, key.port);
+            paths[place] = match next_hop {
+                Ok(next_hop) => self.path6(now, &key, next_hop, refusal),
+                Err(ruled) => self.path6(now, &key, NextHopId::NONE, refusal.or(Some(ruled))),
+            };
         }
     }
 
@@ -203,7 +241,17 @@ impl<F: Frame> Stack<F> {
     /// A group that sockets joined on the port is ours to hear; joins and leaves void the caches.
     #[cold]
     fn path_of_group(&self, key: &Flow4) -> Path {
-        let heard = PortId::new(usize::from(key.port))
+        let port = PortId::new(usize::from(key.port));
+        if self.multicast.is_on() {
+            if crate::multicast::is_routable(IpAddr::V4(key.destination)) {
+                return Path::Multicast;
+            }
+            // 224.0.0.2 and 224.0.0.22, where hosts speak to routers of groups.
+            if port.is_some_and(|port| self.multicast.is_downstream(port)) {
+                return Path::Broadcast;
+            }
+        }
+        let heard = port
             .is_some_and(|port| self.hears_group(port, IpAddr::V4(key.destination), IpAddr::V4(key.source)));
         if heard { Path::Broadcast } else { Path::Refuse(Refusal::NotJoined) }
     }
@@ -257,7 +305,7 @@ impl<F: Frame> Stack<F> {
     }
 
     /// True when a way back leads, or may lead, through `port`.
-    fn leads_through(&self, back: NextHop, port: PortId) -> bool {
+    pub(crate) fn leads_through(&self, back: NextHop, port: PortId) -> bool {
         match back {
             NextHop::Connected { port: out } | NextHop::Gateway { port: out, .. } => out == port,
             NextHop::Multipath(group) => (0..MULTIPATH_BUCKETS as u32)
@@ -267,7 +315,13 @@ impl<F: Frame> Stack<F> {
     }
 
     /// What a next hop means for packets to `destination`; `port` is where they came in, if they did.
-    fn path_by(&mut self, now: Instant, id: NextHopId, destination: IpAddr, port: Option<u16>) -> Path {
+    pub(super) fn path_by(
+        &mut self,
+        now: Instant,
+        id: NextHopId,
+        destination: IpAddr,
+        port: Option<u16>,
+    ) -> Path {
         match self.routes.next_hop(id) {
             None => Path::Refuse(Refusal::NoRoute),
             Some(NextHop::Local) => Path::Local,
@@ -279,7 +333,10 @@ impl<F: Frame> Stack<F> {
             Some(NextHop::Unreachable) => Path::Refuse(Refusal::Unreachable),
             Some(NextHop::Prohibit) => Path::Refuse(Refusal::Prohibit),
             Some(NextHop::Multipath(_)) => Path::Multipath(id),
-            Some(single) => self.hop_by(now, single, destination).map_or_else(Path::Refuse, Path::Hop),
+            Some(single) => match self.hop_by(now, single, destination) {
+                Ok(hop) => Path::Hop(Hop { mtu: self.routes.metrics(id).bound_mtu(hop.mtu), ..hop }),
+                Err(refusal) => Path::Refuse(refusal),
+            },
         }
     }
 
@@ -305,7 +362,7 @@ impl<F: Frame> Stack<F> {
     }
 
     /// The hop of a multipath group that a packet's flow takes.
-    fn choose(
+    pub(super) fn choose(
         &mut self,
         now: Instant,
         group: NextHopId,
@@ -313,7 +370,8 @@ impl<F: Frame> Stack<F> {
         hash: u64,
     ) -> Result<Hop, Refusal> {
         let member = self.routes.resolve(group, (hash >> 32) as u32).ok_or(Refusal::NoRoute)?;
-        self.hop_by(now, member, destination)
+        let hop = self.hop_by(now, member, destination)?;
+        Ok(Hop { mtu: self.routes.metrics(group).bound_mtu(hop.mtu), ..hop })
     }
 
     /// The member of a multipath group that an IPv4 packet's flow takes.
@@ -323,7 +381,7 @@ impl<F: Frame> Stack<F> {
         group: NextHopId,
         packet: &[u8],
     ) -> Result<Hop, Refusal> {
-        let hash = flow::hash4_of(packet, self.flow_key);
+        let hash = flow::hash4_of(packet, self.flow_key, self.routing.hash);
         self.choose(now, group, IpAddr::V4(flow::destination4(packet)), hash)
     }
 
@@ -334,7 +392,7 @@ impl<F: Frame> Stack<F> {
         group: NextHopId,
         packet: &[u8],
     ) -> Result<Hop, Refusal> {
-        let hash = flow::hash6_of(packet, self.flow_key);
+        let hash = flow::hash6_of(packet, self.flow_key, self.routing.hash);
         self.choose(now, group, IpAddr::V6(flow::destination6(packet)), hash)
     }
 
@@ -346,45 +404,22 @@ impl<F: Frame> Stack<F> {
         destination: IpAddr,
         port: PortId,
     ) -> Result<Hop, Refusal> {
-        let hop = self.route_by_table(now, destination, port)?;
-        let hop = self.redirected(now, destination, hop);
-        let mtu = match self.path_mtus.mtu(destination, now) {
-            Some(learnt) => learnt.mtu.min(hop.mtu),
-            None => hop.mtu,
-        };
-        Ok(Hop { mtu, ..hop })
+        self.route_own(now, &Outgoing::to(destination), port).map(|(hop, _)| hop)
     }
 
-    /// Where the routes alone would have it leave.
+    /// Where the routes alone would have it leave: no redirect, no path MTU learnt.
     pub(crate) fn route_by_table(
         &mut self,
         now: Instant,
         destination: IpAddr,
         port: PortId,
     ) -> Result<Hop, Refusal> {
-        let (id, hash) = match destination {
-            IpAddr::V4(to) => (self.routes.lookup4(to), hash2(0, u64::from(to.to_bits()), self.flow_key)),
-            IpAddr::V6(to) if to.is_unicast_link_local() => return self.on_link_hop(now, port, destination),
-            IpAddr::V6(to) => {
-                let bits = to.to_bits();
-                (self.routes.lookup6(to), hash2((bits >> 64) as u64, bits as u64, self.flow_key))
-            }
-        };
-        match self.path_by(now, id, destination, None) {
-            Path::Hop(hop) => Ok(hop),
-            Path::Multipath(group) => self.choose(now, group, destination, hash),
-            Path::Refuse(refusal) => Err(refusal),
-            // We do not talk to ourselves by way of the wire.
-            Path::Local | Path::Broadcast => Err(Refusal::NoRoute),
-        }
+        self.route_by_rules(now, &Outgoing::to(destination), port).map(|(hop, _)| hop)
     }
 
     /// True when the routes lead to an address by another port than `port`.
     pub(crate) fn is_behind(&self, address: impl Into<IpAddr>, port: PortId) -> bool {
-        let id = match address.into() {
-            IpAddr::V4(address) => self.routes.lookup4(address),
-            IpAddr::V6(address) => self.routes.lookup6(address),
-        };
+        let Ok(id) = self.next_hop_to(&Outgoing::to(address.into())) else { return false };
         match self.routes.next_hop(id) {
             Some(NextHop::Connected { port: out } | NextHop::Gateway { port: out, .. }) => out != port,
             Some(NextHop::Multipath(_)) => {

@@ -8,10 +8,11 @@ use crate::ethernet::LinkCast;
 use crate::frame::Frame;
 use crate::ip::originate::Exit;
 use crate::ip::path::{Hop, Refusal};
+use crate::ip::policy::Outgoing;
 use crate::mac::MacAddr;
 use crate::neighbour::group_mac;
 use crate::port::PortId;
-use crate::route::NextHop;
+use crate::route::{NextHop, RouteMetrics, Traits};
 use crate::socket::error::Error;
 use crate::stack::Stack;
 use crate::time::Instant;
@@ -29,6 +30,20 @@ pub(crate) struct Wish {
     pub(crate) broadcast: bool,
     /// Reports about the path's MTU count.
     pub(crate) path_mtu: bool,
+    /// What policy rules may ask about.
+    pub(crate) traits: Traits,
+}
+
+impl Wish {
+    /// The same for a UDP datagram between these port numbers.
+    pub(crate) fn of_udp(self, from: u16, to: u16) -> Wish {
+        Wish { traits: Traits { protocol: 17, ports: Some((from, to)), ..self.traits }, ..self }
+    }
+
+    /// The same for another protocol.
+    pub(crate) fn of_protocol(self, protocol: u8) -> Wish {
+        Wish { traits: Traits { protocol, ..self.traits }, ..self }
+    }
 }
 
 /// What it gets.
@@ -42,6 +57,8 @@ pub(crate) struct Choice {
     pub(crate) source: IpAddr,
     /// Whether many hear it.
     pub(crate) cast: LinkCast,
+    /// What the route says to TCP.
+    pub(crate) metrics: RouteMetrics,
 }
 
 /// What the sender hears when the route stage refuses.
@@ -67,7 +84,14 @@ impl<F: Frame> Stack<F> {
         if destination.is_multicast() {
             return self.route_port(destination).is_some();
         }
-        let wish = Wish { destination, source: None, port: None, broadcast: true, path_mtu: true };
+        let wish = Wish {
+            destination,
+            source: None,
+            port: None,
+            broadcast: true,
+            path_mtu: true,
+            traits: Traits::default(),
+        };
         // A link-local destination is on some link: which one, the sender says later.
         self.select(now, &wish).is_ok() || is_link_local(destination)
     }
@@ -98,23 +122,26 @@ impl<F: Frame> Stack<F> {
                 IpAddr::V4(to) if to.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
                 own => own,
             });
-            return Ok(Choice { exit: None, port, source, cast: LinkCast::Unicast });
+            let (cast, metrics) = (LinkCast::Unicast, RouteMetrics::NONE);
+            return Ok(Choice { exit: None, port, source, cast, metrics });
         }
-        let hop = match self.route_output(now, destination, wish.port.unwrap_or(PortId::FIRST)) {
+        let packet = Outgoing { source: wish.source, destination, traits: wish.traits };
+        let (hop, metrics) = match self.route_own(now, &packet, wish.port.unwrap_or(PortId::FIRST)) {
             // A link-local destination means nothing without its link (RFC 4007 section 6).
             Ok(_) if is_link_local(destination) && wish.port.is_none() => return Err(Error::InvalidArgument),
-            Ok(hop) if wish.port.is_none_or(|port| port == hop.port) => hop,
+            Ok((hop, metrics)) if wish.port.is_none_or(|port| port == hop.port) => (hop, metrics),
             // The table leads elsewhere, but the program insists: then the destination is on that link (as Linux
             // takes it).
             Ok(_) | Err(Refusal::NoRoute) if wish.port.is_some() => {
                 let port = wish.port.unwrap_or(PortId::FIRST);
-                self.on_link_hop(now, port, destination).map_err(error_of)?
+                (self.on_link_hop(now, port, destination).map_err(error_of)?, RouteMetrics::NONE)
             }
             Ok(_) => return Err(Error::NetworkUnreachable),
             Err(refusal) => return Err(error_of(refusal)),
         };
         let hop = if wish.path_mtu { hop } else { self.with_link_mtu(hop) };
-        self.choose_source(wish, Some(Exit::Neighbour(hop)), hop.port, LinkCast::Unicast)
+        let choice = self.choose_source(wish, Some(Exit::Neighbour(hop)), hop.port, LinkCast::Unicast)?;
+        Ok(Choice { metrics, ..choice })
     }
 
     /// The longest packet that gets to where `wish` leads; to ourselves any packet does.
@@ -205,7 +232,7 @@ impl<F: Frame> Stack<F> {
             (None, IpAddr::V6(to)) => self.source6(port, to).map(IpAddr::V6),
         };
         let source = source.ok_or(Error::AddressNotAvailable)?;
-        Ok(Choice { exit, port, source, cast })
+        Ok(Choice { exit, port, source, cast, metrics: RouteMetrics::NONE })
     }
 }
 

@@ -12,6 +12,7 @@ use crate::ethernet::{LinkCast, ethertype};
 use crate::frame::{Frame, FramePool};
 use crate::icmp::redirect;
 use crate::icmp::v4::{self, Error};
+use crate::ip::originate::Exit;
 use crate::ip::path::Hop;
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
@@ -19,10 +20,10 @@ use crate::verdict::DropReason;
 use crate::wire::ipv4::{Header, option};
 
 /// The flag "don't fragment" in byte 6 of the header.
-const DONT_FRAGMENT: u8 = 0x40;
+pub(crate) const DONT_FRAGMENT: u8 = 0x40;
 
 /// The first byte of a header without options.
-const PLAIN: u8 = 0x45;
+pub(crate) const PLAIN: u8 = 0x45;
 
 /// What forwarding decides about a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +91,7 @@ pub fn forward<P, M>(
         Decision::Fragment => {
             lower_ttl(header);
             stack.counters.count(Counter::Ipv4Forwarded);
-            super::fragment::transmit(stack, turn, arrival.frame, hop);
+            super::fragment::transmit(stack, turn, arrival.frame, Exit::Neighbour(hop));
         }
         Decision::Refuse(reason, error) => {
             stack.drop_received(arrival.port, reason);
@@ -146,7 +147,7 @@ fn with_options<P, M>(
     record_options(stack, turn.now, &mut arrival.frame, hop);
     stack.counters.count(Counter::Ipv4Forwarded);
     if decision == Decision::Fragment {
-        super::fragment::transmit(stack, turn, arrival.frame, hop);
+        super::fragment::transmit(stack, turn, arrival.frame, Exit::Neighbour(hop));
     } else {
         crate::ip::output::transmit(stack, turn, arrival.frame, hop, ethertype::IPV4);
     }
@@ -154,7 +155,7 @@ fn with_options<P, M>(
 
 /// Lowers the TTL, which is above 1, and brings the checksum along.
 #[inline]
-fn lower_ttl(header: &mut [u8; super::HEADER_LEN]) {
+pub(crate) fn lower_ttl(header: &mut [u8; super::HEADER_LEN]) {
     header[8] -= 1;
     let sum = checksum::after_ttl_decrement(u16::from_be_bytes([header[10], header[11]]));
     [header[10], header[11]] = sum.to_be_bytes();

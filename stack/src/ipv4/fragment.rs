@@ -4,9 +4,8 @@
 use super::HEADER_LEN;
 use crate::checksum;
 use crate::counters::Counter;
-use crate::ethernet::ethertype;
 use crate::frame::{Frame, FramePool};
-use crate::ip::path::Hop;
+use crate::ip::originate::{Exit, put_on_wire};
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
@@ -26,11 +25,15 @@ const OFFSET_BITS: u16 = 0x1fff;
 /// The bit of an option's kind that says: copy me into every fragment (RFC 791 section 3.1).
 const COPIED: u8 = 0x80;
 
-/// Cuts a packet that is longer than `hop.mtu` and sends the fragments in order. When the pool runs dry in
+/// Cuts a packet that is longer than the MTU of the exit and sends the fragments in order. When the pool runs dry in
 /// the middle the rest is dropped, and counted once: the receiver cannot use what left already. On a link whose
 /// MTU is larger than a chunk the fragments are as long as a chunk allows.
-pub fn transmit<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, frame: P::Frame, hop: Hop)
-where
+pub(crate) fn transmit<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    frame: P::Frame,
+    exit: Exit,
+) where
     P: FramePool,
     M: Probe,
 {
@@ -53,7 +56,7 @@ where
         let Some(fragment) = turn.pool.alloc() else {
             return stack.counters.drop(DropReason::FragmentationFailed);
         };
-        let most = usize::from(hop.mtu).min(fragment.tailroom()).saturating_sub(later);
+        let most = usize::from(exit.mtu()).min(fragment.tailroom()).saturating_sub(later);
         let room = most & !7;
         if room == 0 {
             return stack.counters.drop(DropReason::PacketTooBig);
@@ -67,7 +70,7 @@ where
             return stack.counters.drop(DropReason::FragmentationFailed);
         };
         stack.counters.count(Counter::Ipv4FragmentsCreated);
-        crate::ip::output::transmit(stack, turn, fragment, hop, ethertype::IPV4);
+        put_on_wire(stack, turn, exit, fragment, true);
         sent += len;
     }
     stack.counters.count(Counter::Ipv4Fragmented);

@@ -58,10 +58,14 @@ pub fn input<P, M>(
             true
         }
         Err(reason) => {
+            stack.note_martian(turn.now, port, frame, reason);
             stack.drop_received(port, reason);
             false
         }
     });
+    if stack.routing.rules.ask_for_traits() {
+        stack.classify_burst4(burst, &mut keys);
+    }
     turn.probe.mark(Stage::IpInput);
     let mut paths = [Path::default(); BURST];
     stack.route_burst4(turn.now, &keys, &mut paths);
@@ -145,6 +149,7 @@ where
         Path::Broadcast => {
             return super::local::deliver(stack, turn, Arrival { cast: LinkCast::Group, ..arrival });
         }
+        Path::Multicast => return crate::multicast::forward::input4(stack, turn, arrival),
         Path::Multipath(group) => match stack.choose_hop4(turn.now, group, &arrival.frame) {
             Ok(hop) => hop,
             Err(refusal) => return refuse(stack, turn, &arrival, refusal),
@@ -177,6 +182,7 @@ fn refuse<P, M>(
         | Refusal::NotJoined
         | Refusal::Neighbour(_) => None,
     };
+    stack.note_martian(turn.now, arrival.port, &arrival.frame, refusal.reason(false));
     stack.drop_received(arrival.port, refusal.reason(false));
     // A host that does not forward says nothing about packets that are not for it.
     let forwards = stack.interfaces.get(arrival.port).is_some_and(|port| port.forwarding);

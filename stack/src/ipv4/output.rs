@@ -19,6 +19,6 @@ where
     if frame.packet_len() <= usize::from(hop.mtu) {
         transmit(stack, turn, frame, hop, ethertype::IPV4);
     } else {
-        fragment::transmit(stack, turn, frame, hop);
+        fragment::transmit(stack, turn, frame, crate::ip::originate::Exit::Neighbour(hop));
     }
 }

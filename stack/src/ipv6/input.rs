@@ -71,8 +71,14 @@ pub fn input<P, M>(
                     }
                 }
             }
-            Err(reason) => stack.drop_received(port, reason),
+            Err(reason) => {
+                stack.note_martian(turn.now, port, &frame, reason);
+                stack.drop_received(port, reason);
+            }
         }
+    }
+    if stack.routing.rules.ask_for_traits() {
+        stack.classify_burst6(&routed, &mut keys);
     }
     turn.probe.mark(Stage::IpInput);
     let mut paths = [Path::default(); BURST];
@@ -196,8 +202,10 @@ where
             Ok(hop) => hop,
             Err(refusal) => return refuse(stack, turn, &arrival, refusal),
         },
-        // IPv6 has no broadcast; the table has no such next hop for it.
-        Path::Broadcast => return refuse(stack, turn, &arrival, Refusal::DirectedBroadcast),
+        // IPv6 has no broadcast, and its groups are not looked up: the table has no such next hop for it.
+        Path::Broadcast | Path::Multicast => {
+            return refuse(stack, turn, &arrival, Refusal::DirectedBroadcast);
+        }
         Path::Refuse(refusal) => return refuse(stack, turn, &arrival, refusal),
     };
     super::forward::forward(stack, turn, arrival, hop);
@@ -224,6 +232,7 @@ fn refuse<P, M>(
         | Refusal::NotJoined
         | Refusal::Neighbour(_) => None,
     };
+    stack.note_martian(turn.now, arrival.port, &arrival.frame, refusal.reason(true));
     stack.drop_received(arrival.port, refusal.reason(true));
     if let Some(error) = error.filter(|_| stack.forwards(arrival.port)) {
         v6::send_error(stack, turn, &arrival.frame, (arrival.port, arrival.cast), error);

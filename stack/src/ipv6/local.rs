@@ -26,6 +26,17 @@ where
     P: FramePool,
     M: Probe,
 {
+    let mut arrival = arrival;
+    if stack.multicast.is_on() {
+        match crate::multicast::forward::input6(stack, turn, arrival) {
+            Some(ours) => arrival = ours,
+            None => return,
+        }
+        // Reports of version 1 go to the group itself, those of version 2 to ff02::16.
+        if stack.multicast.is_downstream(arrival.port) && crate::mld::is_message(&arrival.frame) {
+            return deliver(stack, turn, Arrival { cast: LinkCast::Group, ..arrival });
+        }
+    }
     let joined = stack.hears_group(arrival.port, IpAddr::V6(arrival.destination), IpAddr::V6(arrival.source));
     if joined {
         deliver(stack, turn, Arrival { cast: LinkCast::Group, ..arrival });

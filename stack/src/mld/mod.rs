@@ -13,14 +13,17 @@
 
 use crate::counters::Counter;
 use crate::frame::FramePool;
-use crate::groups::Query;
+use crate::groups::{Query, RecordKind};
 use crate::icmp::v6::ICMPV6;
 use crate::ip::originate::{Body, Check, Datagram, Way, originate};
 use crate::ipv6::input::Arrival;
+use crate::multicast::membership::Heard;
+use crate::multicast::report::records;
 use crate::port::PortId;
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
+use crate::wire::IpProtocol;
 use crate::wire::ipv6::Header;
 use crate::wire::ipv6_extension::{Chain, Options, option};
 use core::net::{IpAddr, Ipv6Addr};
@@ -42,7 +45,7 @@ pub(crate) const ALL_ROUTERS: Ipv6Addr = crate::wire::address::IPV6_ALL_ROUTERS;
 const ROUTER_ALERT: [u8; 8] = [0, 0, 5, 2, 0, 0, 1, 0];
 
 /// The maximum response code in milliseconds (RFC 9777 section 5.1.3).
-const fn decode(code: u16) -> u32 {
+pub(crate) const fn decode(code: u16) -> u32 {
     if code < 0x8000 {
         code as u32
     } else {
@@ -60,14 +63,17 @@ fn parse_query(message: &[u8]) -> Option<Query<'_>> {
     let millis = |millis: u32| Duration::from_millis(u64::from(millis));
     if rest.is_empty() {
         let within = millis(u32::from(code));
-        return Some(Query { version: 2, group, within, robustness: 0, sources: &[] });
+        return Some(Query { version: 2, group, within, ..Query::OLD });
     }
-    let (&[flags, _, high, low], rest) = rest.split_first_chunk::<4>()?;
+    let (&[flags, interval, high, low], rest) = rest.split_first_chunk::<4>()?;
     let sources = rest.get(..usize::from(u16::from_be_bytes([high, low])) * 16)?;
     if group.is_none() && !sources.is_empty() {
         return None;
     }
-    Some(Query { version: 3, group, within: millis(decode(code).max(1)), robustness: flags & 7, sources })
+    let within = millis(decode(code).max(1));
+    let interval = Duration::from_secs(u64::from(crate::igmp::decode(interval)));
+    let (robustness, suppress) = (flags & 7, flags & 8 != 0);
+    Some(Query { version: 3, group, within, robustness, interval, suppress, sources })
 }
 
 /// True when a message may be believed: from this link, and marked for routers.
@@ -78,6 +84,18 @@ fn is_from_link(packet: &[u8]) -> bool {
             .any(|found| found.is_ok_and(|found| found.kind == option::ROUTER_ALERT && found.data == [0, 0]))
     });
     alert && header.hop_limit == 1 && header.source().is_unicast_link_local()
+}
+
+/// True for a packet that may be a message of this protocol: ICMPv6 behind hop-by-hop options, of one of its types.
+pub(crate) fn is_message(packet: &[u8]) -> bool {
+    if packet.get(6) != Some(&IpProtocol::HOP_BY_HOP.0) {
+        return false;
+    }
+    let Ok((header, _)) = Header::parse(packet) else { return false };
+    Chain::walk(header, packet).is_ok_and(|chain| {
+        chain.upper.0 == ICMPV6
+            && matches!(packet.get(chain.upper_offset), Some(&(QUERY | REPORT_V1 | DONE | REPORT_V2)))
+    })
 }
 
 /// Takes an MLD message (checksum known to be right), which begins at `offset`.
@@ -99,15 +117,30 @@ pub(crate) fn input<P, M>(
         (Some(&QUERY), _) => match parse_query(message) {
             Some(query) => {
                 stack.groups.on_query(turn.now, port, true, &query);
+                stack.hear_group_query(turn.now, port, (true, IpAddr::V6(arrival.source)), &query);
                 DropReason::Consumed
             }
             None => DropReason::IgmpMalformed,
         },
         (Some(&REPORT_V1), Some(group)) => {
             stack.groups.on_report(turn.now, port, IpAddr::V6(group));
+            let heard = Heard { version: 2, kind: RecordKind::ModeIsExclude, group: IpAddr::V6(group) };
+            stack.hear_group_report(turn.now, port, &heard, &[]);
             DropReason::Consumed
         }
-        // Those are for routers.
+        // Those are for routers of groups.
+        (Some(&DONE), Some(group)) if stack.multicast.is_downstream(port) => {
+            let heard = Heard { version: 2, kind: RecordKind::ToInclude, group: IpAddr::V6(group) };
+            stack.hear_group_report(turn.now, port, &heard, &[]);
+            DropReason::Consumed
+        }
+        (Some(&REPORT_V2), _) if stack.multicast.is_downstream(port) => {
+            for record in records(message, true) {
+                let heard = Heard { version: 3, kind: record.kind, group: record.group };
+                stack.hear_group_report(turn.now, port, &heard, record.sources);
+            }
+            DropReason::Consumed
+        }
         _ => DropReason::IcmpDiscarded,
     };
     stack.drop_received(port, reason);

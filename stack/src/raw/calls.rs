@@ -111,7 +111,7 @@ impl<F: Frame> Stack<F> {
         };
         let address = socket.end.accept_address(peer.ip())?;
         let wish = wish(&socket.end, address, scope_of(peer), &SendControl::default())?;
-        let choice = self.select(now, &wish)?;
+        let choice = self.select(now, &wish.of_protocol(socket.protocol()))?;
         if let Some(Socket { end, kind }) = self.raw.slab.get_mut(handle) {
             end.peer = Some((address, 0));
             end.local = end.local.or(Some(choice.source));

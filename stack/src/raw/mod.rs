@@ -87,6 +87,17 @@ fn ping_hash(family: Family, identifier: u16) -> u64 {
     (family_number(family) << 16 | u64::from(identifier)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40
 }
 
+impl Socket {
+    /// The protocol that it sends.
+    pub(crate) fn protocol(&self) -> u8 {
+        match (&self.kind, self.end.family) {
+            (Kind::Raw { protocol, .. }, _) => *protocol,
+            (Kind::Ping, crate::socket::Family::Ipv4) => ICMP,
+            (Kind::Ping, crate::socket::Family::Ipv6) => ICMPV6,
+        }
+    }
+}
+
 impl Sockets {
     /// Room for `sockets` sockets.
     pub fn new(sockets: usize) -> Self {

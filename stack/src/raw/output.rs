@@ -58,7 +58,7 @@ where
         return Err(Error::InvalidArgument);
     }
     let wish = wish(&socket.end, address, scope, &args.control)?;
-    let choice = stack.select(turn.now, &wish)?;
+    let choice = stack.select(turn.now, &wish.of_protocol(socket.protocol()))?;
     let sent = build(stack, turn, handle, address, args, &choice, data);
     stack.deliver_looped(turn);
     stack.settle_neighbours(turn);

@@ -2,6 +2,8 @@
 
 use crate::PortId;
 use crate::limits::{MAX_PATHS, MAX_WEIGHT};
+use crate::route::metrics::RouteMetrics;
+use crate::route::table_id::TableId;
 use crate::route::words::WordsError;
 use core::net::IpAddr;
 use ipnet::IpNet;
@@ -94,6 +96,10 @@ pub struct Route {
     pub source: Source,
     /// Its preference among routes of like distance: lower wins.
     pub metric: u32,
+    /// The table that it is in.
+    pub table: TableId,
+    /// What it says about its way.
+    pub metrics: RouteMetrics,
 }
 
 /// Why a change of routes was refused. Whatever is refused leaves everything as it was.
@@ -125,6 +131,9 @@ pub enum RouteError {
     /// There is no such route.
     #[error("there is no route to {0} from this source with this metric")]
     NotFound(IpNet),
+    /// There is no such table.
+    #[error("there is no such table")]
+    NoTable,
     /// As many routes of this family as the table may hold.
     #[error("the table holds {0} routes of this family, which is its limit")]
     TooManyRoutes(usize),
@@ -156,6 +165,12 @@ impl RouteError {
 }
 
 impl Route {
+    /// A static route of the main table, with no preference and nothing said about its way.
+    pub const fn new(prefix: IpNet, target: Target) -> Route {
+        let (table, metrics) = (TableId::MAIN, RouteMetrics::NONE);
+        Route { prefix, target, source: Source::Static, metric: 0, table, metrics }
+    }
+
     /// Whether the route can be used at all.
     pub(crate) fn check(&self) -> Result<(), RouteError> {
         check_prefix(self.prefix)?;

@@ -5,7 +5,10 @@
 
 use crate::PortId;
 use crate::limits::MULTIPATH_BUCKETS;
-use crate::route::{Change, NextHop, Path, Rib, RibConfig, Route, RouteError, RouteReader, Source, Target};
+use crate::route::{
+    Change, NextHop, Path, Rib, RibConfig, Route, RouteError, RouteMetrics, RouteReader, Source, TableId,
+    TableSize, Target,
+};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::prelude::*;
@@ -26,6 +29,7 @@ fn small_config() -> RibConfig {
         leaves6: 8192,
         next_hops: 64,
         multipath: 16,
+        tables: vec![TableSize { routes4: 1000, routes6: 1000 }; 2],
         top4: None,
         nodes6_memory: None,
         leaves6_memory: None,
@@ -47,7 +51,22 @@ fn gateway6(number: u8) -> Target {
 }
 
 fn route(prefix: &str, target: Target) -> Route {
-    Route { prefix: prefix.parse().unwrap(), target, source: Source::Static, metric: 0 }
+    Route::new(prefix.parse().unwrap(), target)
+}
+
+/// What tells routes apart.
+type Key = (TableId, IpNet, Source, u32);
+
+fn key_of(route: &Route) -> Key {
+    (route.table, route.prefix, route.source, route.metric)
+}
+
+/// The tables of [`small_config`].
+const TABLES: [fn() -> TableId; 3] =
+    [|| TableId::MAIN, || TableId::policy(0).unwrap(), || TableId::policy(1).unwrap()];
+
+fn tables() -> impl Strategy<Value = TableId> {
+    prop::sample::select(vec![0usize, 0, 0, 1, 2]).prop_map(|index| TABLES[index]())
 }
 
 /// The routes, and which ports are up.
@@ -58,24 +77,24 @@ struct Model {
 }
 
 impl Model {
-    fn same(route: &Route, prefix: IpNet, source: Source, metric: u32) -> bool {
-        (route.prefix, route.source, route.metric) == (prefix, source, metric)
+    fn same(route: &Route, key: Key) -> bool {
+        key_of(route) == key
     }
 
     fn apply(&mut self, change: &Change) -> Result<(), RouteError> {
         match change {
             Change::Add(new) | Change::Replace(new) => {
                 new.check()?;
-                let twin =
-                    self.routes.iter_mut().find(|old| Self::same(old, new.prefix, new.source, new.metric));
+                let twin = self.routes.iter_mut().find(|old| Self::same(old, key_of(new)));
                 match (twin, change) {
                     (Some(_), Change::Add(_)) => return Err(RouteError::Duplicate(new.prefix)),
                     (Some(twin), _) => *twin = new.clone(),
                     (None, _) => self.routes.push(new.clone()),
                 }
             }
-            Change::Remove { prefix, source, metric } => {
-                let at = self.routes.iter().position(|old| Self::same(old, *prefix, *source, *metric));
+            Change::Remove { prefix, source, metric, table } => {
+                let key = (*table, *prefix, *source, *metric);
+                let at = self.routes.iter().position(|old| Self::same(old, key));
                 self.routes.remove(at.ok_or(RouteError::NotFound(*prefix))?);
             }
         }
@@ -83,13 +102,15 @@ impl Model {
     }
 
     /// All that a packet to `address` may meet: one next hop, or the living members of a group.
-    fn lookup(&self, address: IpAddr) -> BTreeSet<String> {
-        let covering = self.routes.iter().filter(|route| route.prefix.contains(&address));
+    fn lookup(&self, table: TableId, address: IpAddr) -> BTreeSet<String> {
+        let listed = self.routes.iter().filter(|route| route.table == table);
+        let covering = listed.filter(|route| route.prefix.contains(&address));
         let alive = covering.filter(|route| !self.ways(&route.target).is_empty());
         let best = alive.min_by_key(|route| {
             (core::cmp::Reverse(route.prefix.prefix_len()), route.source.distance(), route.metric)
         });
-        best.map(|route| self.ways(&route.target)).unwrap_or_default()
+        let Some(best) = best else { return BTreeSet::new() };
+        self.ways(&best.target).into_iter().map(|way| format!("{way} {:?}", best.metrics)).collect()
     }
 
     fn ways(&self, target: &Target) -> BTreeSet<String> {
@@ -116,10 +137,10 @@ fn way(path: &Path) -> NextHop {
 }
 
 /// What a packet to `address` may meet, as a reader sees it.
-fn seen(reader: &RouteReader, address: IpAddr) -> BTreeSet<String> {
+fn seen(reader: &RouteReader, table: TableId, address: IpAddr) -> BTreeSet<String> {
     let id = match address {
-        IpAddr::V4(address) => reader.lookup4(address),
-        IpAddr::V6(address) => reader.lookup6(address),
+        IpAddr::V4(address) => reader.lookup4_in(table, address),
+        IpAddr::V6(address) => reader.lookup6_in(table, address),
     };
     let hashes = match reader.next_hop(id) {
         Some(NextHop::Multipath(_)) => MULTIPATH_BUCKETS as u32,
@@ -127,7 +148,7 @@ fn seen(reader: &RouteReader, address: IpAddr) -> BTreeSet<String> {
     };
     let hops: std::collections::HashSet<_> =
         (0..hashes).filter_map(|hash| reader.resolve(id, hash)).collect();
-    hops.into_iter().map(|hop| format!("{hop:?}")).collect()
+    hops.into_iter().map(|hop| format!("{hop:?} {:?}", reader.metrics(id))).collect()
 }
 
 /// Addresses at and just beyond both ends of a prefix.
@@ -194,14 +215,17 @@ enum Step {
 fn steps(prefixes: impl Strategy<Value = IpNet> + 'static) -> impl Strategy<Value = Vec<Step>> {
     let source =
         prop::sample::select(vec![Source::Static, Source::Static, Source::Kernel, Source::Connected]);
-    let route = (prefixes, targets(), source, 0u32..2)
-        .prop_map(|(prefix, target, source, metric)| Route { prefix, target, source, metric })
+    let route = (prefixes, targets(), source, 0u32..2, tables(), 0u16..2)
+        .prop_map(|(prefix, target, source, metric, table, narrow)| {
+            let metrics = RouteMetrics { mtu: narrow * 1400, initcwnd: 7, ..RouteMetrics::NONE };
+            Route { prefix, target, source, metric, table, metrics }
+        })
         .boxed();
     let step = prop_oneof![
         5 => route.clone().prop_map(|route| Step::Change(Change::Add(route))),
         2 => route.clone().prop_map(|route| Step::Change(Change::Replace(route))),
         1 => route.prop_map(|route| Step::Change(Change::Remove {
-            prefix: route.prefix, source: route.source, metric: route.metric
+            prefix: route.prefix, source: route.source, metric: route.metric, table: route.table
         })),
         4 => any::<prop::sample::Index>().prop_map(Step::Drop),
         1 => (0usize..4, any::<bool>()).prop_map(|(port, up)| Step::Port(port, up)),
@@ -239,35 +263,39 @@ fn agree(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::Drop(_) if model.routes.is_empty() => {}
             Step::Drop(index) => {
                 let route = model.routes.swap_remove(index.index(model.routes.len()));
-                prop_assert_eq!(rib.remove(route.prefix, route.source, route.metric), Ok(()));
+                prop_assert_eq!(
+                    rib.remove_from(route.table, route.prefix, route.source, route.metric),
+                    Ok(())
+                );
             }
         }
         reader.begin_burst();
-        for &address in &probes {
-            prop_assert_eq!(seen(&reader, address), model.lookup(address), "{}", address);
+        for (&address, table) in probes.iter().flat_map(|address| TABLES.map(|table| (address, table()))) {
+            let expected = model.lookup(table, address);
+            prop_assert_eq!(seen(&reader, table, address), expected, "{} in {:?}", address, table);
         }
     }
     let bursts = burst_ids(&reader, &probes);
     for (address, (one, many)) in bursts {
         prop_assert_eq!(one, many, "burst of {}", address);
     }
-    let mut listed: Vec<Route> = rib.routes().map(|view| view.route).collect();
-    let sorted = listed.windows(2).all(|two| two[0].prefix <= two[1].prefix);
+    let mut listed: Vec<Route> =
+        TABLES.iter().flat_map(|table| rib.routes_in(table())).map(|view| view.route).collect();
+    let sorted = listed.windows(2).all(|two| two[0].table < two[1].table || two[0].prefix <= two[1].prefix);
     prop_assert!(sorted);
-    let key = |route: &Route| (route.prefix, route.source, route.metric);
-    listed.sort_by_key(key);
+    listed.sort_by_key(key_of);
     let mut expected = model.routes.clone();
     for route in &mut expected {
         if let Target::Multipath(paths) = &mut route.target {
             paths.sort_unstable();
         }
     }
-    expected.sort_by_key(key);
+    expected.sort_by_key(key_of);
     prop_assert_eq!(listed, expected);
 
     // Take all out: everything comes back.
     for route in model.routes {
-        prop_assert_eq!(rib.remove(route.prefix, route.source, route.metric), Ok(()));
+        prop_assert_eq!(rib.remove_from(route.table, route.prefix, route.source, route.metric), Ok(()));
         reader.begin_burst();
     }
     rib.reinstall(); // looks at what is free
@@ -275,6 +303,7 @@ fn agree(steps: Vec<Step>) -> Result<(), TestCaseError> {
     rib.reinstall();
     let stats = rib.stats();
     prop_assert_eq!((stats.routes4, stats.routes6, stats.next_hops, stats.waiting), (0, 0, 0, 0));
+    prop_assert!(rib.policy_routes().all(|held| held == (0, 0)));
     prop_assert_eq!((stats.groups4.0, stats.nodes6.0, stats.leaves6.0, stats.missing), (0, 1, 1, 0));
     Ok(())
 }
@@ -314,14 +343,17 @@ proptest! {
         let mut rib = small_rib();
         let mut held = Model::default();
         for step in steps {
+            // Tables beside this one have tries of their own.
             match step {
+                Step::Change(Change::Add(ref route) | Change::Replace(ref route)) if route.table != TableId::MAIN => {}
+                Step::Change(Change::Remove { table, .. }) if table != TableId::MAIN => {}
                 Step::Change(change) => {
                     let expected = held.apply(&change);
                     prop_assert_eq!(rib.apply([change]).done, usize::from(expected.is_ok()));
                 }
                 Step::Drop(index) if !held.routes.is_empty() => {
                     let route = held.routes.swap_remove(index.index(held.routes.len()));
-                    prop_assert_eq!(rib.remove(route.prefix, route.source, route.metric), Ok(()));
+                    prop_assert_eq!(rib.remove_from(route.table, route.prefix, route.source, route.metric), Ok(()));
                 }
                 Step::Drop(_) | Step::Port(..) => {}
             }
@@ -390,11 +422,15 @@ fn an_ipv6_table_that_is_full_refuses_additions_and_still_lets_go_of_everything(
     reader.begin_burst();
     for number in 0..1000 {
         for address in edges(prefix(number)) {
-            assert_eq!(seen(&reader, address), model.lookup(address), "{address}");
+            assert_eq!(
+                seen(&reader, TableId::MAIN, address),
+                model.lookup(TableId::MAIN, address),
+                "{address}"
+            );
         }
     }
     for route in model.routes {
-        rib.remove(route.prefix, route.source, route.metric).unwrap();
+        rib.remove_from(route.table, route.prefix, route.source, route.metric).unwrap();
         reader.begin_burst();
     }
     assert_eq!(rib.stats().routes6, 0);
@@ -445,13 +481,15 @@ fn every_slot_of_a_node_may_have_a_leaf_and_a_tail() {
     while let Some(route) = model.routes.pop() {
         reader.begin_burst();
         for address in prefixes.iter().flat_map(|prefix| edges(*prefix)) {
-            let seen = seen(&reader, address);
+            let seen = seen(&reader, TableId::MAIN, address);
             let covers = |held: &&Route| held.prefix.contains(&address);
             let best = model.routes.iter().chain([&route]).filter(covers);
             let best = best.max_by_key(|held| held.prefix.prefix_len());
-            assert_eq!(seen, best.map(|held| model.ways(&held.target)).unwrap_or_default(), "{address}");
+            let way =
+                |held: &Route| format!("{} {:?}", model.ways(&held.target).first().unwrap(), held.metrics);
+            assert_eq!(seen, best.map(way).into_iter().collect(), "{address}");
         }
-        rib.remove(route.prefix, route.source, route.metric).unwrap();
+        rib.remove_from(route.table, route.prefix, route.source, route.metric).unwrap();
     }
 }
 
@@ -653,7 +691,10 @@ fn a_reader_never_sees_a_wrong_answer_while_the_writer_churns() {
             let around = Route { prefix, ..route("::/0", numbered(turn)) };
             until_ok(&mut rib, &Change::Replace(around));
             if turn % 3 != 0 {
-                until_ok(&mut rib, &Change::Remove { prefix, source: Source::Static, metric: 0 });
+                until_ok(
+                    &mut rib,
+                    &Change::Remove { prefix, source: Source::Static, metric: 0, table: TableId::MAIN },
+                );
             }
         }
         done.store(true, Ordering::Release);

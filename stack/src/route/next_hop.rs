@@ -6,7 +6,7 @@
 //! snapshot would cost the writer the whole table for each new next hop, and the readers a way to refresh.)
 //!
 //! ```text
-//!   leaf ── id ──▶ place  [ kind, port, group │ router's address, 128 bits │ spare ]      32 bytes
+//!   leaf ── id ──▶ place  [ kind, port, group │ router's address, 128 bits │ metrics ]    32 bytes
 //!                              │ kind = multipath
 //!                              ▼
 //!                          buckets[group][flow hash] ── id ──▶ place of the member
@@ -19,6 +19,7 @@ use crate::PortId;
 use crate::limits::{MAX_PATHS, MAX_PORTS, MULTIPATH_BUCKETS};
 use crate::route::ecmp::{NOBODY, Owners, quotas, rebalance};
 use crate::route::entry::{Path, RouteError, Target};
+use crate::route::metrics::RouteMetrics;
 use crate::route::publish::{Dead, Graveyard};
 use crate::route::words::{Words, WordsError};
 use arrayvec::ArrayVec;
@@ -146,7 +147,14 @@ impl NextHops {
         })
     }
 
-    fn put(&self, id: u32, hop: NextHop) {
+    /// What the routes with this next hop say about the way.
+    #[inline]
+    pub(crate) fn metrics(&self, id: NextHopId) -> RouteMetrics {
+        let word = self.places.get().get(id.0 as usize * PLACE + 3);
+        RouteMetrics::from_word(word.map_or(0, |word| word.load(Ordering::Relaxed)))
+    }
+
+    fn put(&self, id: u32, hop: NextHop, metrics: RouteMetrics) {
         let port = |port: PortId| (port.index() as u64) << 16;
         let (head, address) = match hop {
             NextHop::Local => (1, 0),
@@ -160,7 +168,8 @@ impl NextHops {
             NextHop::Prohibit => (9, 0),
         };
         let place = &self.places.get()[id as usize * PLACE..][..PLACE];
-        for (word, value) in place.iter().zip([head, (address >> 64) as u64, address as u64]) {
+        let words = [head, (address >> 64) as u64, address as u64, metrics.to_word()];
+        for (word, value) in place.iter().zip(words) {
             word.store(value, Ordering::Relaxed);
         }
     }
@@ -176,9 +185,9 @@ impl NextHops {
 /// What makes two next hops the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
-    Single(NextHop),
+    Single(NextHop, RouteMetrics),
     /// Members and weights, in order of members' ids.
-    Group(ArrayVec<(u32, u16), MAX_PATHS>),
+    Group(ArrayVec<(u32, u16), MAX_PATHS>, RouteMetrics),
 }
 
 #[derive(Debug)]
@@ -216,7 +225,12 @@ impl HopPool {
     }
 
     /// The id for `target`, with one more use.
-    pub(crate) fn acquire(&mut self, shared: &NextHops, target: &Target) -> Result<NextHopId, RouteError> {
+    pub(crate) fn acquire(
+        &mut self,
+        shared: &NextHops,
+        target: &Target,
+        metrics: RouteMetrics,
+    ) -> Result<NextHopId, RouteError> {
         let hop = match target {
             Target::Local => NextHop::Local,
             Target::Broadcast { port } => NextHop::Broadcast { port: *port },
@@ -225,25 +239,35 @@ impl HopPool {
             Target::Blackhole => NextHop::Blackhole,
             Target::Unreachable => NextHop::Unreachable,
             Target::Prohibit => NextHop::Prohibit,
-            Target::Multipath(paths) => return self.acquire_group(shared, paths),
+            Target::Multipath(paths) => return self.acquire_group(shared, paths, metrics),
         };
-        self.acquire_single(shared, hop)
+        self.acquire_single(shared, hop, metrics)
     }
 
-    fn acquire_single(&mut self, shared: &NextHops, hop: NextHop) -> Result<NextHopId, RouteError> {
-        let key = Key::Single(hop);
+    fn acquire_single(
+        &mut self,
+        shared: &NextHops,
+        hop: NextHop,
+        metrics: RouteMetrics,
+    ) -> Result<NextHopId, RouteError> {
+        let key = Key::Single(hop, metrics);
         if let Some(&id) = self.ids.get(&key) {
             self.hold(id);
             return Ok(NextHopId(id));
         }
         let live = hop.port().is_none_or(|port| self.port_up[port.index()]);
         let id = self.place()?;
-        shared.put(id, hop);
+        shared.put(id, hop, metrics);
         self.settle(id, Record { key, uses: 1, live, group: None });
         Ok(NextHopId(id))
     }
 
-    fn acquire_group(&mut self, shared: &NextHops, paths: &[Path]) -> Result<NextHopId, RouteError> {
+    fn acquire_group(
+        &mut self,
+        shared: &NextHops,
+        paths: &[Path],
+        metrics: RouteMetrics,
+    ) -> Result<NextHopId, RouteError> {
         let mut members = ArrayVec::<(u32, u16), MAX_PATHS>::new();
         let mut result = Ok(());
         for path in paths.iter().take(MAX_PATHS) {
@@ -251,13 +275,13 @@ impl HopPool {
                 Some(via) => NextHop::Gateway { port: path.port, via },
                 None => NextHop::Connected { port: path.port },
             };
-            match self.acquire_single(shared, hop) {
+            match self.acquire_single(shared, hop, RouteMetrics::NONE) {
                 Ok(id) => members.push((id.0, path.weight)),
                 Err(error) => result = Err(error),
             }
         }
         members.sort_unstable();
-        let made = result.and_then(|()| self.group_of(shared, &members));
+        let made = result.and_then(|()| self.group_of(shared, &members, metrics));
         if !matches!(made, Ok((_, true))) {
             // The group existed and holds its members already, or it could not be made.
             members.iter().for_each(|&(id, _)| self.abandon(NextHopId(id)));
@@ -270,8 +294,9 @@ impl HopPool {
         &mut self,
         shared: &NextHops,
         members: &ArrayVec<(u32, u16), MAX_PATHS>,
+        metrics: RouteMetrics,
     ) -> Result<(NextHopId, bool), RouteError> {
-        let key = Key::Group(members.clone());
+        let key = Key::Group(members.clone(), metrics);
         if let Some(&id) = self.ids.get(&key) {
             self.hold(id);
             return Ok((NextHopId(id), false));
@@ -281,7 +306,7 @@ impl HopPool {
             self.free.push(id);
             return Err(RouteError::TooManyMultipath(self.capacity.1));
         };
-        shared.put(id, NextHop::Multipath(Multipath { group }));
+        shared.put(id, NextHop::Multipath(Multipath { group }), metrics);
         let owners = Box::new([NOBODY; MULTIPATH_BUCKETS]);
         self.settle(id, Record { key, uses: 1, live: false, group: Some((group, owners)) });
         self.deal(shared, id);
@@ -320,7 +345,7 @@ impl HopPool {
         if let Some((group, _)) = record.group {
             unlinked(Dead::Buckets(group));
         }
-        if let Key::Group(members) = record.key {
+        if let Key::Group(members, _) = record.key {
             members.iter().for_each(|&(id, _)| self.drop_use(NextHopId(id), unlinked));
         }
     }
@@ -353,7 +378,7 @@ impl HopPool {
         let mut changed = vec![false; self.records.len()];
         for (id, record) in self.records.iter_mut().enumerate() {
             if let Some(record) = record
-                && let Key::Single(hop) = record.key
+                && let Key::Single(hop, _) = record.key
                 && hop.port() == Some(port)
             {
                 record.live = up;
@@ -361,7 +386,7 @@ impl HopPool {
             }
         }
         for id in 0..self.records.len() {
-            let Some(Record { key: Key::Group(members), live, .. }) = self.record(id as u32) else {
+            let Some(Record { key: Key::Group(members, _), live, .. }) = self.record(id as u32) else {
                 continue;
             };
             if members.iter().any(|&(member, _)| changed[member as usize]) {
@@ -373,10 +398,10 @@ impl HopPool {
     }
 
     /// What `id` stands for, as the control side says it.
-    pub(crate) fn target(&self, id: u32) -> Option<Target> {
-        let members = match &self.record(id)?.key {
-            Key::Single(hop) => {
-                return Some(match *hop {
+    pub(crate) fn target(&self, id: u32) -> Option<(Target, RouteMetrics)> {
+        let (members, metrics) = match &self.record(id)?.key {
+            Key::Single(hop, metrics) => {
+                let target = match *hop {
                     NextHop::Local => Target::Local,
                     NextHop::Broadcast { port } => Target::Broadcast { port },
                     NextHop::Connected { port } => Target::Connected { port },
@@ -385,9 +410,10 @@ impl HopPool {
                     NextHop::Blackhole => Target::Blackhole,
                     NextHop::Unreachable => Target::Unreachable,
                     NextHop::Prohibit => Target::Prohibit,
-                });
+                };
+                return Some((target, *metrics));
             }
-            Key::Group(members) => members,
+            Key::Group(members, metrics) => (members, *metrics),
         };
         let path = |&(id, weight): &(u32, u16)| match self.single(id)? {
             NextHop::Gateway { port, via } => Some(Path { port, via: Some(via), weight }),
@@ -395,13 +421,13 @@ impl HopPool {
         };
         let mut paths: Vec<Path> = members.iter().filter_map(path).collect();
         paths.sort_unstable();
-        Some(Target::Multipath(paths))
+        Some((Target::Multipath(paths), metrics))
     }
 
     /// Deals the buckets of group `id` to its living members and says whether it has any. Each is one store;
     /// Release, partner [`NextHops::select`].
     fn deal(&mut self, shared: &NextHops, id: u32) -> bool {
-        let Some(Record { key: Key::Group(members), .. }) = self.record(id) else { return false };
+        let Some(Record { key: Key::Group(members, _), .. }) = self.record(id) else { return false };
         let members = members.clone();
         let alive = |&(id, weight): &(u32, u16)| if self.is_live(id) { weight } else { 0 };
         let weights: ArrayVec<u16, MAX_PATHS> = members.iter().map(alive).collect();
@@ -436,8 +462,8 @@ impl HopPool {
 
     fn single(&self, id: u32) -> Option<NextHop> {
         match self.record(id)?.key {
-            Key::Single(hop) => Some(hop),
-            Key::Group(_) => None,
+            Key::Single(hop, _) => Some(hop),
+            Key::Group(..) => None,
         }
     }
 

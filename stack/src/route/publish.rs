@@ -16,7 +16,10 @@ use crate::limits::MAX_ROUTE_READERS;
 use crate::route::entry::RouteError;
 use crate::route::fib4::Fib4;
 use crate::route::fib6::Fib6;
+use crate::route::metrics::RouteMetrics;
 use crate::route::next_hop::{Multipath, NextHop, NextHopId, NextHops};
+use crate::route::rib::widened;
+use crate::route::table_id::TableId;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crossbeam_utils::CachePadded;
@@ -28,6 +31,8 @@ use std::sync::Arc;
 pub(crate) struct Shared {
     pub(crate) fib4: Fib4,
     pub(crate) fib6: Fib6,
+    /// Of the tables that policy rules lead to: IPv4 and IPv6 in turn.
+    pub(crate) tries: Box<[Fib6]>,
     pub(crate) hops: NextHops,
     pub(crate) epochs: Epochs,
 }
@@ -112,6 +117,33 @@ impl RouteReader {
     #[inline]
     pub fn lookup6_burst(&self, destinations: &[Ipv6Addr], out: &mut [NextHopId]) {
         self.shared.fib6.lookup_burst(destinations, out);
+    }
+
+    /// [`RouteReader::lookup4`] in one of the tables.
+    pub fn lookup4_in(&self, table: TableId, destination: Ipv4Addr) -> NextHopId {
+        match table.index() {
+            None => self.lookup4(destination),
+            Some(index) => {
+                let key = Ipv6Addr::from_bits(widened(destination.to_bits()));
+                self.shared.tries.get(index * 2).map_or(NextHopId::NONE, |trie| trie.lookup(key))
+            }
+        }
+    }
+
+    /// [`RouteReader::lookup6`] in one of the tables.
+    pub fn lookup6_in(&self, table: TableId, destination: Ipv6Addr) -> NextHopId {
+        match table.index() {
+            None => self.lookup6(destination),
+            Some(index) => {
+                self.shared.tries.get(index * 2 + 1).map_or(NextHopId::NONE, |trie| trie.lookup(destination))
+            }
+        }
+    }
+
+    /// What the route behind `id`, from a lookup of this burst, says about its way.
+    #[inline]
+    pub fn metrics(&self, id: NextHopId) -> RouteMetrics {
+        self.shared.hops.metrics(id)
     }
 
     /// What `id`, from a lookup of this burst, stands for; `None` for [`NextHopId::NONE`].
@@ -200,10 +232,10 @@ impl Epochs {
 pub(crate) enum Dead {
     /// A group of 256 in the IPv4 table.
     Group4(u32),
-    /// A run of trie nodes: where, and how many.
-    Nodes6(u32, u8),
+    /// A run of trie nodes: of which trie, where, and how many.
+    Nodes6(u8, u32, u8),
     /// A run of leaves and tails, likewise.
-    Leaves6(u32, u8),
+    Leaves6(u8, u32, u8),
     /// A next hop's place.
     Hop(u32),
     /// A multipath group's buckets.

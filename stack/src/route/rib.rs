@@ -13,20 +13,28 @@
 //! The store is compact, for there are a million of them: 16 bytes for an IPv4 prefix, 32 for an IPv6 prefix, in
 //! B-trees; alternatives that wait stand in a second map that is nearly always empty.
 
+mod policy;
+mod table;
+
+pub use policy::TableSize;
+pub(crate) use policy::widened;
+
 use crate::PortId;
 use crate::limits;
 use crate::route::entry::{Route, RouteError, Source, check_prefix};
-use crate::route::fib4::{Fib4, Fib4Writer, Full};
+use crate::route::fib4::{Fib4, Fib4Writer};
 use crate::route::fib6::{Fib6, Fib6Writer};
 use crate::route::next_hop::{HopPool, NextHopId, NextHops};
-use crate::route::prefix_map::{Prefix, Prefix4, Prefix6, cover};
+use crate::route::prefix_map::{Prefix4, Prefix6};
 use crate::route::publish::{Dead, Epochs, Graveyard, RouteReader, Shared};
+use crate::route::table_id::TableId;
 use crate::route::words::{Words, WordsError};
 use core::sync::atomic::{AtomicU32, AtomicU64};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::collections::BTreeMap;
+use ipnet::IpNet;
+use policy::PolicyTable;
 use std::ops::Bound;
 use std::sync::Arc;
+use table::{Candidate, MISSING, Network, Table};
 
 /// The sizes of a route table. [`RibConfig::default`] has those of [`crate::limits`].
 #[derive(Debug)]
@@ -45,6 +53,8 @@ pub struct RibConfig {
     pub next_hops: usize,
     /// Multipath groups, 1 KiB each.
     pub multipath: usize,
+    /// Tables beside the main one, in the order of [`TableId::policy`].
+    pub tables: Vec<TableSize>,
     /// Memory for the IPv4 table's top ([`crate::route::fib4::TOP`] words), to have it on huge pages; `None`
     /// allocates it.
     pub top4: Option<Words<AtomicU32>>,
@@ -64,6 +74,7 @@ impl Default for RibConfig {
             leaves6: limits::FIB6_LEAVES as u32,
             next_hops: limits::MAX_NEXT_HOPS,
             multipath: limits::MAX_MULTIPATH,
+            tables: Vec::new(),
             top4: None,
             nodes6_memory: None,
             leaves6_memory: None,
@@ -86,6 +97,8 @@ pub enum Change {
         source: Source,
         /// Its metric.
         metric: u32,
+        /// The table that it is in.
+        table: TableId,
     },
 }
 
@@ -145,6 +158,7 @@ pub struct Rib {
     shared: Arc<Shared>,
     v4: Table<Prefix4, Fib4Writer>,
     v6: Table<Prefix6, Fib6Writer>,
+    tables: Vec<PolicyTable>,
     hops: HopPool,
     dead: Graveyard,
 }
@@ -156,13 +170,19 @@ impl Rib {
         if config.next_hops >= 1 << 24 || config.groups4 >= 1 << 24 {
             return Err(error.into()); // beyond the fields of a leaf
         }
+        if config.tables.len() > limits::MAX_TABLES {
+            return Err(RouteError::NoTable);
+        }
         let shared = Arc::new(Shared {
             fib4: Fib4::new(config.groups4, config.top4)?,
             fib6: Fib6::new(config.nodes6, config.leaves6, (config.nodes6_memory, config.leaves6_memory))?,
+            tries: policy::tries(&config.tables)?,
             hops: NextHops::new(config.next_hops, config.multipath)?,
             epochs: Epochs::new(),
         });
+        let numbered = config.tables.iter().enumerate();
         Ok(Rib {
+            tables: numbered.filter_map(|(index, size)| PolicyTable::new(index, *size, &shared)).collect(),
             v4: Table::new(Fib4Writer::new(&shared.fib4), config.max_routes4),
             v6: Table::new(Fib6Writer::new(&shared.fib6), config.max_routes6),
             hops: HopPool::new(config.next_hops, config.multipath),
@@ -191,9 +211,20 @@ impl Rib {
         result
     }
 
-    /// Removes the route with this prefix, source and metric.
+    /// Removes the route of the main table with this prefix, source and metric.
     pub fn remove(&mut self, prefix: IpNet, source: Source, metric: u32) -> Result<(), RouteError> {
-        let result = self.take_out(prefix, source, metric);
+        self.remove_from(TableId::MAIN, prefix, source, metric)
+    }
+
+    /// Removes the route of a table with this prefix, source and metric.
+    pub fn remove_from(
+        &mut self,
+        table: TableId,
+        prefix: IpNet,
+        source: Source,
+        metric: u32,
+    ) -> Result<(), RouteError> {
+        let result = self.take_out(table, prefix, source, metric);
         self.commit();
         result
     }
@@ -206,7 +237,9 @@ impl Rib {
             let result = match change {
                 Change::Add(route) => self.insert(&route, false),
                 Change::Replace(route) => self.insert(&route, true),
-                Change::Remove { prefix, source, metric } => self.take_out(prefix, source, metric),
+                Change::Remove { prefix, source, metric, table } => {
+                    self.take_out(table, prefix, source, metric)
+                }
             };
             match result {
                 Ok(()) => applied.done += 1,
@@ -237,49 +270,78 @@ impl Rib {
         change
     }
 
-    /// All routes: IPv4 before IPv6, by network, shorter prefixes first, the preferred route of a prefix first.
+    /// All routes of the main table: IPv4 before IPv6, by network, shorter prefixes first, the preferred route of a
+    /// prefix first.
     pub fn routes(&self) -> impl Iterator<Item = RouteView> {
-        self.view(Some((Bound::Unbounded, Bound::Unbounded)), Some((Bound::Unbounded, Bound::Unbounded)))
+        self.routes_in(TableId::MAIN)
     }
 
-    /// The routes behind `prefix` in the order of [`Rib::routes`]: the next page of a listing.
-    pub fn routes_after(&self, prefix: IpNet) -> impl Iterator<Item = RouteView> {
+    /// [`Rib::routes`] of one table; none when there is no such table.
+    pub fn routes_in(&self, table: TableId) -> impl Iterator<Item = RouteView> {
+        self.view(
+            table,
+            Some((Bound::Unbounded, Bound::Unbounded)),
+            Some((Bound::Unbounded, Bound::Unbounded)),
+        )
+    }
+
+    /// The routes of a table behind `prefix` in the order of [`Rib::routes`]: the next page of a listing.
+    pub fn routes_after(&self, table: TableId, prefix: IpNet) -> impl Iterator<Item = RouteView> {
         match prefix {
             IpNet::V4(net) => self.view(
+                table,
                 Some((Bound::Excluded(Prefix4::of(net)), Bound::Unbounded)),
                 Some((Bound::Unbounded, Bound::Unbounded)),
             ),
-            IpNet::V6(net) => self.view(None, Some((Bound::Excluded(Prefix6::of(net)), Bound::Unbounded))),
+            IpNet::V6(net) => {
+                self.view(table, None, Some((Bound::Excluded(Prefix6::of(net)), Bound::Unbounded)))
+            }
         }
     }
 
-    /// The routes of exactly this prefix, the preferred one first.
-    pub fn routes_of(&self, prefix: IpNet) -> impl Iterator<Item = RouteView> {
+    /// The routes of a table with exactly this prefix, the preferred one first.
+    pub fn routes_of(&self, table: TableId, prefix: IpNet) -> impl Iterator<Item = RouteView> {
         match prefix {
             IpNet::V4(net) => {
                 let key = Prefix4::of(net);
-                self.view(Some((Bound::Included(key), Bound::Included(key))), None)
+                self.view(table, Some((Bound::Included(key), Bound::Included(key))), None)
             }
             IpNet::V6(net) => {
                 let key = Prefix6::of(net);
-                self.view(None, Some((Bound::Included(key), Bound::Included(key))))
+                self.view(table, None, Some((Bound::Included(key), Bound::Included(key))))
             }
         }
+    }
+
+    /// How many IPv4 and IPv6 routes each table beside the main one holds.
+    pub fn policy_routes(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.tables.iter().map(PolicyTable::len)
     }
 
     fn view(
         &self,
+        table: TableId,
         v4: Option<(Bound<Prefix4>, Bound<Prefix4>)>,
         v6: Option<(Bound<Prefix6>, Bound<Prefix6>)>,
     ) -> impl Iterator<Item = RouteView> {
-        let v4 = v4.into_iter().flat_map(|range| self.v4.list(range, &self.hops));
-        let v6 = v6.into_iter().flat_map(|range| self.v6.list(range, &self.hops));
-        let v4 = v4.map(|(key, candidate, active)| (key.ip_net(), candidate, active));
-        let v6 = v6.map(|(key, candidate, active)| (key.ip_net(), candidate, active));
-        v4.chain(v6).filter_map(|(prefix, candidate, active)| {
-            let target = self.hops.target(candidate.hop())?;
+        type Lines<'a> = Box<dyn Iterator<Item = (IpNet, Candidate, bool)> + 'a>;
+        fn lines<'a, K: Network + 'a, F: table::Fib<K>>(
+            table: &'a Table<K, F>,
+            range: Option<(Bound<K>, Bound<K>)>,
+            hops: &'a HopPool,
+        ) -> Lines<'a> {
+            let all = range.into_iter().flat_map(move |range| table.list(range, hops));
+            Box::new(all.map(|(key, candidate, active)| (key.ip_net(), candidate, active)))
+        }
+        let all: Lines<'_> = match table.index().map(|index| self.tables.get(index)) {
+            None => Box::new(lines(&self.v4, v4, &self.hops).chain(lines(&self.v6, v6, &self.hops))),
+            Some(Some(one)) => Box::new(lines(&one.v4, v4, &self.hops).chain(lines(&one.v6, v6, &self.hops))),
+            Some(None) => Box::new(core::iter::empty()),
+        };
+        all.filter_map(move |(prefix, candidate, active)| {
+            let (target, metrics) = self.hops.target(candidate.hop())?;
             let (source, metric) = (candidate.source(), candidate.metric);
-            Some(RouteView { route: Route { prefix, target, source, metric }, active })
+            Some(RouteView { route: Route { prefix, target, source, metric, table, metrics }, active })
         })
     }
 
@@ -293,7 +355,9 @@ impl Rib {
             leaves6: self.v6.fib.leaves(),
             next_hops: self.hops.in_use(),
             waiting: self.dead.len(),
-            missing: self.v4.missing + self.v6.missing,
+            missing: self.v4.missing
+                + self.v6.missing
+                + self.tables.iter().map(PolicyTable::missing).sum::<usize>(),
         }
     }
 
@@ -305,12 +369,23 @@ impl Rib {
     fn insert(&mut self, route: &Route, replace: bool) -> Result<(), RouteError> {
         route.check()?;
         self.retrying(route.prefix, |rib| {
-            let hop = rib.hops.acquire(&rib.shared.hops, &route.target)?;
+            let hop = rib.hops.acquire(&rib.shared.hops, &route.target, route.metrics)?;
             let candidate = Candidate::new(hop, route.source, route.metric);
             let (shared, hops, dead) = (&rib.shared, &rib.hops, &mut rib.dead);
-            let done = match route.prefix {
-                IpNet::V4(net) => rib.v4.insert(Prefix4::of(net), candidate, replace, shared, hops, dead),
-                IpNet::V6(net) => rib.v6.insert(Prefix6::of(net), candidate, replace, shared, hops, dead),
+            let done = match (route.table.index().map(|index| rib.tables.get_mut(index)), route.prefix) {
+                (None, IpNet::V4(net)) => {
+                    rib.v4.insert(Prefix4::of(net), candidate, replace, shared, hops, dead)
+                }
+                (None, IpNet::V6(net)) => {
+                    rib.v6.insert(Prefix6::of(net), candidate, replace, shared, hops, dead)
+                }
+                (Some(Some(one)), IpNet::V4(net)) => {
+                    one.v4.insert(Prefix4::of(net), candidate, replace, shared, hops, dead)
+                }
+                (Some(Some(one)), IpNet::V6(net)) => {
+                    one.v6.insert(Prefix6::of(net), candidate, replace, shared, hops, dead)
+                }
+                (Some(None), _) => Err(RouteError::NoTable),
             };
             match &done {
                 Ok(Some(old)) => rib.hops.release(old.hop_id(), &mut rib.dead),
@@ -321,14 +396,27 @@ impl Rib {
         })
     }
 
-    fn take_out(&mut self, prefix: IpNet, source: Source, metric: u32) -> Result<(), RouteError> {
+    fn take_out(
+        &mut self,
+        table: TableId,
+        prefix: IpNet,
+        source: Source,
+        metric: u32,
+    ) -> Result<(), RouteError> {
         check_prefix(prefix)?;
         let which = Candidate::new(NextHopId::NONE, source, metric);
         self.retrying(prefix, |rib| {
             let (shared, hops, dead) = (&rib.shared, &rib.hops, &mut rib.dead);
-            let old = match prefix {
-                IpNet::V4(net) => rib.v4.remove(Prefix4::of(net), which, shared, hops, dead)?,
-                IpNet::V6(net) => rib.v6.remove(Prefix6::of(net), which, shared, hops, dead)?,
+            let old = match (table.index().map(|index| rib.tables.get_mut(index)), prefix) {
+                (None, IpNet::V4(net)) => rib.v4.remove(Prefix4::of(net), which, shared, hops, dead)?,
+                (None, IpNet::V6(net)) => rib.v6.remove(Prefix6::of(net), which, shared, hops, dead)?,
+                (Some(Some(one)), IpNet::V4(net)) => {
+                    one.v4.remove(Prefix4::of(net), which, shared, hops, dead)?
+                }
+                (Some(Some(one)), IpNet::V6(net)) => {
+                    one.v6.remove(Prefix6::of(net), which, shared, hops, dead)?
+                }
+                (Some(None), _) => return Err(RouteError::NoTable),
             };
             rib.hops.release(old.hop_id(), &mut rib.dead);
             Ok(())
@@ -371,10 +459,19 @@ impl Rib {
 
     fn reclaim(&mut self) {
         let (v4, v6, hops) = (&mut self.v4.fib, &mut self.v6.fib, &mut self.hops);
+        let tables = &mut self.tables;
         self.dead.reclaim(&self.shared.epochs, |dead| match dead {
             Dead::Group4(group) => v4.reuse(group),
-            Dead::Nodes6(at, count) => v6.reuse_nodes(at, count),
-            Dead::Leaves6(at, count) => v6.reuse_leaves(at, count),
+            Dead::Nodes6(number, at, count) => {
+                if let Some(trie) = trie_of(v6, tables, number) {
+                    trie.reuse_nodes(at, count);
+                }
+            }
+            Dead::Leaves6(number, at, count) => {
+                if let Some(trie) = trie_of(v6, tables, number) {
+                    trie.reuse_leaves(at, count);
+                }
+            }
             Dead::Hop(id) => hops.reuse(id),
             Dead::Buckets(group) => hops.reuse_buckets(group),
         });
@@ -390,332 +487,28 @@ impl Rib {
             self.dead.commit(&self.shared.epochs);
             self.reclaim();
         }
-    }
-}
-
-/// One route to a prefix, without the prefix: next hop (24 bits), source (4), flags of the prefix in the first
-/// one's word, metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Candidate {
-    metric: u32,
-    word: u32,
-}
-
-/// The prefix is in the forwarding table (with its best living candidate).
-const INSTALLED: u32 = 1 << 30;
-/// The forwarding table had no room to say what it should about the prefix.
-const MISSING: u32 = 1 << 29;
-/// The prefix has more candidates, in [`Table::more`].
-const MORE: u32 = 1 << 31;
-
-impl Candidate {
-    fn new(hop: NextHopId, source: Source, metric: u32) -> Self {
-        Candidate { metric, word: (source as u32) << 24 | hop.index() }
-    }
-
-    fn hop(&self) -> u32 {
-        self.word & 0xff_ffff
-    }
-
-    fn hop_id(self) -> NextHopId {
-        NextHopId::from_index(self.hop())
-    }
-
-    fn source(&self) -> Source {
-        Source::from_number((self.word >> 24 & 0xf) as u8)
-    }
-
-    fn preference(&self) -> (u8, u32) {
-        (self.source().distance(), self.metric)
-    }
-}
-
-/// The forwarding table of one family, as its routes need it.
-trait Fib<K> {
-    fn set(&mut self, shared: &Shared, key: K, id: NextHopId, dead: &mut Graveyard) -> Result<(), Full>;
-    fn clear(
-        &mut self,
-        shared: &Shared,
-        key: K,
-        cover: Option<(u8, NextHopId)>,
-        dead: &mut Graveyard,
-    ) -> Result<(), Full>;
-}
-
-impl Fib<Prefix4> for Fib4Writer {
-    fn set(&mut self, shared: &Shared, key: Prefix4, id: NextHopId, _: &mut Graveyard) -> Result<(), Full> {
-        Fib4Writer::set(self, &shared.fib4, key.net(), key.len(), id)
-    }
-
-    fn clear(
-        &mut self,
-        shared: &Shared,
-        key: Prefix4,
-        cover: Option<(u8, NextHopId)>,
-        dead: &mut Graveyard,
-    ) -> Result<(), Full> {
-        Fib4Writer::clear(self, &shared.fib4, (key.net(), key.len()), cover, dead);
-        Ok(())
-    }
-}
-
-impl Fib<Prefix6> for Fib6Writer {
-    fn set(
-        &mut self,
-        shared: &Shared,
-        key: Prefix6,
-        id: NextHopId,
-        dead: &mut Graveyard,
-    ) -> Result<(), Full> {
-        Fib6Writer::set(self, &shared.fib6, (key.net(), key.len()), id, dead)
-    }
-
-    fn clear(
-        &mut self,
-        shared: &Shared,
-        key: Prefix6,
-        cover: Option<(u8, NextHopId)>,
-        dead: &mut Graveyard,
-    ) -> Result<(), Full> {
-        Fib6Writer::clear(self, &shared.fib6, (key.net(), key.len()), cover, dead)
-    }
-}
-
-/// Between our keys and `ipnet`.
-trait Network: Prefix {
-    fn ip_net(self) -> IpNet;
-}
-
-impl Prefix4 {
-    fn of(net: Ipv4Net) -> Self {
-        Prefix4::new(net.network().to_bits(), net.prefix_len())
-    }
-}
-
-impl Network for Prefix4 {
-    fn ip_net(self) -> IpNet {
-        IpNet::V4(Ipv4Net::new_assert(core::net::Ipv4Addr::from_bits(self.net()), self.len()))
-    }
-}
-
-impl Prefix6 {
-    fn of(net: Ipv6Net) -> Self {
-        Prefix6::new(net.network().to_bits(), net.prefix_len())
-    }
-}
-
-impl Network for Prefix6 {
-    fn ip_net(self) -> IpNet {
-        IpNet::V6(Ipv6Net::new_assert(core::net::Ipv6Addr::from_bits(self.net()), self.len()))
-    }
-}
-
-/// The routes of one family and its forwarding table.
-#[derive(Debug)]
-struct Table<K, F> {
-    /// The preferred route of each prefix, alive or not, with the prefix's flags.
-    best: BTreeMap<K, Candidate>,
-    /// The others, in order of preference.
-    more: BTreeMap<K, Vec<Candidate>>,
-    fib: F,
-    count: usize,
-    missing: usize,
-    limit: usize,
-}
-
-impl<K: Network, F: Fib<K>> Table<K, F> {
-    fn new(fib: F, limit: usize) -> Self {
-        Table { best: BTreeMap::new(), more: BTreeMap::new(), fib, count: 0, missing: 0, limit }
-    }
-
-    fn insert(
-        &mut self,
-        key: K,
-        candidate: Candidate,
-        replace: bool,
-        shared: &Shared,
-        hops: &HopPool,
-        dead: &mut Graveyard,
-    ) -> Result<Option<Candidate>, RouteError> {
-        let mut list = self.candidates(key);
-        let twin = list.iter().position(|other| same_route(other, &candidate));
-        match twin {
-            Some(_) if !replace => return Err(RouteError::Duplicate(key.ip_net())),
-            None if self.count >= self.limit => return Err(RouteError::TooManyRoutes(self.limit)),
-            _ => {}
-        }
-        let old = twin.map(|at| core::mem::replace(&mut list[at], candidate));
-        if old.is_none() {
-            let at = list.partition_point(|other| other.preference() <= candidate.preference());
-            list.insert(at, candidate);
-        }
-        self.settle(key, list, shared, hops, dead)?;
-        self.count += usize::from(old.is_none());
-        Ok(old)
-    }
-
-    fn remove(
-        &mut self,
-        key: K,
-        which: Candidate,
-        shared: &Shared,
-        hops: &HopPool,
-        dead: &mut Graveyard,
-    ) -> Result<Candidate, RouteError> {
-        let mut list = self.candidates(key);
-        let at = list.iter().position(|other| same_route(other, &which));
-        let old = list.remove(at.ok_or_else(|| RouteError::NotFound(key.ip_net()))?);
-        self.settle(key, list, shared, hops, dead)?;
-        self.count -= 1;
-        Ok(old)
-    }
-
-    /// All candidates of a prefix, without flags.
-    fn candidates(&self, key: K) -> Vec<Candidate> {
-        let Some(best) = self.best.get(&key) else { return Vec::new() };
-        let mut list = vec![Candidate { word: best.word & !(INSTALLED | MISSING | MORE), ..*best }];
-        if best.word & MORE != 0 {
-            list.extend(self.more.get(&key).into_iter().flatten());
-        }
-        list
-    }
-
-    /// `list` is what there is for `key` from now on: the forwarding table first, which may refuse, then here.
-    fn settle(
-        &mut self,
-        key: K,
-        list: Vec<Candidate>,
-        shared: &Shared,
-        hops: &HopPool,
-        dead: &mut Graveyard,
-    ) -> Result<(), RouteError> {
-        let full = |Full| RouteError::TableFull(key.ip_net());
-        let had = self.best.get(&key).copied();
-        let was_installed = had.is_some_and(|best| best.word & INSTALLED != 0);
-        let was_missing = had.is_some_and(|best| best.word & MISSING != 0);
-        let winner = list.iter().find(|candidate| hops.is_live(candidate.hop()));
-        match winner {
-            Some(winner) => self.fib.set(shared, key, winner.hop_id(), dead).map_err(full)?,
-            None if was_installed => {
-                let cover = self.cover(key, hops);
-                self.fib.clear(shared, key, cover, dead).map_err(full)?;
-            }
-            None => {}
-        }
-        let flag = if winner.is_some() { INSTALLED } else { 0 };
-        self.missing -= usize::from(was_missing);
-        let mut list = list.into_iter();
-        match list.next() {
-            None => {
-                self.best.remove(&key);
-                self.more.remove(&key);
-            }
-            Some(best) if list.len() == 0 => {
-                self.more.remove(&key);
-                self.best.insert(key, Candidate { word: best.word | flag, ..best });
-            }
-            Some(best) => {
-                self.more.insert(key, list.collect());
-                self.best.insert(key, Candidate { word: best.word | flag | MORE, ..best });
+        for index in 0..self.tables.len() {
+            let (mut next4, mut next6) = (Some(Bound::Unbounded), Some(Bound::Unbounded));
+            while next4.is_some() || next6.is_some() {
+                let (shared, hops, dead) = (&self.shared, &self.hops, &mut self.dead);
+                let Some(one) = self.tables.get_mut(index) else { break };
+                next4 = next4.and_then(|from| one.v4.reconsider(from, &which, shared, hops, dead, change));
+                next6 = next6.and_then(|from| one.v6.reconsider(from, &which, shared, hops, dead, change));
+                self.dead.commit(&self.shared.epochs);
+                self.reclaim();
             }
         }
-        Ok(())
-    }
-
-    /// The next shorter prefix that is installed, and what it leads to.
-    fn cover(&self, key: K, hops: &HopPool) -> Option<(u8, NextHopId)> {
-        let usable = |key: &K, best: &Candidate| {
-            best.word & INSTALLED != 0 && self.living_of(*key, best, hops).is_some()
-        };
-        let (found, best) = cover(&self.best, key, usable)?;
-        Some((found.len(), self.living_of(found, best, hops)?))
-    }
-
-    /// The best candidate of `key` whose way out is alive.
-    fn living_of(&self, key: K, best: &Candidate, hops: &HopPool) -> Option<NextHopId> {
-        let more = || self.more_of(key, best).iter();
-        let all = core::iter::once(best).chain(more());
-        all.map(|candidate| candidate.hop_id()).find(|hop| hops.is_live(hop.index()))
-    }
-
-    fn more_of(&self, key: K, best: &Candidate) -> &[Candidate] {
-        match best.word & MORE {
-            0 => &[],
-            _ => self.more.get(&key).map_or(&[], Vec::as_slice),
-        }
-    }
-
-    /// Decides again about up to a slice of the prefixes from `from` on that `which` picks; where to go on.
-    fn reconsider(
-        &mut self,
-        from: Bound<K>,
-        which: &impl Fn(&Candidate, &[Candidate]) -> bool,
-        shared: &Shared,
-        hops: &HopPool,
-        dead: &mut Graveyard,
-        change: &mut PortChange,
-    ) -> Option<Bound<K>> {
-        const SLICE: usize = 4096;
-        let picked = self.best.range((from, Bound::Unbounded));
-        let picked = picked.filter(|(key, best)| which(best, self.more_of(**key, best)));
-        let slice: Vec<K> = picked.map(|(key, _)| *key).take(SLICE).collect();
-        for &key in &slice {
-            self.decide(key, shared, hops, dead, change);
-        }
-        if slice.len() < SLICE { None } else { slice.last().map(|&last| Bound::Excluded(last)) }
-    }
-
-    fn decide(
-        &mut self,
-        key: K,
-        shared: &Shared,
-        hops: &HopPool,
-        dead: &mut Graveyard,
-        change: &mut PortChange,
-    ) {
-        let Some(best) = self.best.get(&key).copied() else { return };
-        let was = best.word & INSTALLED != 0;
-        let living = self.living_of(key, &best, hops);
-        let is = match living {
-            Some(id) => self.fib.set(shared, key, id, dead).is_ok(),
-            None if was => {
-                let cover = self.cover(key, hops);
-                self.fib.clear(shared, key, cover, dead).is_err()
-            }
-            None => false,
-        };
-        change.withdrawn += usize::from(was && !is);
-        change.restored += usize::from(is && !was);
-        let missing = is != living.is_some();
-        change.failed += usize::from(missing);
-        self.missing += usize::from(missing);
-        self.missing -= usize::from(best.word & MISSING != 0);
-        if let Some(best) = self.best.get_mut(&key) {
-            let flags = if is { INSTALLED } else { 0 } | if missing { MISSING } else { 0 };
-            best.word = best.word & !(INSTALLED | MISSING) | flags;
-        }
-    }
-
-    /// The routes of a range, in order, and whether packets follow them.
-    fn list(
-        &self,
-        range: (Bound<K>, Bound<K>),
-        hops: &HopPool,
-    ) -> impl Iterator<Item = (K, Candidate, bool)> {
-        self.best.range(range).flat_map(move |(&key, best)| {
-            let installed = best.word & INSTALLED != 0;
-            let active = if installed { self.living_of(key, best, hops) } else { None };
-            let all = core::iter::once(*best).chain(self.more_of(key, best).iter().copied());
-            // Two candidates may share a next hop: only the first one is active.
-            let mut active = active;
-            all.map(move |candidate| {
-                let is = active.take_if(|hop| hop.index() == candidate.hop()).is_some();
-                (key, candidate, is)
-            })
-        })
     }
 }
 
-fn same_route(a: &Candidate, b: &Candidate) -> bool {
-    a.source() == b.source() && a.metric == b.metric
+/// The trie with a number: see [`Fib6Writer::numbered`].
+fn trie_of<'a>(
+    main: &'a mut Fib6Writer,
+    tables: &'a mut [PolicyTable],
+    number: u8,
+) -> Option<&'a mut Fib6Writer> {
+    match usize::from(number).checked_sub(1) {
+        None => Some(main),
+        Some(place) => tables.get_mut(place / 2).map(|table| table.trie(place % 2)),
+    }
 }

@@ -10,7 +10,7 @@ use crate::icmp::{v4, v6};
 use crate::interface::{Interface, Interfaces};
 use crate::neighbour::{ConfigError, NeighbourConfig};
 use crate::port::PortId;
-use crate::route::{Rib, RibConfig, Route, RouteError, RouteReader, Source, Target};
+use crate::route::{Rib, RibConfig, Route, RouteError, RouteReader, Target};
 use crate::socket::api::Sockets;
 use crate::stack::{SocketLimits, Stack, StackConfig};
 use crate::tcp::sockets::TcpConfig;
@@ -55,8 +55,7 @@ pub fn rib(interfaces: &[Interface], routes: &[(IpNet, PortId, IpAddr)]) -> Resu
         multipath: 1,
         ..RibConfig::default()
     })?;
-    let mut add =
-        |prefix: IpNet, target| rib.replace(&Route { prefix, target, source: Source::Static, metric: 0 });
+    let mut add = |prefix: IpNet, target| rib.replace(&Route::new(prefix, target));
     for one in interfaces {
         let port = one.id;
         let v4 = one.ipv4.iter().map(|net| IpNet::from(*net));
@@ -155,6 +154,8 @@ impl Node {
             tcp,
             frame_room: (CHUNK - 256) as u16,
             reassembly: crate::ip::reassembly::ReassemblyConfig::default(),
+            multicast: Default::default(),
+            routing: Default::default(),
             seed: [seed, seed ^ 1, seed ^ 2, seed ^ 3],
         };
         let stack = Stack::new(config, routes)?;

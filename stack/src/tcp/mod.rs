@@ -65,6 +65,7 @@ pub mod output;
 pub mod ports;
 pub mod receiver;
 pub mod recovery;
+mod route_metrics;
 pub mod rtt;
 pub mod secret;
 pub mod segment;

@@ -38,6 +38,8 @@ pub struct Receiver {
     pub limit: u32,
     /// Most that the window may be (TCP_WINDOW_CLAMP, and the buffer's limit).
     pub clamp: u32,
+    /// The largest window that the route lets us offer; `clamp` stays below it.
+    pub bound: u32,
     /// Most that the window may be now; grows with arrivals.
     pub threshold: u32,
     /// Where the peer's FIN stands, once it came out of order.
@@ -92,6 +94,7 @@ impl Receiver {
             wnd,
             limit,
             clamp: limit,
+            bound: u32::MAX,
             threshold: wnd,
             fin: None,
             mss: mss.clamp(1, 536),
@@ -101,6 +104,17 @@ impl Receiver {
             shut: false,
             rate: ReadRate { space: wnd.min(10 * u32::from(mss)).max(1), read: 0, since: Instant::ZERO },
             trip: Trip { eighths: 0, until: Seq(0), since: Instant::ZERO },
+        }
+    }
+
+    /// No window that is offered from now on is larger.
+    pub fn set_bound(&mut self, bytes: u32) {
+        self.bound = bytes.max(1);
+        self.clamp = self.clamp.min(self.bound);
+        self.threshold = self.threshold.min(self.bound);
+        if self.nxt == self.wup {
+            // Nothing was received yet. What a SYN-ACK offered was bounded already.
+            self.wnd = self.wnd.min(self.bound);
         }
     }
 
@@ -262,7 +276,7 @@ impl Receiver {
             return false;
         }
         self.limit = wanted;
-        self.clamp = wanted;
+        self.clamp = wanted.min(self.bound);
         true
     }
 
@@ -285,8 +299,8 @@ impl Receiver {
     /// The owner chose the buffer's size.
     pub fn set_limit(&mut self, limit: u32) {
         self.limit = limit;
-        self.clamp = limit;
-        self.threshold = self.threshold.min(limit);
+        self.clamp = limit.min(self.bound);
+        self.threshold = self.threshold.min(self.clamp);
         self.locked = true;
     }
 }

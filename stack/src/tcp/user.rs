@@ -595,9 +595,10 @@ impl Connection {
             SocketOption::ReceiveBuffer(bytes) => {
                 self.rx.set_limit(bytes.clamp(cx.settings.receive.min, cx.settings.receive.max));
                 if unopened {
-                    let scale = self.rx.scale;
+                    let (scale, bound) = (self.rx.scale, self.rx.bound);
                     self.rx =
                         super::receiver::Receiver::new(self.rx.limit, self.rx.advertised_mss, scale, true);
+                    self.rx.set_bound(bound);
                 }
             }
             SocketOption::SendBuffer(bytes) => {
@@ -608,7 +609,7 @@ impl Connection {
                 self.knobs.read_low = bytes.clamp(1, (self.rx.limit / 2).max(1));
             }
             SocketOption::WindowClamp(bytes) => {
-                self.rx.clamp = bytes.max(cx.settings.receive.min / 2).min(self.rx.limit);
+                self.rx.clamp = bytes.max(cx.settings.receive.min / 2).min(self.rx.limit).min(self.rx.bound);
                 self.rx.threshold = self.rx.threshold.min(self.rx.clamp);
             }
             SocketOption::OobInline(on) => self.knobs.oob_inline = on,

@@ -92,7 +92,7 @@ impl<F: Frame> Stack<F> {
         };
         let address = socket.end.accept_address(peer.ip())?;
         let wish = wish(&socket.end, address, scope_of(peer), &SendControl::default())?;
-        let choice = self.select(now, &wish)?;
+        let choice = self.select(now, &wish.of_udp(socket.end.local_port, peer.port()))?;
         if let Some(socket) = self.udp.slab.get_mut(handle) {
             socket.end.local = socket.end.local.or(Some(choice.source));
             socket.end.peer = Some((address, peer.port()));

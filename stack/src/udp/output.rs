@@ -11,6 +11,7 @@ use crate::ip::originate::{Body, Check, Datagram, Way, originate};
 use crate::ip::select::{Choice, Wish};
 use crate::limits::UDP_SEGMENTS;
 use crate::port::PortId;
+use crate::route::Traits;
 use crate::socket::control::{Origin, SendArgs};
 use crate::socket::endpoint::{Endpoint, Report, is_group};
 use crate::socket::options::MtuDiscovery;
@@ -60,7 +61,8 @@ pub(crate) fn wish(
     }
     let path_mtu =
         !matches!(options.mtu_discover, MtuDiscovery::Probe | MtuDiscovery::Interface | MtuDiscovery::Omit);
-    Ok(Wish { destination: address, source, port, broadcast: end.options.broadcast, path_mtu })
+    let traits = Traits { tos: control.tos.unwrap_or(end.options.tos), ..Traits::default() };
+    Ok(Wish { destination: address, source, port, broadcast: end.options.broadcast, path_mtu, traits })
 }
 
 /// Whether "don't fragment" is said of a datagram to `address`, and whether we may cut it.
@@ -182,6 +184,7 @@ where
     stack.udp_autobind(handle)?;
     let socket = stack.udp.slab.get(handle).ok_or(Error::BadHandle)?;
     let wish = wish(&socket.end, target.address, target.scope, &target.control)?;
+    let wish = wish.of_udp(socket.end.local_port, target.port_number);
     let free_bind = socket.end.options.free_bind;
     if let Some(source) = target.control.source
         && !free_bind

@@ -15,8 +15,10 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use flumen_stack::frame::heap::{HeapFrame, HeapPool};
 use flumen_stack::icmp::limit::IcmpLimits;
+use flumen_stack::ip::policy::Routing;
+use flumen_stack::multicast::MulticastConfig;
 use flumen_stack::neighbour::NeighbourConfig;
-use flumen_stack::route::{Path, Rib, RibConfig, Route, RouteReader, Source, Target};
+use flumen_stack::route::{Path, Rib, RibConfig, Route, RouteReader, Target};
 use flumen_stack::{
     Burst, Egress, Instant, Interface, Interfaces, MacAddr, NoProbe, PortId, Stack, StackConfig, Turn,
     checksum,
@@ -46,7 +48,7 @@ pub fn ip(text: &str) -> IpAddr {
 }
 
 pub fn route(prefix: &str, target: Target) -> Route {
-    Route { prefix: prefix.parse().unwrap(), target, source: Source::Static, metric: 0 }
+    Route::new(prefix.parse().unwrap(), target)
 }
 
 pub fn gateway(index: usize, via: &str) -> Target {
@@ -73,7 +75,12 @@ pub fn interfaces() -> Vec<Interface> {
 
 /// The table of the picture above, small enough to be made often.
 pub fn rib() -> Rib {
-    let config = RibConfig {
+    fill(Rib::new(small()).unwrap())
+}
+
+/// The sizes of such a table.
+pub fn small() -> RibConfig {
+    RibConfig {
         max_routes4: 4096,
         max_routes6: 4096,
         groups4: 512,
@@ -82,8 +89,11 @@ pub fn rib() -> Rib {
         next_hops: 1024,
         multipath: 64,
         ..RibConfig::default()
-    };
-    let mut rib = Rib::new(config).unwrap();
+    }
+}
+
+/// An empty table with the routes of the picture in it.
+pub fn fill(mut rib: Rib) -> Rib {
     for index in 0..PORTS {
         let (net, port) = (index + 1, port(index));
         let mut connected = |prefix: String, target| rib.add(&route(&prefix, target)).unwrap();
@@ -144,6 +154,28 @@ impl Router {
     }
 
     pub fn with_reader(routes: RouteReader, sizes: Sizes, interfaces: Vec<Interface>) -> Router {
+        Router::made(routes, sizes, interfaces, (Routing::default(), MulticastConfig::default()))
+    }
+
+    pub fn routing_by(rib: &Rib, sizes: Sizes, interfaces: Vec<Interface>, routing: Routing) -> Router {
+        Router::made(rib.reader().unwrap(), sizes, interfaces, (routing, MulticastConfig::default()))
+    }
+
+    pub fn routing_groups(
+        rib: &Rib,
+        sizes: Sizes,
+        interfaces: Vec<Interface>,
+        multicast: MulticastConfig,
+    ) -> Router {
+        Router::made(rib.reader().unwrap(), sizes, interfaces, (Routing::default(), multicast))
+    }
+
+    fn made(
+        routes: RouteReader,
+        sizes: Sizes,
+        interfaces: Vec<Interface>,
+        (routing, multicast): (Routing, MulticastConfig),
+    ) -> Router {
         let config = StackConfig {
             interfaces: Interfaces::new(interfaces).unwrap(),
             neighbours: sizes.neighbours,
@@ -154,6 +186,8 @@ impl Router {
             tcp: flumen_stack::tcp::sockets::TcpConfig::default(),
             frame_room: 1664,
             reassembly: flumen_stack::ip::reassembly::ReassemblyConfig::default(),
+            multicast,
+            routing,
             seed: [1, 2, 3, 4],
         };
         let mut egress = Egress::new(vec![sizes.tx_queue; config.interfaces.len()]);

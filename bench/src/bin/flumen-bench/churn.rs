@@ -219,7 +219,7 @@ fn change(
                         IpNet::V6(_) => gateway6(number).into(),
                     };
                     let target = Target::Gateway { port: router::port_out(), via };
-                    rib.replace(&Route { prefix: one.prefix, target, source: Source::Static, metric: 0 })
+                    rib.replace(&Route::new(one.prefix, target))
                 };
                 match result {
                     Ok(()) => break,

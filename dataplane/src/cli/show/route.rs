@@ -19,6 +19,9 @@ pub struct Args {
     /// Only those from this source
     #[arg(long, value_parser = PossibleValuesParser::new(["connected", "static", "redirect", "kernel"]))]
     pub source: Option<String>,
+    /// Of this table instead of the main one
+    #[arg(long, value_name = "NAME")]
+    pub table: Option<String>,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub limit: usize,
@@ -74,7 +77,7 @@ pub(super) fn show(args: &Args, service: &Service, json: bool) -> Result<(), Fai
         Some(Destination::Prefix(within)) => RouteQuery { within: Some(within), ..RouteQuery::default() },
         None => RouteQuery::default(),
     };
-    let query = RouteQuery { source: args.source.clone(), ..query };
+    let query = RouteQuery { source: args.source.clone(), table: args.table.clone(), ..query };
     let limit = (!args.all).then_some(args.limit);
     let mut pages = Pages::new(json, query.lookup.is_some());
     // What stopped us between two pages: a reader that has seen enough, or output that cannot be written.
@@ -199,7 +202,11 @@ fn rows(table: &mut Table, route: &Route) {
         };
         [to, hop.port.clone(), if several { hop.weight.to_string() } else { String::new() }]
     };
-    table.row(first(way(hop)));
+    let [mut to, port, weight] = way(hop);
+    for words in route.metrics.words() {
+        to.extend([" ", &words]);
+    }
+    table.row(first([to, port, weight]));
     for hop in others {
         table.row(["·".to_owned()].into_iter().chain(way(hop)));
     }

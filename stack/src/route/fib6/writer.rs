@@ -41,6 +41,8 @@ pub(crate) struct Fib6Writer {
     stale: Vec<Dead>,
     /// Additions stop short of the reserve.
     adding: bool,
+    /// Which of the tries it is, so that what waited for its grace period comes back to it.
+    number: u8,
 }
 
 /// What becomes of a prefix: its entry, or the leaf that takes its slots over (none in this table or node).
@@ -86,7 +88,13 @@ impl Fib6Writer {
             taken: Vec::new(),
             stale: Vec::new(),
             adding: false,
+            number: 0,
         }
+    }
+
+    /// The same, as the trie with this number; 0 is the main table's.
+    pub(crate) fn numbered(self, number: u8) -> Self {
+        Fib6Writer { number, ..self }
     }
 
     pub(crate) fn nodes(&self) -> (u32, u32) {
@@ -166,8 +174,8 @@ impl Fib6Writer {
             // Nobody has seen what was taken.
             while let Some(run) = self.taken.pop() {
                 match run {
-                    Dead::Nodes6(at, count) => self.reuse_nodes(at, count),
-                    Dead::Leaves6(at, count) => self.reuse_leaves(at, count),
+                    Dead::Nodes6(_, at, count) => self.reuse_nodes(at, count),
+                    Dead::Leaves6(_, at, count) => self.reuse_leaves(at, count),
                     _ => {}
                 }
             }
@@ -302,7 +310,7 @@ impl Fib6Writer {
             return Ok(None);
         }
         if child.is_some() && node.children != 0 {
-            self.stale.push(Dead::Nodes6(node.child_base, node.children.count_ones() as u8));
+            self.stale.push(Dead::Nodes6(self.number, node.child_base, node.children.count_ones() as u8));
         }
         let sole = if level == 0 { None } else { draft.sole(&new) };
         let sole = sole.filter(|sole| may_be_tail(level - 1, sole.len()));
@@ -335,7 +343,7 @@ impl Fib6Writer {
             write(fib, number, node);
         }
         if old >> 32 != 0 {
-            self.stale.push(Dead::Nodes6((old >> 32) as u32, 1));
+            self.stale.push(Dead::Nodes6(self.number, (old >> 32) as u32, 1));
         }
         publish(top, u64::from(number) << 32 | old & u64::from(u32::MAX));
         Ok(())
@@ -372,7 +380,7 @@ impl Fib6Writer {
                 return Err(Full);
             }
             node.entry_base = self.entries.alloc(count).ok_or(Full)?;
-            self.taken.push(Dead::Leaves6(node.entry_base, count as u8));
+            self.taken.push(Dead::Leaves6(self.number, node.entry_base, count as u8));
             draft.write(fib, &node);
         }
         Ok(node)
@@ -380,7 +388,7 @@ impl Fib6Writer {
 
     fn drop_entries(&mut self, node: &Node) {
         if node.entries() != 0 {
-            self.stale.push(Dead::Leaves6(node.entry_base, node.entries() as u8));
+            self.stale.push(Dead::Leaves6(self.number, node.entry_base, node.entries() as u8));
         }
     }
 
@@ -389,7 +397,7 @@ impl Fib6Writer {
             return Err(Full);
         }
         let at = self.nodes.alloc(count).ok_or(Full)?;
-        self.taken.push(Dead::Nodes6(at, count as u8));
+        self.taken.push(Dead::Nodes6(self.number, at, count as u8));
         Ok(at)
     }
 }

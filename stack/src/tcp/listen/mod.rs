@@ -50,6 +50,7 @@ use super::signature::{KeyTable, RequestSignature};
 use super::time_wait::Reused;
 use super::tuple::Tuple;
 use crate::Instant;
+use crate::route::RouteMetrics;
 use crate::socket::slab::{Handle, Slab};
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -73,6 +74,8 @@ pub struct Arrival<'a> {
     pub segment: &'a Segment<'a>,
     /// The largest segment that the way to the peer bears, without options: MTU - IP header - 20.
     pub path_mss: u16,
+    /// What the route to the peer says.
+    pub route: RouteMetrics,
     /// The packet was ECN-capable.
     pub ect: bool,
     /// Type of service of our packets to this peer.

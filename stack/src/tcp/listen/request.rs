@@ -79,8 +79,11 @@ impl Request {
             ts_offset: 0,
             mss: options.mss.filter(|&mss| mss != 0).unwrap_or(default_mss(&arrival.tuple)),
             path_mss: arrival.path_mss,
-            advertised_mss: settings.max_segment.map_or(arrival.path_mss, |max| max.min(arrival.path_mss)),
-            offered: whole_segments(settings.receive_buffer, arrival.path_mss, stamps.is_some()),
+            advertised_mss: advertised_mss(settings, arrival),
+            offered: bounded_by_route(
+                whole_segments(settings.receive_buffer, arrival.path_mss, stamps.is_some()),
+                arrival,
+            ),
             sent: now,
             answered: Instant::ZERO,
             scales: theirs.map(|theirs| Scales { theirs, ours: settings.shift() }),
@@ -202,3 +205,15 @@ pub(super) fn default_mss(tuple: &Tuple) -> u16 {
 }
 
 const _: () = assert!(size_of::<Request>() <= 128);
+
+/// The segments that the peer is asked for: what the path, the host and the route allow.
+fn advertised_mss(settings: &ListenSettings, arrival: &Arrival<'_>) -> u16 {
+    let host = settings.max_segment.map_or(arrival.path_mss, |max| max.min(arrival.path_mss));
+    if arrival.route.advmss > 0 { host.min(arrival.route.advmss) } else { host }
+}
+
+/// The window of the SYN-ACK: the host's, or a smaller one that the route asks for.
+const fn bounded_by_route(window: u32, arrival: &Arrival<'_>) -> u32 {
+    let bound = arrival.route.window;
+    if bound > 0 && bound < window { bound } else { window }
+}

@@ -44,6 +44,7 @@ fn arrival<'a>(peer: u32, segment: &'a Segment<'a>) -> Arrival<'a> {
         tuple: tuple(peer),
         segment,
         path_mss: 1460,
+        route: RouteMetrics::NONE,
         ect: false,
         tos: 0,
         signature: RequestSignature::None,

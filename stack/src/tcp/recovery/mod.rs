@@ -183,6 +183,17 @@ impl Sender {
         self.update_pacing_rate();
     }
 
+    /// Begins with a window of so many segments instead of the host's (Linux's route metric `initcwnd`). A window that
+    /// a lost SYN made smaller stays.
+    pub fn begin_with(&mut self, segments: u16) {
+        let untouched = self.window.cwnd == u32::from(self.initial_window);
+        self.initial_window = segments.max(1);
+        if untouched {
+            self.window.cwnd = u32::from(self.initial_window);
+            self.update_pacing_rate();
+        }
+    }
+
     /// A round trip time that was measured elsewhere: that of the SYN-ACK in a passive open.
     pub fn measured(&mut self, now: Instant, rtt: Duration) {
         let rtt = duration_micros(rtt);

@@ -99,6 +99,7 @@ impl<F: Frame> Sockets<'_, F> {
             port: options.port,
             broadcast: false,
             path_mtu: true,
+            traits: super::output::traits(from.map_or(0, |from| from.port()), to.port()),
         };
         if to.port() == 0 || to.ip().is_multicast() {
             return Err(Error::NetworkUnreachable);
@@ -141,6 +142,7 @@ impl<F: Frame> Sockets<'_, F> {
         };
         let (_, mut cx) = tcp.split(now, blocks);
         let mut connection = Connection::connect(&mut cx, &args);
+        connection.obey_route(choice.metrics);
         for option in &options.options {
             if let Err(error) = connection.set_option(&mut cx, *option) {
                 let _ = connection.abort(&mut cx);

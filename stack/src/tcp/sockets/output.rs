@@ -10,6 +10,7 @@ use crate::ip::originate::Exit;
 use crate::ip::path::Hop;
 use crate::ip::select::Wish;
 use crate::port::PortId;
+use crate::route::{RouteMetrics, Traits};
 use crate::socket::Handle;
 use crate::socket::error::Error;
 use crate::stack::Stack;
@@ -226,6 +227,16 @@ impl<F: Frame> Stack<F> {
 
     /// The way to the peer of a connection, from its local address.
     pub(super) fn way_to(&mut self, now: Instant, tuple: &Tuple, port: PortId) -> Result<Way, Error> {
+        self.way_and_metrics(now, tuple, port).map(|(way, _)| way)
+    }
+
+    /// The same, and what the route says to the connection.
+    pub(super) fn way_and_metrics(
+        &mut self,
+        now: Instant,
+        tuple: &Tuple,
+        port: PortId,
+    ) -> Result<(Way, RouteMetrics), Error> {
         let destination = tuple.remote_ip();
         let source = tuple.local_ip();
         let scoped = matches!(destination, core::net::IpAddr::V6(to) if to.is_unicast_link_local());
@@ -235,9 +246,11 @@ impl<F: Frame> Stack<F> {
             port: scoped.then_some(port),
             broadcast: false,
             path_mtu: true,
+            traits: traits(tuple.local_port, tuple.remote_port),
         };
         let choice = self.select(now, &wish)?;
-        Ok(Way { hop: hop_of(choice.exit)?, generation: self.generation, until: now + PATH_LASTS })
+        let way = Way { hop: hop_of(choice.exit)?, generation: self.generation, until: now + PATH_LASTS };
+        Ok((way, choice.metrics))
     }
 
     /// Segments end before they are made: there is no way to their peer.
@@ -284,6 +297,11 @@ pub(super) const fn hop_of(exit: Option<Exit>) -> Result<Option<Hop>, Error> {
         Some(Exit::Neighbour(hop)) => Ok(Some(hop)),
         Some(_) => Err(Error::NetworkUnreachable),
     }
+}
+
+/// What policy rules may ask of a segment; its type of service is not known when the way is chosen.
+pub(super) const fn traits(from: u16, to: u16) -> Traits {
+    Traits { tos: 0, protocol: 6, ports: Some((from, to)) }
 }
 
 /// The largest segment without options that fits an MTU.

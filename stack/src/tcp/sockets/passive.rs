@@ -155,7 +155,8 @@ fn arrival_of<'a, F: Frame>(
     isns: Option<(Seq, Seq)>,
     reused: Option<Reused>,
 ) -> Result<Arrival<'a>, DropReason> {
-    let way = stack.way_to(now, came.tuple, came.port).map_err(|_error| DropReason::NoRoute)?;
+    let (way, route) =
+        stack.way_and_metrics(now, came.tuple, came.port).map_err(|_error| DropReason::NoRoute)?;
     let room = stack.frame_room;
     let mtu = way.hop.map_or(room, |hop| hop.mtu.min(room));
     let listening = stack.tcp.listeners.get(listener).ok_or(DropReason::TcpClosed)?;
@@ -176,6 +177,7 @@ fn arrival_of<'a, F: Frame>(
         tuple: *came.tuple,
         segment,
         path_mss: path_mss(mtu, came.tuple.is_ipv4()),
+        route,
         ect: came.tos & 3 != 0,
         tos: 0,
         signature: signature.map_err(|_refused| DropReason::TcpBadSignature)?,
@@ -274,7 +276,7 @@ fn make_child<F: Frame>(
     accepted: &Accepted,
     signature: RequestSignature,
 ) -> Option<Handle> {
-    let way = stack.way_to(now, came.tuple, came.port).ok()?;
+    let (way, route) = stack.way_and_metrics(now, came.tuple, came.port).ok()?;
     let ip_id = stack.next_ipv4_id();
     let Stack { tcp, blocks, .. } = stack;
     if tcp.entries.is_full() {
@@ -284,6 +286,7 @@ fn make_child<F: Frame>(
     let TcpSockets { settings, stats, listeners, bound, runs, ranges, challenge, .. } = &mut *tcp;
     let mut cx = crate::tcp::connection::Context { now, blocks, runs, ranges, settings, stats, challenge };
     let mut connection = Connection::accepted(&mut cx, accepted, metrics.as_ref());
+    connection.obey_route(route);
     for option in listeners.get(listener).map_or(&[][..], |listening| &listening.options) {
         // They were tried when the listener opened.
         let _ = connection.set_option(&mut cx, *option);
