@@ -762,12 +762,18 @@ fn scripts_reach_every_event_and_nearly_every_end() {
     ];
     let mut elsewhere: Vec<_> = by_reassembly.into_iter().chain(by_sockets).collect();
     elsewhere.sort_unstable();
-    // What needs policy, time or another worker: `addresses`, `icmp` and `vlan` drive those.
+    // What needs policy, time or another worker: `addresses`, `icmp`, `vlan` and `multicast` drive those.
     let by_policy = [
         "arp-announcements-out",
         "duplicate-addresses",
+        "group-messages-untold",
         "icmp-answers",
         "looped-back",
+        "multicast-copies",
+        "multicast-forwarded",
+        "multicast-groups-refused",
+        "multicast-scope",
+        "multicast-wrong-port",
         "nd-redirects-out",
         "nd-router-advertisements-out",
         "nd-router-solicitations-out",
