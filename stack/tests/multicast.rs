@@ -121,7 +121,7 @@ fn leave(from: usize, group: &str) -> Vec<u8> {
 fn flows(router: &mut Router, from: usize, source: &str, group: &str, ttl: u8) -> Vec<usize> {
     router.sent();
     let frame = stream(from, source, group, ttl);
-    router.input(from, &[frame.clone()]);
+    router.input(from, std::slice::from_ref(&frame));
     let mut ways = Vec::new();
     for (way, sent) in router.sent() {
         assert_eq!(sent[..6], group_mac(ip(group)).0);
