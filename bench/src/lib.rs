@@ -6,6 +6,7 @@
 //! ```
 //! `pktgen` sends and receives packets by the ports of the data plane (the binary `flumen-pktgen`), and `rfc2544`
 //! measures with it what a device between two ports can do; `iperf` collects what other people's programs say.
+//! `wire` is a path with delay, rate and losses between two interfaces.
 //!
 //! The binary `flumen-bench` measures the product's own [`flumen::worker::Worker`] with no card in the way;
 //! `benches/` holds one micro benchmark for each idea of the packet path, by time and by instructions.
@@ -25,3 +26,4 @@ pub mod table;
 pub mod tcp;
 pub mod traffic;
 pub mod verdict;
+pub mod wire;

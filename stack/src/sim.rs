@@ -20,5 +20,5 @@ pub mod world;
 pub use node::{Node, NodeSettings, rib};
 pub use random::Random;
 pub use report::Report;
-pub use wire::{Misbehaviour, Wire};
+pub use wire::{Lost, Misbehaviour, Wire};
 pub use world::{Arrival, World};

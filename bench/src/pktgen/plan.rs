@@ -187,7 +187,7 @@ fn side(name: &str, end: &End, mac: MacAddr) -> Result<Side, String> {
 }
 
 /// Waits a little for a carrier: one that was just switched on has it later.
-fn link_is_up(nic: &Interface) -> Result<bool, String> {
+pub(crate) fn link_is_up(nic: &Interface) -> Result<bool, String> {
     let deadline = Instant::now() + CARRIER;
     loop {
         let up = nic.is_up().map_err(|error| error.to_string())?;

@@ -1,5 +1,5 @@
-//! A lab for the generator: `flumen run` in the middle, and both ends in the client's namespace, so that one process can
-//! send by `lan0` and receive by `wan0`.
+//! A lab for the generator: `flumen run` in the middle, or a wire, and both ends in the client's namespace, so that one
+//! process can send by `lan0` and receive by `wan0`.
 //!
 //! ```text
 //!   client:  lan0 ======= lan [ flumen ] wan ======= wan0 :client       scripts/lib/lab.sh has the addresses
@@ -22,7 +22,8 @@ const LIMIT: Duration = Duration::from_secs(90);
 /// A lab that stands.
 pub struct Lab {
     run: String,
-    flumen: Option<Child>,
+    /// The program in the middle.
+    middle: Option<Child>,
     _alone: File,
 }
 
@@ -45,13 +46,34 @@ fn script(arguments: &[&str]) -> Output {
 }
 
 impl Lab {
+    /// With Flumen in the middle.
     pub fn up() -> Lab {
+        let mut lab = Lab::links();
+        let config = script(&["config", "--run", &lab.run, "1"]).stdout;
+        let file = lab.folder().join("router.toml");
+        std::fs::write(&file, config).expect("the lab has a folder");
+        let file = file.into_os_string().into_string().expect("a name of ours");
+        let flumen = flumen().into_os_string().into_string().expect("a name of ours");
+        lab.put_in_the_middle(&flumen, &["run", &file], " running");
+        lab
+    }
+
+    /// With a wire in the middle.
+    pub fn wire(options: &[&str]) -> Lab {
+        let mut lab = Lab::links();
+        let ends = ["--json", "wire", "--left", "lan", "--right", "wan"];
+        lab.put_in_the_middle(BENCH, &[&ends, options].concat(), " stands");
+        lab
+    }
+
+    /// Links, and nobody in the middle.
+    fn links() -> Lab {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let alone = File::create("/run/lock/flumen-lab.lock").expect("root may write to /run/lock");
         alone.lock().expect("the lock of the labs");
         // The name of a test run: what a killed one leaves is swept by the data plane's lab tests too.
         let run = format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let mut lab = Lab { run, flumen: None, _alone: alone };
+        let lab = Lab { run, middle: None, _alone: alone };
         script(&["up", "--run", &lab.run, "--router", "flumen"]);
         let (client, server) = (lab.namespace("client"), lab.namespace("server"));
         for line in [
@@ -64,27 +86,36 @@ impl Lab {
             let done = Command::new(words[0]).args(&words[1..]).output().expect("ip runs");
             assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
         }
-        let config = script(&["config", "--run", &lab.run, "1"]).stdout;
-        std::fs::write(lab.folder().join("router.toml"), config).expect("the lab has a folder");
-        let log = File::create(lab.folder().join("flumen.log")).expect("the lab has a folder");
+        lab
+    }
+
+    fn put_in_the_middle(&mut self, program: &str, arguments: &[&str], running: &str) {
+        let file = |name: &str| File::create(self.folder().join(name)).expect("the lab has a folder");
         let child = Command::new("ip")
-            .args(["netns", "exec", &lab.namespace("router")])
-            .arg(flumen())
-            .arg("run")
-            .arg(lab.folder().join("router.toml"))
+            .args(["netns", "exec", &self.namespace("router"), program])
+            .args(arguments)
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a file can be cloned"))
-            .stderr(log)
+            .stdout(file("middle.out"))
+            .stderr(file("middle.log"))
             .spawn()
             .expect("ip runs");
-        lab.flumen = Some(child);
+        self.middle = Some(child);
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !lab.log().contains(" running") {
-            assert!(Instant::now() < deadline, "flumen does not start:\n{}", lab.log());
+        while !self.log().contains(running) {
+            assert!(Instant::now() < deadline, "{program} does not start:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
-        lab
+    }
+
+    /// Asks the program in the middle to end, as Ctrl-C does, and returns what it printed.
+    pub fn interrupt(&mut self) -> String {
+        let mut middle = self.middle.take().expect("it runs");
+        let pid = nix::unistd::Pid::from_raw(middle.id().try_into().expect("a process id"));
+        nix::sys::signal::kill(pid, nix::sys::signal::SIGINT).expect("it is ours");
+        let status = middle.wait().expect("it ends");
+        assert!(status.success(), "{status}: {}", self.log());
+        std::fs::read_to_string(self.folder().join("middle.out")).expect("what it printed")
     }
 
     pub fn namespace(&self, role: &str) -> String {
@@ -96,7 +127,8 @@ impl Lab {
     }
 
     fn log(&self) -> String {
-        std::fs::read_to_string(self.folder().join("flumen.log")).unwrap_or_default()
+        let read = |name: &str| std::fs::read_to_string(self.folder().join(name)).unwrap_or_default();
+        read("middle.out") + &read("middle.log")
     }
 
     /// A program in the client's namespace, not started yet.
@@ -150,11 +182,11 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- flumen said:\n{}---", self.log());
+            eprintln!("--- the program in the middle said:\n{}---", self.log());
         }
-        if let Some(mut flumen) = self.flumen.take() {
-            let _ = flumen.kill();
-            let _ = flumen.wait();
+        if let Some(mut middle) = self.middle.take() {
+            let _ = middle.kill();
+            let _ = middle.wait();
         }
         let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/lab");
         let _ = Command::new(lab).args(["down", "--run", &self.run]).stdin(Stdio::null()).output();

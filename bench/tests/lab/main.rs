@@ -232,6 +232,41 @@ fn an_rfc_2544_measurement_of_the_router_is_written_in_four_files() {
     }
 }
 
+fn a_wire_delays_and_loses_what_it_was_told_to_and_its_books_agree_with_both_ends() {
+    let mut lab = Lab::wire(&["--delay", "20ms", "--loss", "10%", "--seed", "3"]);
+    let fields =
+        ["--source", "10.0.1.2", "--destination", "10.0.2.2", "--destination-mac", "02:00:00:00:02:02"];
+    let ports = ["--tx", "lan0", "--rx", "wan0", "--rate", "2 kpps", "--count", "4000", "--size", "imix"];
+    let report = lab.report(&[&ports[..], &fields].concat());
+    let rx = &report["rx"];
+    assert_eq!(number(&report["tx"]["frames"]), 4000);
+    let (marked, lost) = (number(&rx["marked"]), 4000 - number(&rx["marked"]));
+    assert!((300..500).contains(&lost), "{report}");
+    assert_eq!(number(&rx["reordered"]), 0, "{report}");
+    assert!(number(&rx["latency"]["least"]) >= 20_000_000, "{report}");
+    let said: serde_json::Value = serde_json::from_str(&lab.interrupt()).expect("JSON");
+    let [left, right] = [&said["ends"][0], &said["ends"][1]];
+    assert_eq!(number(&left["frames"]), number(&left["lost"]) + number(&left["delivered"]), "{said}");
+    // The kernels at the ends say a word now and then, too.
+    assert!((lost..lost + 20).contains(&number(&left["lost"])), "{lost}: {said}");
+    assert!((marked..marked + 50).contains(&number(&left["delivered"])), "{marked}: {said}");
+    for end in [left, right] {
+        assert_eq!(
+            (number(&end["overrun"]), number(&end["unsent"]), number(&end["crowded"])),
+            (0, 0, 0),
+            "{said}"
+        );
+    }
+}
+
+fn a_wire_that_cannot_be_is_one_line() {
+    let lab = Lab::wire(&["--duration", "1h"]);
+    let wire = |left: &str, right: &str| lab.run(BENCH, &["wire", "--left", left, "--right", right]);
+    fails(&wire("lan0", "lan0"), &["two ends", "lan0"]);
+    fails(&wire("lan0", "nosuch0"), &["no interface `nosuch0`"]);
+    assert!(!lab.has_program("lan0"), "a program is left on lan0");
+}
+
 macro_rules! all {
     ($root:expr, $($name:ident,)*) => {
         vec![$(Trial::test(stringify!($name), || { $name(); Ok(()) }).with_ignored_flag(!$root),)*]
@@ -256,6 +291,8 @@ fn main() {
         what_cannot_be_is_one_line_and_nothing_is_left_attached,
         ctrl_c_ends_a_run_with_its_report_and_takes_the_program_off,
         an_rfc_2544_measurement_of_the_router_is_written_in_four_files,
+        a_wire_delays_and_loses_what_it_was_told_to_and_its_books_agree_with_both_ends,
+        a_wire_that_cannot_be_is_one_line,
     };
     libtest_mimic::run(&arguments, tests).exit();
 }

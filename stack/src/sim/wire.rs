@@ -60,11 +60,24 @@ struct Direction {
     busy_until: Instant,
 }
 
+/// Why a frame does not arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// It is longer than the wire's MTU.
+    TooLong,
+    /// By chance, alone or in a row.
+    Chance,
+    /// It found the queue of the rate full.
+    Queue,
+}
+
 /// What becomes of a frame.
 #[derive(Debug, Default)]
 pub struct Carried {
     /// What arrives at the other end, and when.
     pub arrivals: Vec<(Instant, Vec<u8>)>,
+    /// Why nothing does.
+    pub lost: Option<Lost>,
     /// What comes back to the sender.
     pub answer: Option<(Instant, Vec<u8>)>,
 }
@@ -94,6 +107,7 @@ impl Wire {
                 carried.answer =
                     report::about(&frame, Report::TooBig(mtu)).map(|frame| (self.arrival(now), frame));
             }
+            carried.lost = Some(Lost::TooLong);
             return carried;
         }
         if report != 0
@@ -103,9 +117,13 @@ impl Wire {
             carried.answer = report::about(&frame, reported).map(|frame| (self.arrival(now), frame));
         }
         if self.random.chance(loss) || self.in_burst(from) {
+            carried.lost = Some(Lost::Chance);
             return carried;
         }
-        let Some(sent) = self.transmit(&frame, from, now) else { return carried };
+        let Some(sent) = self.transmit(&frame, from, now) else {
+            carried.lost = Some(Lost::Queue);
+            return carried;
+        };
         if self.random.chance(corrupt) {
             let bit = self.random.below(frame.len() as u64 * 8) as usize;
             if let Some(byte) = frame.get_mut(bit / 8) {
@@ -188,6 +206,8 @@ mod tests {
             carried(misbehaviour)
         };
         assert!(always(|m| m.loss = 1000).iter().all(Vec::is_empty));
+        let mut wire = Wire::new(Misbehaviour { loss: 1000, ..Misbehaviour::default() }, 1);
+        assert_eq!(wire.carry(vec![0; 60], 0, Instant::ZERO).lost, Some(Lost::Chance));
         assert!(always(|m| m.duplicate = 1000).iter().all(|arrivals| arrivals.len() == 2));
         for arrivals in always(|m| m.truncate = 1000) {
             assert!(arrivals[0].1.len() < 60);
@@ -223,7 +243,11 @@ mod tests {
         let misbehaviour = Misbehaviour { rate: 1_000_000, queue: 3000, ..Misbehaviour::default() };
         let mut wire = Wire::new(misbehaviour, 1);
         let start = Instant::from_millis(1);
-        let mut at = |from, now| wire.carry(vec![0; 1000], from, now).arrivals.first().map(|one| one.0);
+        let mut at = |from, now| {
+            let carried = wire.carry(vec![0; 1000], from, now);
+            assert_eq!(carried.lost, carried.arrivals.is_empty().then_some(Lost::Queue));
+            carried.arrivals.first().map(|one| one.0)
+        };
         let ms = |millis| Some(Instant::from_millis(millis));
         assert_eq!([at(0, start), at(0, start), at(0, start), at(0, start)], [ms(2), ms(3), ms(4), ms(5)]);
         assert_eq!(at(0, start), None, "four wait or are being sent");
@@ -239,6 +263,7 @@ mod tests {
         let frame = [vec![2; 12], vec![8, 0], packet].concat();
         let carried = wire.carry(frame.clone(), 0, Instant::ZERO);
         assert!(carried.arrivals.is_empty() && carried.answer.is_some());
+        assert_eq!(carried.lost, Some(Lost::TooLong));
         assert_eq!(wire.carry(frame[..14 + 1280].to_vec(), 0, Instant::ZERO).arrivals.len(), 1);
         wire.misbehaviour.silent = true;
         let carried = wire.carry(frame.clone(), 0, Instant::ZERO);

@@ -5,6 +5,7 @@
 //! `memory`: what a data plane with a full table takes of it.
 //! `rfc2544`: throughput, latency, loss and back-to-back bursts of a device between two ports.
 //! `iperf`: iperf3, iperf and wrk through or to the data plane, in one report.
+//! `wire`: a path with delay, rate and losses between two interfaces, for whatever talks through it.
 //! `tcp`: two TCP stacks back to back, with smoltcp's beside them; `idle`: what a million connections cost.
 #![forbid(unsafe_code)]
 
@@ -19,6 +20,7 @@ mod memory;
 mod rfc2544;
 mod tcp;
 mod verdict;
+mod wire;
 
 #[derive(Debug, Parser)]
 #[command(name = "flumen-bench", about = "Measures the Flumen data plane on this machine")]
@@ -47,6 +49,8 @@ enum Command {
     Iperf(iperf::Args),
     /// Tables and a verdict from runs that scripts/compare took.
     Verdict(verdict::Args),
+    /// A wire with delay, rate, queue and losses between two interfaces.
+    Wire(wire::Args),
     /// Two TCP stacks back to back on this core: a stream, questions, visits; smoltcp's beside them.
     Tcp(tcp::Args),
     /// Memory of an idle connection, and what lookups, timers and questions cost among many connections.
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
+        Command::Wire(args) => wire::execute(&args, cli.json),
         Command::Tcp(args) => tcp::execute(&args, &machine, cli.json),
         Command::Idle(args) => tcp::idle(&args, &machine, cli.json),
     };
