@@ -30,7 +30,7 @@ pub struct Row {
     pub peer: String,
     /// In which round.
     pub round: u32,
-    /// `cycles` are better when fewer, everything else when more.
+    /// `cycles` and `us` are better when fewer, everything else when more.
     pub unit: String,
     /// How well.
     pub value: f64,
@@ -91,6 +91,11 @@ pub fn ratio(ours: &BTreeMap<u32, f64>, theirs: &BTreeMap<u32, f64>, fewer_is_be
     Some(Ratio { median, interval: (at(0.025), at(0.975)) })
 }
 
+/// Costs and times: the fewer the better.
+fn fewer_is_better(unit: &str) -> bool {
+    matches!(unit, "cycles" | "us")
+}
+
 /// Tables of all works in Markdown, each peer compared with `base`; and whether a verdict could be given.
 pub fn markdown(rows: &[Row], base: &str) -> (String, bool) {
     let mut text = String::new();
@@ -126,7 +131,7 @@ pub fn markdown(rows: &[Row], base: &str) -> (String, bool) {
             fewest = fewest.min(theirs.len());
             let Some(Spread { least, median, most }) = Spread::of(theirs.values().copied()) else { continue };
             let _ = write!(text, "| {peer} | {median:.1} ({least:.1} - {most:.1}) | {} |", theirs.len());
-            let ratio = if peer == base { None } else { ratio(&ours, &theirs, unit == "cycles") };
+            let ratio = if peer == base { None } else { ratio(&ours, &theirs, fewer_is_better(unit)) };
             match ratio {
                 Some(Ratio { median, interval: (low, high) }) => {
                     let _ = writeln!(text, " {median:.3} ({low:.3} - {high:.3}) |");
