@@ -149,7 +149,8 @@ fn settings(random: &mut Random) -> TcpSettings {
         window_scaling: random.chance(800),
         autotune: random.chance(800),
         ecn: [EcnPolicy::Off, EcnPolicy::On, EcnPolicy::Passive][random.below(3) as usize],
-        mtu_probing: MtuProbing::BlackHole,
+        // What is drawn next says it too, so that it is no draw of its own and seeds of before stay what they were.
+        mtu_probing: [MtuProbing::BlackHole, MtuProbing::On][random.clone().below(2) as usize],
         ..TcpSettings::default()
     };
     settings.sender.algorithm = algorithm(random);
@@ -386,7 +387,9 @@ impl Life {
             }
             if wakes == Instant::NEVER && self.world.now.since(last_heard) > HOPELESS {
                 // An ICMP error makes an application's orphan give up at its next timeout, as in Linux.
-                let excused = self.harsh || self.reports;
+                // And a reset that answered data in front of a cookie may end the opener's orphan alone.
+                let cookies = self.listen.settings.cookies == CookiePolicy::Always;
+                let excused = self.harsh || self.reports || cookies;
                 assert!(excused, "everything is quiet after {lasted:?}, but: {:#?}", self.conversations);
                 self.give_up();
             }

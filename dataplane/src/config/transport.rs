@@ -108,7 +108,7 @@ pub fn read_tcp(section: &Section<'_>) -> Tcp {
         ),
         mtu_probing: section.word(
             "mtu_probing",
-            &[("off", MtuProbing::Off), ("black-hole", MtuProbing::BlackHole)],
+            &[("off", MtuProbing::Off), ("black-hole", MtuProbing::BlackHole), ("on", MtuProbing::On)],
             default.mtu_probing,
         ),
         base_mss: number("base_mss", bounds::MSS, default.base_mss),

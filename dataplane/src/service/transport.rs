@@ -105,6 +105,7 @@ fn tcp_settings(tcp: &Tcp) -> TcpSettings {
         mtu_probing: match tcp.mtu_probing {
             MtuProbing::Off => settings::MtuProbing::Off,
             MtuProbing::BlackHole => settings::MtuProbing::BlackHole,
+            MtuProbing::On => settings::MtuProbing::On,
         },
         base_mss: tcp.base_mss,
         min_snd_mss: tcp.min_snd_mss,

@@ -15,7 +15,7 @@ use super::receiver::Receiver;
 use super::recovery::{Agreed, CaState, PathMetrics, RunPool, Sender};
 use super::rtt;
 use super::segment::{Disposition, Output, Reset};
-use super::settings::{EcnPolicy, TcpSettings};
+use super::settings::{EcnPolicy, MtuProbing, TcpSettings};
 use super::state::{State, SynReceived};
 use super::stats::TcpStats;
 use super::timers::{Purpose, Timers};
@@ -80,7 +80,9 @@ pub(super) struct Knobs {
     /// SO_LINGER with zero seconds: close resets.
     pub(super) linger_zero: bool,
     pub(super) pmtud: bool,
-    pub(super) mtu_probing: bool,
+    pub(super) mtu_probing: MtuProbing,
+    /// What the path carries is being found out ([`super::probing`]).
+    pub(super) searching: bool,
     pub(super) read_low: u32,
     /// TTL or hop limit of what is sent.
     pub(super) ttl: u8,
@@ -104,6 +106,8 @@ pub(super) struct Rare {
     pub(super) fast_open_news: Option<ArrayVec<u8, 16>>,
     /// Kind and bytes of the signature that each segment carries.
     pub(super) signature: Option<(u8, u8)>,
+    /// The search for what the path carries.
+    pub(super) search: Option<super::probing::Search>,
     /// What the peer's fast open data were, to be told apart in TCP_INFO.
     pub(super) syn_data_acked: bool,
 }
@@ -375,7 +379,8 @@ impl Connection {
                 tos: 0,
                 linger_zero: false,
                 pmtud: settings.path_mtu_discovery,
-                mtu_probing: settings.mtu_probing == super::settings::MtuProbing::BlackHole,
+                mtu_probing: settings.mtu_probing,
+                searching: false,
                 read_low: 1,
                 ttl: crate::icmp::v4::DEFAULT_TTL,
                 min_ttl: 0,
@@ -420,6 +425,7 @@ impl Connection {
     /// To ESTABLISHED: the sender learns what was agreed, buffers get their first size, timers their purpose.
     pub(super) fn establish(&mut self, cx: &mut Context<'_>, metrics: Option<&PathMetrics>) {
         self.state = State::Established;
+        self.search_from_the_start(cx);
         let agreed = Agreed { sack: self.sack, timestamps: self.stamps.on, ecn: self.ecn.on };
         self.sender.established(cx.now, self.tx.mss, agreed, metrics);
         self.rx.established();
@@ -455,6 +461,9 @@ impl Connection {
         let mut mss = self.tx.peer_mss.min(self.tx.path_mss);
         if self.tx.user_mss > 0 {
             mss = mss.min(self.tx.user_mss);
+        }
+        if let Some(searched) = self.searched_mss() {
+            mss = mss.min(searched);
         }
         mss.saturating_sub(self.fixed_options_len()).max(16)
     }

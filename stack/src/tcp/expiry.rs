@@ -113,17 +113,6 @@ impl Connection {
         self.end(cx, Some(error), None)
     }
 
-    /// Large segments vanish without a word (RFC 4821 section 7.7, RFC 2923): try with small ones.
-    fn suspect_black_hole(&mut self, cx: &mut Context<'_>) {
-        let base = cx.settings.base_mss.max(cx.settings.min_snd_mss);
-        if self.knobs.mtu_probing && self.state.is_synchronized() && self.tx.path_mss > base {
-            // Again and again by half, down to the least, as Linux does.
-            self.tx.path_mss = base.min(self.tx.path_mss / 2).max(cx.settings.min_snd_mss);
-            cx.stats.mtu_probe_black_holes += 1;
-            self.sync_mss();
-        }
-    }
-
     /// Arms the sender's timer. With a user timeout it fires when that ends, not only when a retransmission is due.
     #[inline]
     pub(super) fn arm_recovery(&mut self) {

@@ -63,6 +63,7 @@ pub mod negotiated;
 pub mod options;
 pub mod output;
 pub mod ports;
+mod probing;
 pub mod receiver;
 pub mod recovery;
 mod route_metrics;

@@ -20,6 +20,7 @@ use super::Seq;
 use super::acks::Wanted;
 use super::connection::{Connection, Context};
 use super::options::{Emitted, MAX_SACKS, SynOptions};
+use super::probing::Probing;
 use super::recovery::Limit;
 use super::segment::Outgoing;
 use super::state::{State, SynReceived};
@@ -126,6 +127,13 @@ impl Connection {
         let extra = (options.len() as u16).saturating_sub(self.fixed_options_len());
         let mss = u32::from(self.bound_by_window(self.tx.mss).saturating_sub(extra).max(1));
         let room = (self.sender.una() + self.tx.wnd).since(nxt);
+        if self.knobs.searching && !forced {
+            match self.probe_path(cx, waiting, room, mss) {
+                Probing::No => {}
+                Probing::Wait => return None,
+                Probing::Send(probe) => return Some(probe),
+            }
+        }
         let (len, carries_fin) = self.how_much(waiting, fin, room, mss, segments, forced)?;
         let count = len.div_ceil(mss).max(1);
         let all = len == waiting;
@@ -252,6 +260,9 @@ impl Connection {
         let extra = u32::from((options.len() as u16).saturating_sub(self.fixed_options_len()));
         let most = u32::from(self.tx.mss).saturating_sub(extra).max(1);
         let (data, fin) = if data > most { (most, false) } else { (data, fin) };
+        if self.knobs.searching {
+            self.forget_probe(cx);
+        }
         self.sender.on_retransmitted(cx.runs, cx.now, seq, data + u32::from(fin));
         let mut flags = flag::ACK;
         if fin {
@@ -369,7 +380,7 @@ impl Connection {
 
     /// What all segments after the handshake share. `count`: segments that it stands for.
     #[inline]
-    fn header(
+    pub(super) fn header(
         &mut self,
         cx: &mut Context<'_>,
         seq: Seq,
@@ -412,7 +423,7 @@ impl Connection {
 
     /// Signature, timestamps, and the ranges that came out of order.
     #[inline]
-    fn common_options(&self, cx: &Context<'_>, options: &mut Emitted) {
+    pub(super) fn common_options(&self, cx: &Context<'_>, options: &mut Emitted) {
         if let Some(rare) = &self.rare
             && let Some((kind, len)) = rare.signature
         {
@@ -440,7 +451,7 @@ impl Connection {
 
     /// Points at the end of urgent data while it lies ahead (RFC 9293 section 3.8.5).
     #[inline]
-    fn mark_urgent(&mut self, out: &mut Outgoing) {
+    pub(super) fn mark_urgent(&mut self, out: &mut Outgoing) {
         let Some(up) = self.tx.urgent else { return };
         let ahead = up - out.seq;
         if ahead > 0 {

@@ -34,6 +34,8 @@ pub enum MtuProbing {
     Off,
     /// Once a black hole is suspected.
     BlackHole,
+    /// On every connection from the start.
+    On,
 }
 
 /// The host's defaults. [`TcpSettings::default`] is Linux's; buffers count data only, so the figures of
@@ -82,9 +84,9 @@ pub struct TcpSettings {
     /// Least time between two ACKs that the same connection sends to out-of-window segments
     /// (`tcp_invalid_ratelimit`).
     pub invalid_ratelimit: Duration,
-    /// Shrink to a smaller MSS when large segments vanish (RFC 4821).
+    /// Find the MSS by trying: when large segments vanish, or always (RFC 4821).
     pub mtu_probing: MtuProbing,
-    /// The MSS that a suspected black hole leads to (`tcp_base_mss`).
+    /// The MSS that the search begins with (`tcp_base_mss`).
     pub base_mss: u16,
     /// Never below this MSS, whatever the path says (`tcp_min_snd_mss`).
     pub min_snd_mss: u16,

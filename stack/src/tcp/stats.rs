@@ -82,6 +82,12 @@ tcp_stats! {
     mtu_reduced,
     /// Times at which a black hole made the MSS smaller (RFC 4821).
     mtu_probe_black_holes,
+    /// Segments sent to see whether the path carries larger ones (RFC 4821).
+    mtu_probes,
+    /// Those that the peer acknowledged.
+    mtu_probes_arrived,
+    /// Those that were lost.
+    mtu_probes_lost,
     /// Receive windows that autotuning enlarged.
     receive_window_grown,
     /// Bursts of sending that the run pool had no room for.

@@ -90,6 +90,8 @@ pub enum MtuProbing {
     Off,
     /// When a black hole is suspected.
     BlackHole,
+    /// On every connection.
+    On,
 }
 
 /// `[tcp]`.

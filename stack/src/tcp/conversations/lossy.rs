@@ -9,7 +9,7 @@ fn pattern(from: usize, len: usize) -> Vec<u8> {
 }
 
 /// Sends `total` bytes each way and closes; gives what each end received and how it ended.
-fn talk(pair: &mut Pair, totals: [usize; 2]) -> [(usize, Option<SocketError>); 2] {
+pub(super) fn talk(pair: &mut Pair, totals: [usize; 2]) -> [(usize, Option<SocketError>); 2] {
     let mut sent = [0; 2];
     let mut received = [0; 2];
     let mut errors = [None; 2];

@@ -9,6 +9,7 @@ mod fast_open;
 mod habits;
 mod handshake;
 mod lossy;
+mod probing;
 mod receiving;
 mod requirements;
 mod sending;
@@ -368,6 +369,8 @@ struct Pair {
     serial: u64,
     delay: Duration,
     faults: Faults,
+    /// Data of the largest segment that gets through.
+    carries: usize,
     random: Random,
     /// Every segment that was sent: who, and the segment.
     log: Vec<(usize, Wire)>,
@@ -387,6 +390,7 @@ impl Pair {
             serial: 0,
             delay,
             faults: Faults::default(),
+            carries: usize::MAX,
             random: Random(1),
             log: Vec::new(),
             keep_log: true,
@@ -453,7 +457,7 @@ impl Pair {
             if self.keep_log {
                 self.log.push((who, wire.clone()));
             }
-            if self.random.percent(self.faults.lose) {
+            if self.random.percent(self.faults.lose) || wire.data.len() > self.carries {
                 continue;
             }
             let copies = if self.random.percent(self.faults.double) { 2 } else { 1 };

@@ -106,6 +106,9 @@ impl Connection {
             new_data: room && self.write_end().after(nxt),
         };
         let outcome = self.sender.on_ack(cx.runs, cx.now, &ack);
+        if self.knobs.searching {
+            self.judge_path(cx);
+        }
         self.tx.probes = 0;
         self.knobs.hold = false;
         if outcome.acked > 0 {

@@ -53,6 +53,7 @@ impl Connection {
         }
         let smaller = path_mss < self.tx.path_mss;
         self.tx.path_mss = path_mss;
+        self.bound_search();
         self.sync_mss();
         if !smaller {
             return Disposition::Keep(Output::None);

@@ -79,6 +79,7 @@ impl Sender {
         let prior = self.flight.una;
         if progress.advanced {
             self.flight.una = ack.ack;
+            self.see_mtu_probe();
             if self.timeouts != 0 {
                 self.timeouts = 0;
                 self.tally.timeouts_over(now);

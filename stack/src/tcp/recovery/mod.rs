@@ -23,13 +23,14 @@
 //! 4. One ACK costs a bounded number of steps beyond what it newly acknowledges or shows lost
 //!    ([`crate::limits::MAX_SACK_WALK`]).
 //!
-//! Reads: RFC 5681, 6298, 6675, 8985, 6937, 5682, 3522, 4015, 3708, 3042, 6582, 3168, 7661.
+//! Reads: RFC 5681, 6298, 6675, 8985, 6937, 5682, 3522, 4015, 3708, 3042, 6582, 3168, 7661, 4821.
 
 mod ack;
 mod acked;
 mod ecn;
 mod flight;
 mod info;
+mod mtu;
 mod pacing;
 mod prr;
 mod rack;
@@ -60,6 +61,7 @@ use crate::tcp::rtt::{RoundTrip, duration_micros};
 
 pub use ack::{Ack, AckOutcome, TimerOutcome};
 pub use info::{CaState, SenderInfo};
+pub use mtu::MtuProbe;
 pub use run::{PoolEmpty, RunPool};
 pub use settings::{Agreed, PathMetrics, SenderSettings};
 
@@ -103,6 +105,7 @@ pub struct Sender {
     tally: Tally,
     times: Times,
     congestion: Congestion,
+    mtu_probe: MtuProbe,
     mss: u16,
     initial_window: u16,
     reordering: u16,
@@ -138,6 +141,7 @@ impl Sender {
             tally: Tally::default(),
             times: Times::default(),
             congestion: Congestion::new(settings.algorithm),
+            mtu_probe: MtuProbe::None,
             mss: 536,
             initial_window: settings.initial_window.max(1),
             reordering: settings.reordering.max(1),

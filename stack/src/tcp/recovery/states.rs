@@ -156,10 +156,10 @@ impl Sender {
             self.undo_by_dsack(pool, now);
         }
         self.find_losses(pool, now, progress);
-        if self.flight.lost > 0 {
-            self.enter_recovery(progress.ece);
-        } else {
+        if self.flight.lost == 0 {
             self.try_to_open(pool, progress);
+        } else if !self.is_mtu_probe_lost() {
+            self.enter_recovery(progress.ece);
         }
     }
 

@@ -98,7 +98,7 @@ impl Sender {
             }
             return TimerOutcome::Nothing;
         }
-        if self.episode.state < CaState::Recovery {
+        if self.episode.state < CaState::Recovery && !self.is_mtu_probe_lost() {
             self.enter_recovery(false);
             if !self.congestion.rules_itself() {
                 self.reduce(1, 0, false);
