@@ -302,6 +302,11 @@ fn signed_connections_carry_bytes_and_the_unsigned_are_not_heard() {
         let now = pair.now;
         assert_eq!(pair.nodes[0].sockets(now).tcp_state(unsigned).unwrap().name(), "syn-sent");
         assert!(pair.nodes[1].stack.counters.dropped(flumen_stack::DropReason::TcpBadSignature) > 0);
+        // RFC 2385 section 3, RFC 5925 section 7.1: a reset is believed only when it is signed, and so it is.
+        pair.nodes[0].sockets(now).tcp_abort(signed);
+        pair.run(Duration::from_millis(10));
+        let now = pair.now;
+        assert_eq!(pair.nodes[1].sockets(now).tcp_recv(server, &mut [0; 9]), Err(Error::ConnectionReset));
     }
 }
 

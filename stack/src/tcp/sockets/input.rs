@@ -3,7 +3,7 @@
 use super::TcpSockets;
 use super::build::Fields;
 use super::names::Seat;
-use super::output::{flush, send_bare};
+use super::output::{Signing, flush, send_bare, send_bare_signed};
 use super::passive::{self, Came};
 use crate::checksum::{self, Sum};
 use crate::counters::Counter;
@@ -358,8 +358,8 @@ fn nobody<P, M>(
     }
 }
 
-/// A reset from the names of a connection.
-fn reset_peer<P, M>(
+/// A reset from a connection, signed as its segments are.
+pub(super) fn reset_peer<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
     handle: Handle,
@@ -369,8 +369,14 @@ fn reset_peer<P, M>(
     P: FramePool,
     M: Probe,
 {
-    let Some(tuple) = stack.tcp.entries.get(handle).map(|entry| entry.tuple) else { return };
-    send_reset(stack, turn, &tuple, port, reset);
+    let Some(entry) = stack.tcp.entries.get(handle) else { return };
+    let (tuple, keys) = (entry.tuple, entry.keys.as_ref().map(|keys| keys.option()));
+    let mut options = Emitted::NONE;
+    let signing = match keys {
+        Some((kind, len)) => Signing::Connection(handle, options.push_signature(kind, len)),
+        None => Signing::Nobody,
+    };
+    send_reset_with(stack, turn, &tuple, port, reset, options, signing);
 }
 
 /// Sends a reset.
@@ -384,14 +390,29 @@ pub(super) fn send_reset<P, M>(
     P: FramePool,
     M: Probe,
 {
+    send_reset_with(stack, turn, tuple, port, reset, Emitted::NONE, Signing::Nobody);
+}
+
+/// Sends a reset whose options begin with these.
+fn send_reset_with<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    tuple: &Tuple,
+    port: PortId,
+    reset: Reset,
+    mut options: Emitted,
+    signing: Signing<'_>,
+) where
+    P: FramePool,
+    M: Probe,
+{
     let flags = if reset.ack.is_some() { flag::RST | flag::ACK } else { flag::RST };
-    let mut options = Emitted::NONE;
     if let Some(stamps) = reset.stamps {
         options.push_timestamps(stamps);
     }
     let Reset { seq, ack, window, .. } = reset;
     let fields = Fields { seq, ack, flags, window, urgent: 0, options: &options };
-    send_bare(stack, turn, tuple, port, 0, &fields);
+    send_bare_signed(stack, turn, tuple, port, 0, &fields, signing);
 }
 
 /// Sends an acknowledgment from a TIME-WAIT record.

@@ -1,8 +1,8 @@
 //! What leaves (rows T2, T3): the connections that have something to send, at the end of the turn.
 
 use super::build::{self, Data, Envelope, Fields, Sign, tos_of};
-use super::input::send_reset;
-use super::{PATH_LASTS, Way};
+use super::input::reset_peer;
+use super::{PATH_LASTS, TcpSockets, Way};
 use crate::counters::Counter;
 use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
@@ -40,8 +40,8 @@ where
         let Some(entry) = stack.tcp.entries.get_mut(handle) else { continue };
         entry.is_ready = false;
         if let Some(reset) = entry.farewell.take() {
-            let (tuple, port) = (entry.tuple, entry.port);
-            send_reset(stack, turn, &tuple, port, reset);
+            let port = entry.port;
+            reset_peer(stack, turn, handle, port, reset);
         }
         let more = !flush(stack, turn, handle);
         stack.settle_tcp(turn.now, handle, more);
@@ -162,10 +162,21 @@ pub(super) fn send_bare<P, M>(
     P: FramePool,
     M: Probe,
 {
-    send_bare_signed(stack, turn, tuple, port, tos, fields, None);
+    send_bare_signed(stack, turn, tuple, port, tos, fields, Signing::Nobody);
 }
 
-/// As [`send_bare`], signed by the keys of a listener where its SYN-ACK wants that.
+/// Whose keys sign a segment that the glue makes itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Signing<'a> {
+    /// Nobody's.
+    Nobody,
+    /// Those of a listener, where its SYN-ACK wants that.
+    Listener(Handle, &'a SynAck),
+    /// Those of a connection; where in the options the bytes begin.
+    Connection(Handle, u8),
+}
+
+/// As [`send_bare`], signed (RFC 2385 section 3, RFC 5925 section 7.1: resets as well).
 pub(super) fn send_bare_signed<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
@@ -173,7 +184,7 @@ pub(super) fn send_bare_signed<P, M>(
     port: PortId,
     tos: u8,
     fields: &Fields<'_>,
-    sign: Option<(Handle, &SynAck)>,
+    sign: Signing<'_>,
 ) where
     P: FramePool,
     M: Probe,
@@ -189,15 +200,25 @@ pub(super) fn send_bare_signed<P, M>(
         dont_fragment: true,
         tx_checksum,
     };
-    let listeners = &stack.tcp.listeners;
-    let mut signer = |header: &mut [u8], _: &[u8]| {
-        let Some((listener, syn_ack)) = sign else { return true };
-        let Some(listening) = listeners.get(listener) else { return false };
-        let at = HEADER_LEN + usize::from(syn_ack.signature.unwrap_or(0));
-        let isns = (syn_ack.seq, syn_ack.ack - 1);
-        listening.listener.keys.sign_syn_ack(tuple, isns, syn_ack.how, header, at)
+    let TcpSockets { listeners, entries, .. } = &mut stack.tcp;
+    let mut signer = |header: &mut [u8], data: &[u8]| match sign {
+        Signing::Nobody => true,
+        Signing::Listener(listener, syn_ack) => {
+            let Some(listening) = listeners.get(listener) else { return false };
+            let at = HEADER_LEN + usize::from(syn_ack.signature.unwrap_or(0));
+            let isns = (syn_ack.seq, syn_ack.ack - 1);
+            listening.listener.keys.sign_syn_ack(tuple, isns, syn_ack.how, header, at)
+        }
+        Signing::Connection(connection, at) => {
+            let keys = entries.get_mut(connection).and_then(|entry| entry.keys.as_deref_mut());
+            keys.map(|keys| keys.sign(header, HEADER_LEN + usize::from(at), &[data])).is_some()
+        }
     };
-    let signs = sign.is_some_and(|(_, syn_ack)| syn_ack.signature.is_some());
+    let signs = match sign {
+        Signing::Nobody => false,
+        Signing::Listener(_, syn_ack) => syn_ack.signature.is_some(),
+        Signing::Connection(..) => true,
+    };
     let signer: Option<Sign<'_>> = signs.then_some(&mut signer);
     match build::segment(turn.pool, tuple, envelope, fields, None, signer) {
         Some(frame) => {
