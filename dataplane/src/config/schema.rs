@@ -246,6 +246,8 @@ pub const TCP: Spec = Spec {
         "notsent_lowat",
         "path_mtu_discovery",
         "syncookies",
+        "fast_open",
+        "fast_open_key",
         "abort_on_overflow",
         "rfc1337",
         "tw_reuse",

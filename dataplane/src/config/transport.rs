@@ -5,10 +5,11 @@ use super::bounds;
 use super::model::{Buffer, Congestion, Ecn, MtuProbing, Sockets, SynCookies, Tcp, Udp};
 use super::ports::{size, size32};
 use super::problem::Problem;
-use super::read::Section;
+use super::read::{Section, Value};
 use super::schema;
 use core::ops::RangeInclusive;
 use core::time::Duration;
+use flumen_stack::tcp::secret::Secret;
 
 /// Reads `[sockets]`.
 pub fn read_sockets(section: &Section<'_>) -> Sockets {
@@ -123,6 +124,8 @@ pub fn read_tcp(section: &Section<'_>) -> Tcp {
             &[("off", SynCookies::Off), ("on", SynCookies::On), ("always", SynCookies::Always)],
             default.syncookies,
         ),
+        fast_open_all: section.word("fast_open", &[("asked", false), ("all", true)], default.fast_open_all),
+        fast_open_key: section.value("fast_open_key").and_then(|value| read_key(&value)),
         abort_on_overflow: truth("abort_on_overflow", default.abort_on_overflow),
         rfc1337: truth("rfc1337", default.rfc1337),
         tw_reuse: truth("tw_reuse", default.tw_reuse),
@@ -135,6 +138,19 @@ pub fn read_tcp(section: &Section<'_>) -> Tcp {
     };
     check_order(section, &tcp);
     tcp
+}
+
+/// A key as Linux writes that of its fast open cookies.
+fn read_key(value: &Value<'_>) -> Option<Secret> {
+    let example = "00112233-44556677-8899aabb-ccddeeff";
+    let key = Secret::parse(value.string(example)?);
+    if key.is_none() {
+        value.wrong(
+            "a key is four groups of up to eight hexadecimal digits".to_string(),
+            format!("write something like \"{example}\""),
+        );
+    }
+    key
 }
 
 /// Settings of which one must not be above another.

@@ -54,6 +54,7 @@ pub fn tcp_config(config: &Config) -> TcpConfig {
             answer_interval: tcp.invalid_ratelimit,
         },
         settings: tcp_settings(tcp),
+        fast_open_key: tcp.fast_open_key,
     }
 }
 
@@ -124,6 +125,7 @@ pub fn listen_settings(tcp: &Tcp, backlog: u32) -> ListenSettings {
             SynCookies::Always => CookiePolicy::Always,
         },
         synack_retries: tcp.synack_retries,
+        fast_open: if tcp.fast_open_all { usize::MAX } else { 0 },
         abort_on_overflow: tcp.abort_on_overflow,
         window_scaling: tcp.window_scaling,
         timestamps: tcp.timestamps,
@@ -146,5 +148,12 @@ mod tests {
         assert_eq!(tcp_settings(&tcp), TcpSettings::default());
         let listen = ListenSettings { backlog: 4096, ..ListenSettings::default() };
         assert_eq!(listen_settings(&tcp, 4096), listen);
+    }
+
+    #[test]
+    fn listeners_that_open_fast_are_all_or_those_that_ask() {
+        let fast_opens =
+            |fast_open_all| listen_settings(&Tcp { fast_open_all, ..Tcp::default() }, 16).fast_open;
+        assert_eq!([fast_opens(false), fast_opens(true)], [0, usize::MAX]);
     }
 }

@@ -616,8 +616,12 @@ impl Connection {
         seq.is_in(self.sender.una(), self.sender.nxt())
     }
 
-    /// The next byte that we wait for (RCV.NXT).
-    pub fn receive_next(&self) -> Seq {
+    /// The SYN-ACK of a fast open acknowledges what came with the SYN: no other acknowledgment is due. Gives its number
+    /// (RCV.NXT).
+    pub fn acknowledge_in_syn_ack(&mut self) -> Seq {
+        self.acks.on_sent(1);
+        self.timers.clear(Purpose::DelayedAck);
+        self.rx.wup = self.rx.nxt;
         self.rx.nxt
     }
 

@@ -8,7 +8,7 @@
 //! listener lets in before its handshake is complete (section 5.1), and [`FastOpenCache`] is the client's
 //! memory of cookies, and of servers to which SYNs with data got lost (section 4.1.3).
 
-use super::secret::{Purpose, Secret};
+use super::secret::Secret;
 use super::tuple::{Tuple, mapped};
 use crate::Instant;
 use crate::hash::hash2;
@@ -97,12 +97,19 @@ impl FastOpenKeys {
     }
 }
 
+/// As Linux makes it, so that servers of both kinds behind one address can share a key: the client's address, then ours,
+/// as they stand in the packet.
 fn cookie_of(secret: &Secret, tuple: &Tuple) -> Cookie {
     let mut bytes = [0; 16];
-    let value = secret.mix(Purpose::FastOpen, &tuple.address_words()).to_be_bytes();
-    for (place, byte) in bytes.iter_mut().zip(value) {
-        *place = byte;
-    }
+    let value = match (tuple.remote_ip(), tuple.local_ip()) {
+        (IpAddr::V4(client), IpAddr::V4(server)) => {
+            secret.of_bytes([client.octets(), server.octets()].as_flattened())
+        }
+        (client, server) => {
+            secret.of_bytes([mapped(client).octets(), mapped(server).octets()].as_flattened())
+        }
+    };
+    bytes[..8].copy_from_slice(&value.to_le_bytes());
     Cookie { bytes, len: OUR_LEN }
 }
 
@@ -335,6 +342,19 @@ mod tests {
         let short = Cookie::new(&cookie.as_bytes()[..4]).unwrap();
         assert_eq!(keys.check(&tuple(1, 1), &short), CookieCheck::Bad);
         assert_eq!((Cookie::new(&[0; 3]), Cookie::new(&[0; 17])), (None, None));
+    }
+
+    /// What Linux 6.18 answers with `net.ipv4.tcp_fastopen_key` at this value.
+    #[test]
+    fn cookies_are_those_of_linux_with_the_same_key() {
+        let secret = Secret::parse("a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4").unwrap();
+        let keys = FastOpenKeys::new(secret, None);
+        let cookie = |server: &str, client: &str| {
+            let tuple = Tuple::new((server.parse().unwrap(), 8080), (client.parse().unwrap(), 40_000));
+            u64::from_be_bytes(keys.make(&tuple).as_bytes().try_into().unwrap())
+        };
+        assert_eq!(cookie("192.168.0.1", "192.0.2.1"), 0x3021_b9d8_8901_7eeb);
+        assert_eq!(cookie("fd3d:a0b:17d6::1", "fd3d:fa7b:d17d::1"), 0xc1d1_e974_2a47_a9bc);
     }
 
     #[test]

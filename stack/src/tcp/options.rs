@@ -19,6 +19,10 @@ pub const TIMESTAMPS_LEN: usize = 12;
 pub const MAX_SACKS: usize = 4;
 /// Kind of the fast open option (RFC 7413 section 4.1.1).
 pub const FAST_OPEN: u8 = 34;
+/// Kind of the options that experiments share (RFC 6994); fast open was one before it had a kind (RFC 7413 section 7).
+pub const EXPERIMENT: u8 = 254;
+/// Fast open's number among them.
+pub const FAST_OPEN_EXPERIMENT: [u8; 2] = [0xf9, 0x89];
 /// Kind of the MD5 signature option (RFC 2385).
 pub const MD5: u8 = 19;
 /// Kind of the authentication option (RFC 5925).
@@ -57,6 +61,8 @@ pub struct Parsed {
     pub sacks: ArrayVec<(Seq, Seq), MAX_SACKS>,
     /// A fast open cookie: empty for a request.
     pub fast_open: Option<ArrayVec<u8, 16>>,
+    /// It came in the form of before RFC 7413.
+    pub experimental: bool,
 }
 
 /// Reads options. `syn`: the segment has the SYN flag; options that belong there count nowhere else.
@@ -80,15 +86,24 @@ pub fn parse(bytes: &[u8], syn: bool) -> Parsed {
                     let _ = parsed.sacks.try_push(block); // forty bytes hold no more than four
                 }
             }
-            (FAST_OPEN, data) if syn && (data.is_empty() || (4..=16).contains(&data.len())) => {
-                let mut cookie = ArrayVec::new();
-                let _ = cookie.try_extend_from_slice(data); // at most sixteen, just checked
-                parsed.fast_open = Some(cookie);
+            (FAST_OPEN, cookie) if syn => parsed.cookie(cookie, false),
+            (EXPERIMENT, [a, b, cookie @ ..]) if syn && [*a, *b] == FAST_OPEN_EXPERIMENT => {
+                parsed.cookie(cookie, true);
             }
             _ => {}
         }
     }
     parsed
+}
+
+impl Parsed {
+    fn cookie(&mut self, bytes: &[u8], experimental: bool) {
+        if bytes.is_empty() || (4..=16).contains(&bytes.len()) {
+            let mut cookie = ArrayVec::new();
+            let _ = cookie.try_extend_from_slice(bytes); // at most sixteen, just checked
+            (self.fast_open, self.experimental) = (Some(cookie), experimental);
+        }
+    }
 }
 
 /// Option bytes of an outgoing segment: at most 40, a multiple of four.
@@ -192,6 +207,8 @@ pub struct SynOptions<'a> {
     pub scale: Option<u8>,
     /// Fast open: an empty cookie asks for one.
     pub fast_open: Option<&'a [u8]>,
+    /// In the form of before RFC 7413, for who asked in it.
+    pub experimental: bool,
 }
 
 impl SynOptions<'_> {
@@ -213,10 +230,15 @@ impl SynOptions<'_> {
         if let Some(shift) = self.scale {
             out.push(&[option::NOP, option::WINDOW_SCALE, 3, shift]);
         }
+        let head = if self.experimental { 4 } else { 2 };
         if let Some(cookie) = self.fast_open
-            && out.room() >= (2 + cookie.len()).next_multiple_of(4)
+            && out.room() >= (head + cookie.len()).next_multiple_of(4)
         {
-            out.push(&[FAST_OPEN, 2 + cookie.len() as u8]);
+            let kind = if self.experimental { EXPERIMENT } else { FAST_OPEN };
+            out.push(&[kind, (head + cookie.len()) as u8]);
+            if self.experimental {
+                out.push(&FAST_OPEN_EXPERIMENT);
+            }
             out.push(cookie);
             out.pad();
         }
@@ -237,6 +259,7 @@ mod tests {
             timestamps: Some((0x01020304, 0)),
             scale: Some(7),
             fast_open: None,
+            experimental: false,
         };
         syn.emit(&mut out);
         assert_eq!(out.as_bytes(), [2, 4, 5, 180, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 7]);
@@ -246,6 +269,22 @@ mod tests {
         let mut out = Emitted::NONE;
         SynOptions { fast_open: Some(&[]), ..syn }.emit(&mut out);
         assert_eq!(out.as_bytes()[20..], [34, 2, 1, 1]);
+        let mut out = Emitted::NONE;
+        SynOptions { fast_open: Some(&[5; 8]), experimental: true, ..syn }.emit(&mut out);
+        assert_eq!(out.as_bytes()[20..], [254, 12, 0xf9, 0x89, 5, 5, 5, 5, 5, 5, 5, 5]);
+    }
+
+    #[test]
+    fn a_cookie_is_read_in_both_forms_and_other_experiments_are_passed_over() {
+        let read = |bytes: &[u8]| {
+            let parsed = parse(bytes, true);
+            (parsed.fast_open.map(|cookie| cookie.to_vec()), parsed.experimental)
+        };
+        assert_eq!(read(&[34, 6, 1, 2, 3, 4]), (Some(vec![1, 2, 3, 4]), false));
+        assert_eq!(read(&[254, 8, 0xf9, 0x89, 1, 2, 3, 4]), (Some(vec![1, 2, 3, 4]), true));
+        assert_eq!(read(&[254, 4, 0xf9, 0x89]), (Some(vec![]), true));
+        assert_eq!(read(&[254, 8, 0xe2, 0xd4, 1, 2, 3, 4]), (None, false));
+        assert_eq!(read(&[254, 7, 0xf9, 0x89, 1, 2, 3]), (None, false), "three bytes are no cookie");
     }
 
     #[test]
@@ -302,7 +341,7 @@ mod tests {
             mss: u16, sack: bool, timestamps: Option<(u32, u32)>, scale in prop::option::of(0u8..15),
         ) {
             let mut out = Emitted::NONE;
-            SynOptions { mss, sack, timestamps, scale, fast_open: None }.emit(&mut out);
+            SynOptions { mss, sack, timestamps, scale, fast_open: None, experimental: false }.emit(&mut out);
             prop_assert_eq!(out.len() % 4, 0);
             let parsed = parse(out.as_bytes(), true);
             prop_assert_eq!(

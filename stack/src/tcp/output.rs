@@ -354,6 +354,7 @@ impl Connection {
             mss: data.max(1) as u16,
             ect: false,
             signature: self.signature_place(),
+            experimental: false,
             dont_fragment: self.knobs.pmtud,
         })
     }

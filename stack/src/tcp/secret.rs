@@ -16,7 +16,6 @@ pub(crate) enum Purpose {
     TimestampOffset,
     CookieBase,
     CookieMac,
-    FastOpen,
     ChallengeBudget,
 }
 
@@ -28,6 +27,25 @@ impl Secret {
     /// A key of 128 random bits, which the caller takes from the system.
     pub const fn new(random: [u64; 2]) -> Secret {
         Secret(random)
+    }
+
+    /// A key as `net.ipv4.tcp_fastopen_key` writes it: four groups of up to eight hexadecimal digits with dashes between
+    /// them. `None` when it is none.
+    pub fn parse(text: &str) -> Option<Secret> {
+        let mut groups = text.split('-').map(|group| {
+            let digits = (1..=8).contains(&group.len()) && group.bytes().all(|byte| byte.is_ascii_hexdigit());
+            digits.then(|| u64::from_str_radix(group, 16).ok()).flatten()
+        });
+        let mut word = || Some(groups.next()?? | groups.next()?? << 32);
+        let secret = Secret([word()?, word()?]);
+        groups.next().is_none().then_some(secret)
+    }
+
+    /// 64 bits that depend on all of `bytes`. For keys that serve no other purpose.
+    pub(crate) fn of_bytes(&self, bytes: &[u8]) -> u64 {
+        let mut hasher = SipHasher24::new_with_keys(self.0[0], self.0[1]);
+        hasher.write(bytes);
+        hasher.finish()
     }
 
     /// 64 bits that depend on all of `words`.
@@ -60,5 +78,14 @@ mod tests {
         assert_ne!(base, secret.mix(Purpose::CookieMac, &[1, 3, 2]));
         assert_ne!(base, Secret::new([1, 3]).mix(Purpose::CookieMac, &[1, 2, 3]));
         assert_eq!(format!("{secret:?}"), "Secret");
+    }
+
+    #[test]
+    fn a_key_is_four_groups_of_hexadecimal_digits() {
+        let key = Secret::parse("1-2-a-FFFFFFFF").unwrap();
+        assert!(key == Secret::new([0x2_0000_0001, 0xffff_ffff_0000_000a]));
+        for wrong in ["", "1-2-3", "1-2-3-4-5", "1-2-3-g", "1-2-3-+4", "1-2-3-123456789", "1--3-4"] {
+            assert!(Secret::parse(wrong).is_none(), "{wrong}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! are Linux's; where Linux has a name for a key, that name without `tcp_` is the key's, so that people find it.
 
 use core::time::Duration;
+use flumen_stack::tcp::secret::Secret;
 
 /// `[sockets]`: bounds of one worker. Tables are reserved at start; memory is touched when used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,6 +174,10 @@ pub struct Tcp {
     pub path_mtu_discovery: bool,
     /// RFC 4987.
     pub syncookies: SynCookies,
+    /// Every listener opens fast, also one that did not ask for it.
+    pub fast_open_all: bool,
+    /// The key of fast open cookies; `None`: one of this start alone.
+    pub fast_open_key: Option<Secret>,
     /// A full accept queue resets connections.
     pub abort_on_overflow: bool,
     /// TIME-WAIT ignores resets.
@@ -228,6 +233,8 @@ impl Default for Tcp {
             notsent_lowat: None,
             path_mtu_discovery: true,
             syncookies: SynCookies::On,
+            fast_open_all: false,
+            fast_open_key: None,
             abort_on_overflow: false,
             rfc1337: false,
             tw_reuse: true,

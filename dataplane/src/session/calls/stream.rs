@@ -7,7 +7,7 @@
 
 use super::{Answer, Ask, DONE};
 use crate::builtin::host::Host;
-use crate::session::options;
+use crate::session::options::{self, Field, kind::Kinds};
 use crate::session::program::Place;
 use crate::session::socket::{Kind, Socket};
 use crate::session::turn::owner_of;
@@ -69,6 +69,10 @@ impl Sessions {
         options.settings.backlog = backlog;
         let socket = self.sockets.get_mut(handle).ok_or(Errno::BADF)?;
         let (Some(name), Some(bind)) = (socket.name, socket.bind.take()) else { return Err(Errno::INVAL) };
+        let fast_opens = self.listen.fast_open.min(backlog);
+        if fast_opens > 0 && socket.options.get(Field::FastOpen, Kinds::ALL) == 0 {
+            socket.options.set(Field::FastOpen, fast_opens as i32);
+        }
         match host.tcp().tcp_listen_bound(owner_of(handle), plain(name.ip(), name.port()), bind, &options) {
             Ok(listener) => socket.kind = Kind::Listener(listener),
             Err((bind, error)) => {

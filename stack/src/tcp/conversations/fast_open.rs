@@ -43,7 +43,8 @@ fn what_the_syn_ack_leaves_out_goes_again_at_once_in_segments_that_the_peer_take
     host.output();
     // The server took 100 bytes, and says that its segments are shorter than it said before.
     let mut options = Emitted::NONE;
-    SynOptions { mss: 1000, sack: true, timestamps: None, scale: None, fast_open: None }.emit(&mut options);
+    SynOptions { mss: 1000, sack: true, timestamps: None, scale: None, fast_open: None, experimental: false }
+        .emit(&mut options);
     let out = Outgoing {
         seq: Seq(1000),
         ack: Seq(5101),

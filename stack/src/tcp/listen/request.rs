@@ -44,6 +44,8 @@ pub struct Request {
     pub(super) acked: bool,
     /// The SYN-ACK carries a fast open cookie.
     pub(super) gives_cookie: bool,
+    /// In the form of before RFC 7413, as it was asked for.
+    pub(super) experimental: bool,
     /// Timeouts of the SYN-ACK so far; they decide the next one.
     pub(super) timeouts: u8,
     /// SYN-ACKs that were sent after the first.
@@ -77,7 +79,7 @@ impl Request {
             iss: Seq(0),
             ts_recent: stamps.map_or(0, |(value, _)| value),
             ts_offset: 0,
-            mss: options.mss.filter(|&mss| mss != 0).unwrap_or(default_mss(&arrival.tuple)),
+            mss: their_mss(settings, options).unwrap_or(default_mss(&arrival.tuple)),
             path_mss: arrival.path_mss,
             advertised_mss: advertised_mss(settings, arrival),
             offered: bounded_by_route(
@@ -93,6 +95,7 @@ impl Request {
             ecn: asks_ecn && settings.ecn,
             acked: false,
             gives_cookie: false,
+            experimental: options.experimental,
             timeouts: 0,
             retransmissions: 0,
             tos: arrival.tos,
@@ -127,6 +130,7 @@ impl Request {
             timestamps: self.timestamps.then_some((clock.wrapping_add(self.ts_offset), self.ts_recent)),
             scale: self.scales.map(|scales| scales.ours),
             fast_open: cookie.map(Cookie::as_bytes),
+            experimental: self.experimental,
         }
         .emit(&mut options);
         SynAck {
@@ -198,6 +202,12 @@ fn whole_segments(buffer: u32, path_mss: u16, timestamps: bool) -> u32 {
     let stamps = if timestamps { TIMESTAMPS_LEN as u32 } else { 0 };
     let mss = u32::from(path_mss).saturating_sub(stamps).max(1);
     if buffer > mss { buffer / mss * mss } else { buffer }
+}
+
+/// The peer's MSS, bounded by TCP_MAXSEG of the listener (as Linux: it bounds both directions).
+fn their_mss(settings: &ListenSettings, options: &Parsed) -> Option<u16> {
+    let said = options.mss.filter(|&mss| mss != 0)?;
+    Some(settings.max_segment.map_or(said, |max| max.min(said)))
 }
 
 pub(super) fn default_mss(tuple: &Tuple) -> u16 {

@@ -30,11 +30,12 @@ pub struct ListenSettings {
     pub abort_on_overflow: bool,
     /// Connections are accepted when data came, or after this time (TCP_DEFER_ACCEPT); zero turns it off.
     pub defer_accept: Duration,
-    /// Connections that may be open before their handshake is complete (TCP_FASTOPEN); 0 turns fast open off.
+    /// Connections that may be open before their handshake is complete (TCP_FASTOPEN), at most the backlog; 0 turns fast
+    /// open off.
     pub fast_open: usize,
     /// Fast open without cookies (TCP_FASTOPEN_NO_COOKIE): for networks in which sources cannot be forged.
     pub fast_open_without_cookie: bool,
-    /// The largest segment that we announce (TCP_MAXSEG).
+    /// The largest segment that we announce, and that we send (TCP_MAXSEG).
     pub max_segment: Option<u16>,
     /// Window scaling is offered (RFC 7323).
     pub window_scaling: bool,

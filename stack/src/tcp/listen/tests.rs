@@ -55,7 +55,8 @@ fn arrival<'a>(peer: u32, segment: &'a Segment<'a>) -> Arrival<'a> {
 fn options(mss: u16, full: bool, fast_open: Option<&[u8]>) -> Emitted {
     let mut out = Emitted::NONE;
     let timestamps = full.then_some((5000, 0));
-    SynOptions { mss, sack: full, timestamps, scale: full.then_some(9), fast_open }.emit(&mut out);
+    SynOptions { mss, sack: full, timestamps, scale: full.then_some(9), fast_open, experimental: false }
+        .emit(&mut out);
     out
 }
 
@@ -371,7 +372,15 @@ fn a_flood_beyond_the_queue_gets_cookies_and_real_handshakes_still_complete() {
 fn a_cookie_without_timestamps_keeps_the_mss_alone() {
     let mut world = World::new(ListenSettings { cookies: CookiePolicy::Always, ..ListenSettings::default() });
     let mut out = Emitted::NONE;
-    SynOptions { mss: 1300, sack: true, timestamps: None, scale: Some(9), fast_open: None }.emit(&mut out);
+    SynOptions {
+        mss: 1300,
+        sack: true,
+        timestamps: None,
+        scale: Some(9),
+        fast_open: None,
+        experimental: false,
+    }
+    .emit(&mut out);
     let Verdict::Reply { reply, .. } = world.syn(1, &out, 0) else { panic!() };
     assert_eq!(reply.options.as_bytes(), [2, 4, 5, 180]);
     let ack = segment(IRS + 1, reply.seq.0 + 1, flag::ACK);
@@ -462,6 +471,41 @@ fn fast_open_wrong_cookie_is_an_ordinary_handshake_with_a_new_cookie() {
     assert_eq!(world.passive.stats.fast_open_refused, 1);
     let TimerVerdict::Resend(again, _) = world.timer(place, 1000) else { panic!() };
     assert_eq!(cookie_in(&again), cookie_in(&reply));
+}
+
+#[test]
+fn fast_open_in_the_form_of_an_experiment_is_answered_in_it() {
+    let mut world = fast_open_world(2);
+    let syn = |world: &mut World, peer, cookie: &[u8], data| {
+        let mut out = Emitted::NONE;
+        let syn = SynOptions {
+            mss: 1460,
+            sack: true,
+            timestamps: None,
+            scale: None,
+            fast_open: Some(cookie),
+            experimental: true,
+        };
+        syn.emit(&mut out);
+        world.segment(peer, &Segment { options: out.as_bytes(), data, ..segment(IRS, 0, flag::SYN) }, 0)
+    };
+    let Verdict::Request { reply, .. } = syn(&mut world, 1, &[], b"") else { panic!() };
+    let parsed = options::parse(reply.options.as_bytes(), true);
+    assert!(parsed.experimental);
+    let cookie = parsed.fast_open.unwrap();
+    assert!(matches!(syn(&mut world, 2, &cookie, b"GET /"), Verdict::FastOpen { .. }));
+}
+
+#[test]
+fn the_largest_segment_of_a_listener_bounds_both_directions() {
+    for (said, agreed) in [(1300, 1100), (900, 900)] {
+        let mut world = World::new(ListenSettings { max_segment: Some(1100), ..ListenSettings::default() });
+        let offered = options(said, true, None);
+        let Verdict::Request { reply, place, .. } = world.syn(1, &offered, 0) else { panic!() };
+        assert_eq!(options::parse(reply.options.as_bytes(), true).mss, Some(1100));
+        let Verdict::Child { accepted, .. } = world.acknowledge(place, 1, &reply, 5) else { panic!() };
+        assert_eq!(accepted.negotiated.mss, agreed);
+    }
 }
 
 #[test]
@@ -589,7 +633,7 @@ proptest! {
         ecn: bool, start in 0u64..1 << 40,
     ) {
         let mut offered = Emitted::NONE;
-        SynOptions { mss, sack, timestamps: Some((7, 0)), scale, fast_open: None }.emit(&mut offered);
+        SynOptions { mss, sack, timestamps: Some((7, 0)), scale, fast_open: None, experimental: false }.emit(&mut offered);
         let ecn_flags = if ecn { flag::ECE | flag::CWR } else { 0 };
         let syn = Segment { options: offered.as_bytes(), ..segment(IRS, 0, flag::SYN | ecn_flags) };
         let mut agreed = Vec::new();

@@ -142,6 +142,8 @@ pub struct TcpConfig {
     pub time_wait: TimeWaitSettings,
     /// The defaults of connections.
     pub settings: TcpSettings,
+    /// The key of fast open cookies; `None`: one of our own.
+    pub fast_open_key: Option<Secret>,
 }
 
 impl Default for TcpConfig {
@@ -160,6 +162,7 @@ impl Default for TcpConfig {
             ephemeral: PortRange::default(),
             time_wait: TimeWaitSettings::default(),
             settings: TcpSettings::default(),
+            fast_open_key: None,
         }
     }
 }
@@ -268,11 +271,13 @@ impl TcpSockets {
             ephemeral,
             time_wait,
             settings,
+            fast_open_key,
         } = config;
         let secret = Secret::new(key(100));
         let isn = IsnGenerator::new(secret);
         let cookies = SynCookies::new(Secret::new(key(101)));
-        let fast_open = FastOpenKeys::new(Secret::new(key(102)), None);
+        let own = Secret::new(key(102));
+        let fast_open = FastOpenKeys::new(fast_open_key.unwrap_or(own), None);
         let challenge =
             ChallengeLimiter::new(Secret::new(key(103)), challenge_acks).every(settings.invalid_ratelimit);
         TcpSockets {

@@ -251,8 +251,8 @@ fn carry_out<P, M>(
                 ..came.segment.clone()
             };
             on_connection(stack, turn, child, came.port, &data);
-            if let Some(entry) = stack.tcp.entries.get(child) {
-                reply.ack = entry.connection.receive_next();
+            if let Some(entry) = stack.tcp.entries.get_mut(child) {
+                reply.ack = entry.connection.acknowledge_in_syn_ack();
             }
             send_syn_ack(stack, turn, listener, came.port, &reply);
         }
