@@ -138,3 +138,13 @@ fn a_fin_that_came_early_counts_when_the_gap_closes() {
     assert_eq!(script.host.recv(), Ok(b"abcdef".to_vec()));
     script.expect(&[(ACK, 5001, 1008, 0)]);
 }
+
+#[test]
+fn what_came_twice_in_front_of_a_fin_is_not_reported() {
+    let mut script = Script::established(TcpSettings { timestamps: false, ..TcpSettings::default() });
+    let _ = script.inject(ACK, 1001, 5001, b"twice");
+    script.host.output();
+    let _ = script.inject(FIN | ACK, 1001, 5001, b"twice");
+    let answer = script.expect(&[(ACK, 5001, 1007, 0)]);
+    assert!(answer[0].options().sacks.is_empty());
+}

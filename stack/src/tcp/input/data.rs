@@ -221,6 +221,8 @@ impl Connection {
     fn on_fin(&mut self, cx: &mut Context<'_>) -> Result<Output, Disposition> {
         self.rx.nxt += 1;
         self.ahead.clear(cx.ranges);
+        // Who sends no more need not know what it sent twice (as Linux).
+        self.dsack = None;
         self.acks.want_now();
         self.news |= Ready::READABLE | Ready::READ_CLOSED;
         match self.state {
