@@ -5,7 +5,7 @@
 //! Calls are numbered from 0; a notice tells of all that were made since the last one was read. Numbers are this process's:
 //! processes that share a socket by fork count for themselves.
 
-use crate::socket::Part;
+use crate::socket::{Part, Socket};
 use core::sync::atomic::Ordering::*;
 use flumen_ipc::message::ErrorRecord;
 
@@ -31,6 +31,12 @@ pub fn sent(part: &Part<'_>) {
         Some(join(made.wrapping_add(1), told))
     });
     part.attachment.tell_ourselves(part.slot);
+}
+
+/// Calls that were made: each brought a notice.
+#[inline]
+pub fn made(socket: &Socket) -> u32 {
+    split(socket.zero_copy.load(Acquire)).0
 }
 
 /// True when a notice waits.

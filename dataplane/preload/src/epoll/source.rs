@@ -11,12 +11,14 @@ pub struct Now {
     pub arrivals: u64,
     /// Changes whenever a write found no room, or not enough.
     pub refusals: u32,
+    /// Changes whenever something more can be read from the error queue that this library keeps itself.
+    pub notices: u32,
 }
 
 impl Now {
     /// Conditions, of those in `interest`, that came to hold since `before`, or came again: what edge-triggered interest is
-    /// told. As in Linux, data that arrive behind data that were not read yet are told again, and room is told when
-    /// there was none.
+    /// told. As in Linux, data that arrive behind data that were not read yet are told again, and so are notices
+    /// of the error queue; room is told when there was none.
     pub fn edges(&self, before: &Now, interest: u32) -> u32 {
         const READ: u32 = (libc::EPOLLIN | libc::EPOLLRDNORM) as u32;
         const WRITE: u32 = (libc::EPOLLOUT | libc::EPOLLWRNORM) as u32;
@@ -26,6 +28,9 @@ impl Now {
         }
         if self.refusals != before.refusals {
             edges |= self.events & WRITE;
+        }
+        if self.notices != before.notices {
+            edges |= self.events & libc::EPOLLERR as u32;
         }
         edges & interest
     }
@@ -60,13 +65,16 @@ mod tests {
     fn edges_are_what_came_to_hold_or_came_again() {
         let (read, write) = (libc::EPOLLIN as u32, libc::EPOLLOUT as u32);
         let both = read | write;
-        let before = Now { events: write, arrivals: 5, refusals: 0 };
-        let arrived = Now { events: both, arrivals: 9, refusals: 0 };
+        let before = Now { events: write, arrivals: 5, ..Now::default() };
+        let arrived = Now { events: both, arrivals: 9, ..Now::default() };
         assert_eq!(arrived.edges(&before, both), read);
         assert_eq!(arrived.edges(&before, write), 0);
         assert_eq!(arrived.edges(&arrived, both), 0);
         assert_eq!(Now { arrivals: 10, ..arrived }.edges(&arrived, both), read, "more behind what is unread");
         assert_eq!(Now { refusals: 1, ..arrived }.edges(&arrived, both), write, "room after there was none");
-        assert_eq!(Now { events: 0, arrivals: 10, refusals: 1 }.edges(&arrived, both), 0);
+        assert_eq!(Now { events: 0, arrivals: 10, refusals: 1, notices: 1 }.edges(&arrived, both), 0);
+        let error = libc::EPOLLERR as u32;
+        let told = Now { events: write | error, notices: 1, ..Now::default() };
+        assert_eq!(Now { notices: 2, ..told }.edges(&told, write | error), error, "another notice");
     }
 }

@@ -22,7 +22,12 @@ impl Source for Watch {
             true => u64::from(worker.seq.load(Acquire)),
             false => worker.rx_tail.load(Acquire),
         };
-        Now { events, arrivals, refusals: self.0.refusals.load(Relaxed) }
+        Now {
+            events,
+            arrivals,
+            refusals: self.0.refusals.load(Relaxed),
+            notices: crate::zero_copy::made(self.0),
+        }
     }
 
     fn identity(&self) -> usize {
