@@ -221,6 +221,9 @@ pub const MAX_SIGNATURE_KEYS: usize = 256;
 /// Connections that wait in a listener's accept queue: the most that a backlog may ask for, as Linux's somaxconn.
 pub const MAX_BACKLOG: usize = 4096;
 
+/// Ends of records (MSG_EOR) that a connection remembers until they are acknowledged; further ones bind nothing.
+pub const MAX_RECORD_ENDS: usize = 1024;
+
 /// Runs of a TCP connection's flight that one ACK's SACK blocks may walk over; what is left of the blocks waits
 /// for the next ACK, which repeats them. An honest ACK finds its place within a few steps of the last one's; a
 /// hostile one costs 256 cache misses (some ten microseconds) at most, however large the flight is.

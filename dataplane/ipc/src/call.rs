@@ -47,7 +47,7 @@ pub enum Op {
     /// Names. `args`: 0 for ours, 1 for the peer's. Answer: the address.
     Name = 11,
     /// Takes what stands in the send ring now, and says what became of the last record: its errors are this call's. `args`:
-    /// position behind the record; flags ([`SEND_MORE`]).
+    /// position behind the record; flags ([`SEND_MORE`], [`SEND_RECORD`]).
     Send = 12,
     /// Sends one urgent byte behind what stands in the send ring. `args`: the byte.
     SendUrgent = 13,
@@ -63,6 +63,8 @@ pub enum Op {
 
 /// [`Op::Send`]: more of this datagram or segment follows.
 pub const SEND_MORE: u64 = 1;
+/// [`Op::Send`]: a record of the stream ends here (MSG_EOR).
+pub const SEND_RECORD: u64 = 2;
 
 /// Answer of [`Op::Whose`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

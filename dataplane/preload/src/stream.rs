@@ -8,7 +8,7 @@ use crate::wait::{self, Patience};
 use crate::zero_copy;
 use core::ffi::c_int;
 use core::sync::atomic::Ordering::*;
-use flumen_ipc::call::SEND_MORE;
+use flumen_ipc::call::{SEND_MORE, SEND_RECORD};
 use flumen_ipc::{Flags, Op};
 
 /// What recv found out beside the bytes.
@@ -211,9 +211,11 @@ fn put(part: &Part<'_>, from: &Vectors<'_>, done: &mut usize, count: usize, flag
     part.cell.program.tx_tail.store(end, SeqCst);
     *done += count;
     drop(turn);
-    if flags & libc::MSG_MORE != 0 && *done == from.len() {
+    let said = |flag, word| if flags & flag != 0 { word } else { 0 };
+    let how = said(libc::MSG_MORE, SEND_MORE) | said(libc::MSG_EOR, SEND_RECORD);
+    if how != 0 && *done == from.len() {
         // What went wrong is found out by the next call.
-        part.attachment.call(part.worker, Op::Send, part.slot, [end, SEND_MORE, 0, 0], &[]);
+        part.attachment.call(part.worker, Op::Send, part.slot, [end, how, 0, 0], &[]);
     } else {
         part.kick();
     }

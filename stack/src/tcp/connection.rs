@@ -26,6 +26,7 @@ use crate::socket::ring::ByteRing;
 use crate::time::Instant;
 use arrayvec::ArrayVec;
 use core::time::Duration;
+use std::collections::VecDeque;
 
 /// What every call on a connection works with: the time, and the worker's pools, defaults and counters.
 #[derive(Debug)]
@@ -108,6 +109,8 @@ pub(super) struct Rare {
     pub(super) signature: Option<(u8, u8)>,
     /// The search for what the path carries.
     pub(super) search: Option<super::probing::Search>,
+    /// Where records end (MSG_EOR) that are not acknowledged, in their order: no segment spans one.
+    pub(super) records: VecDeque<Seq>,
     /// What the peer's fast open data were, to be told apart in TCP_INFO.
     pub(super) syn_data_acked: bool,
 }

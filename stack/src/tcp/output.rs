@@ -103,8 +103,10 @@ impl Connection {
     fn new_data(&mut self, cx: &mut Context<'_>, budget: u32) -> Option<Outgoing> {
         let nxt = self.sender.nxt();
         let end = self.write_end();
-        let waiting = end.since(nxt);
-        let fin = self.tx.fin && !nxt.after(end);
+        let stop = self.record_end(nxt, end);
+        let record = stop != end;
+        let waiting = stop.since(nxt);
+        let fin = self.tx.fin && !record && !nxt.after(end);
         if waiting == 0 && !fin {
             return None;
         }
@@ -134,7 +136,11 @@ impl Connection {
                 Probing::Send(probe) => return Some(probe),
             }
         }
-        let (len, carries_fin) = self.how_much(waiting, fin, room, mss, segments, forced)?;
+        // What ends with a record is not less than a segment: nothing can join it (Nagle's rule is of the last one alone).
+        let (len, carries_fin) = match record && waiting <= room.min(segments.saturating_mul(mss)) {
+            true => (waiting, false),
+            false => self.how_much(waiting, fin, room, mss, segments, forced)?,
+        };
         let count = len.div_ceil(mss).max(1);
         let all = len == waiting;
         // Each segment is remembered before it leaves: without a place to remember it in, it does not.
@@ -142,7 +148,7 @@ impl Connection {
         for n in 0..count {
             let last = n + 1 == count;
             let this = (len - n * mss).min(mss) + u32::from(last && carries_fin);
-            if self.sender.on_sent(cx.runs, cx.now, nxt + n * mss, this, all && last).is_err() {
+            if self.sender.on_sent(cx.runs, cx.now, nxt + n * mss, this, all && last && !record).is_err() {
                 cx.stats.run_pool_empty += 1;
                 self.timers.set_earlier(Purpose::Memory, cx.now + MEMORY_RETRY);
                 break;
@@ -160,7 +166,7 @@ impl Connection {
         }
         // RFC 9293 MUST-61: at the latest at the end of what waits. And at the end of each train of more than one, so
         // that a receiver that gathers segments passes them on (as Linux); and when a timer forced it out.
-        if len > 0 && (whole && all && !self.knobs.more || sent > 1 || forced) {
+        if len > 0 && (whole && all && (record || !self.knobs.more) || sent > 1 || forced) {
             flags |= flag::PSH;
         }
         if len > 0 && self.sender.cwr_due() && self.ecn.on {
@@ -178,6 +184,18 @@ impl Connection {
         self.acks.on_data_sent(cx.now);
         cx.stats.out_segs += u64::from(sent);
         Some(out)
+    }
+
+    /// Where the segments that begin at `from` end at the latest: at the next end of a record, or at the end of all.
+    #[inline]
+    fn record_end(&mut self, from: Seq, end: Seq) -> Seq {
+        let una = self.sender.una();
+        let Some(rare) = self.rare.as_mut().filter(|rare| !rare.records.is_empty()) else { return end };
+        while rare.records.front().is_some_and(|at| !at.after(una)) {
+            rare.records.pop_front();
+        }
+        let next = rare.records.partition_point(|at| !at.after(from));
+        rare.records.get(next).copied().filter(|at| at.before(end)).unwrap_or(end)
     }
 
     /// How many bytes of what waits may leave, and whether the FIN goes with them.
@@ -244,7 +262,7 @@ impl Connection {
     /// A segment that was lost goes again, cut to what is a segment now (RFC 9293 section 3.8.1).
     fn retransmit(&mut self, cx: &mut Context<'_>, seq: Seq, len: u32) -> Option<Outgoing> {
         let end = self.write_end();
-        let data = end.since(seq).min(len);
+        let data = self.record_end(seq, end).since(seq).min(len);
         let data = data.min(u32::from(self.tx.mss));
         let fin = self.fin_sent() && seq + data == end && data < len;
         // A window that shrank below it lets one segment pass, as a probe.
@@ -336,6 +354,7 @@ impl Connection {
             scale: self.offers_scale().then_some(self.rx.scale),
             // A SYN that is sent again may have been lost for the option's sake (as Linux).
             fast_open: if is_syn_ack || again { None } else { cookie.as_deref() },
+            experimental: false,
         }
         .emit(&mut options);
         self.acks.on_sent(1);
@@ -354,7 +373,6 @@ impl Connection {
             mss: data.max(1) as u16,
             ect: false,
             signature: self.signature_place(),
-            experimental: false,
             dont_fragment: self.knobs.pmtud,
         })
     }

@@ -17,6 +17,7 @@ use super::state::{FinWait2, State};
 use super::timers::Purpose;
 use crate::checksum::Sum;
 use crate::icmp::v4::DEFAULT_TTL;
+use crate::limits::MAX_RECORD_ENDS;
 use crate::socket::Ready;
 use core::time::Duration;
 
@@ -145,6 +146,22 @@ impl Connection {
         Ok(taken)
     }
 
+    /// The record that was written ends here (MSG_EOR), or `beyond` bytes behind what was written, or in front of its end: what
+    /// follows begins another segment.
+    pub fn end_record(&mut self, beyond: i32) {
+        let (una, at) = (self.sender.una(), self.write_end() + beyond as u32);
+        if !at.after(self.sender.nxt().max(self.tx.start)) {
+            return; // it left, and what follows cannot join it
+        }
+        let records = &mut self.rare().records;
+        while records.front().is_some_and(|at| !at.after(una)) {
+            records.pop_front();
+        }
+        if records.len() < MAX_RECORD_ENDS && records.back().is_none_or(|last| at.after(*last)) {
+            records.push_back(at);
+        }
+    }
+
     fn may_write(&mut self) -> Result<(), SocketError> {
         if let Some(error) = self.error.take() {
             return Err(error);
@@ -167,6 +184,10 @@ impl Connection {
         {
             return room.min((self.syn_data_room() as usize).saturating_sub(self.tx.ring.len()));
         }
+        self.bound_unsent(room)
+    }
+
+    fn bound_unsent(&self, room: usize) -> usize {
         let low = self.tx.low;
         if low == u32::MAX || !self.state.is_synchronized() {
             return room;
@@ -192,7 +213,7 @@ impl Connection {
         if self.tx.fin || self.state == State::Closed {
             return 0;
         }
-        (self.tx.limit as usize).saturating_sub(self.tx.ring.len())
+        self.bound_unsent((self.tx.limit as usize).saturating_sub(self.tx.ring.len()))
     }
 
     /// Bytes that may be read now (SIOCINQ), an urgent byte that is out of band left out.

@@ -124,7 +124,7 @@ impl Sessions {
                 Ok((0, len))
             }),
             Op::Name => self.tell_name(host, handle, ask),
-            Op::Send if is_tcp => self.sent(handle),
+            Op::Send if is_tcp => self.sent(host, handle, ask),
             Op::Send => self.sent_record(handle, ask),
             Op::SendUrgent => self.send_urgent(host, handle, ask),
             Op::ReceiveUrgent => self.receive_urgent(host, handle, ask),

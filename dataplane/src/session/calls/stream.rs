@@ -13,7 +13,8 @@ use crate::session::socket::{Kind, Socket};
 use crate::session::turn::owner_of;
 use crate::session::{Errno, Sessions, datagrams::plain, errno};
 use core::net::SocketAddr;
-use flumen_stack::limits::MAX_BACKLOG;
+use flumen_ipc::call::SEND_RECORD;
+use flumen_stack::limits::{MAX_BACKLOG, MAX_RING};
 use flumen_stack::socket::{Family, Handle};
 use flumen_stack::tcp::sockets::{BindOptions, ConnectOptions, ListenOptions};
 use flumen_stack::tcp::state::State;
@@ -68,11 +69,11 @@ impl Sessions {
         let mut options = ListenOptions { settings: self.listen, ..ListenOptions::default() };
         options.settings.backlog = backlog;
         let socket = self.sockets.get_mut(handle).ok_or(Errno::BADF)?;
-        let (Some(name), Some(bind)) = (socket.name, socket.bind.take()) else { return Err(Errno::INVAL) };
         let fast_opens = self.listen.fast_open.min(backlog);
         if fast_opens > 0 && socket.options.get(Field::FastOpen, Kinds::ALL) == 0 {
             socket.options.set(Field::FastOpen, fast_opens as i32);
         }
+        let (Some(name), Some(bind)) = (socket.name, socket.bind.take()) else { return Err(Errno::INVAL) };
         match host.tcp().tcp_listen_bound(owner_of(handle), plain(name.ip(), name.port()), bind, &options) {
             Ok(listener) => socket.kind = Kind::Listener(listener),
             Err((bind, error)) => {
@@ -237,7 +238,13 @@ impl Sessions {
     }
 
     /// What Op::Send says of a stream: whether what was written can go anywhere.
-    pub(super) fn sent(&mut self, handle: Handle) -> Answer {
+    pub(super) fn sent<P: FramePool, M: Probe>(
+        &mut self,
+        host: &mut Host<'_, '_, P, M>,
+        handle: Handle,
+        ask: &Ask<'_>,
+    ) -> Answer {
+        self.end_record(host, handle, ask)?;
         if let Some(error) = self.take_error(handle) {
             return Err(error);
         }
@@ -247,6 +254,25 @@ impl Sessions {
             Kind::TcpClosed | Kind::Tcp(_) | Kind::Listener(_) => Err(Errno::PIPE),
             _ => DONE,
         }
+    }
+
+    /// MSG_EOR.
+    fn end_record<P: FramePool, M: Probe>(
+        &self,
+        host: &mut Host<'_, '_, P, M>,
+        handle: Handle,
+        ask: &Ask<'_>,
+    ) -> Result<(), Errno> {
+        let socket = self.sockets.get(handle).ok_or(Errno::BADF)?;
+        let Kind::Tcp(tcp) = socket.kind else { return Ok(()) };
+        if ask.args[1] & SEND_RECORD == 0 {
+            return Ok(());
+        }
+        // Nearly always it was all taken: then nothing lies between.
+        let beyond = ask.args[0].wrapping_sub(socket.cursors.tx_head) as i64;
+        let bound = MAX_RING as i64;
+        let beyond = i32::try_from(beyond).ok().filter(|_| beyond.abs() <= bound).ok_or(Errno::INVAL)?;
+        host.tcp().tcp_end_record(tcp, beyond).map_err(errno)
     }
 
     pub(super) fn send_urgent<P: FramePool, M: Probe>(

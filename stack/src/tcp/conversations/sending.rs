@@ -105,3 +105,79 @@ fn a_full_buffer_takes_no_more_and_tells_when_a_third_is_free() {
     let _ = script.inject(ACK, 1001, 5001 + sent, b"");
     assert!(script.tcp().take_news().contains(crate::socket::Ready::WRITABLE));
 }
+
+#[test]
+fn no_segment_spans_the_end_of_a_record() {
+    let mut script = Script::established(plain());
+    // Three records, the second with a full segment and a piece, and what follows them.
+    for len in [100, 2000, 300] {
+        script.host.send(&vec![1; len]).unwrap();
+        script.tcp().end_record(0);
+    }
+    script.host.send(&[1; 50]).unwrap();
+    script.expect(&[
+        (ACK | PSH, 5001, 1001, 100),
+        (ACK, 5101, 1001, 1460),
+        (ACK | PSH, 6561, 1001, 540),
+        (ACK | PSH, 7101, 1001, 300),
+    ]);
+    // Nagle's rule is of the last segment alone.
+    let _ = script.inject(ACK, 1001, 7401, b"");
+    script.expect(&[(ACK | PSH, 7401, 1001, 50)]);
+}
+
+#[test]
+fn a_record_that_is_lost_goes_again_as_it_was() {
+    let mut script = Script::established(plain());
+    for len in [100, 200, 300] {
+        script.host.send(&vec![1; len]).unwrap();
+        script.tcp().end_record(0);
+    }
+    script.host.send(&[1; 400]).unwrap();
+    script.host.output();
+    let _ = script.inject(ACK, 1001, 5101, b"");
+    script.host.output();
+    loop {
+        script.next_timer();
+        let again = script.host.output();
+        if let Some(first) = again.iter().find(|wire| wire.out.seq == Seq(5101)) {
+            assert_eq!(first.data.len(), 200);
+            break;
+        }
+    }
+}
+
+#[test]
+fn ends_of_records_beyond_the_bound_bind_nothing() {
+    use crate::limits::MAX_RECORD_ENDS;
+    let mut script = Script::established(plain());
+    for _ in 0..MAX_RECORD_ENDS + 3 {
+        script.host.send(b"a").unwrap();
+        script.tcp().end_record(0);
+    }
+    assert_eq!(script.tcp().rare.as_ref().unwrap().records.len(), MAX_RECORD_ENDS);
+    let mut sent = vec![];
+    while (sent.iter().map(|wire: &Wire| wire.data.len()).sum::<usize>()) < MAX_RECORD_ENDS + 3 {
+        let more = script.host.output();
+        let end = more.last().map(|wire| wire.out.seq + wire.out.len).unwrap();
+        sent.extend(more);
+        let _ = script.inject(ACK, 1001, end.0, b"");
+    }
+    assert_eq!(sent.last().unwrap().data.len(), 3, "the last three share a segment");
+    assert!(sent.iter().rev().skip(1).all(|wire| wire.data.len() == 1));
+}
+
+#[test]
+fn a_bound_of_what_may_wait_unsent_bounds_a_write() {
+    let mut script = Script::established(plain());
+    set(&mut script, SocketOption::SendBuffer(1 << 20));
+    let free = script.tcp().writable();
+    set(&mut script, SocketOption::NotSentLow(4000));
+    let bounded = script.tcp().writable();
+    assert!(bounded < free, "{bounded}");
+    script.host.send(&vec![1; free]).unwrap();
+    assert_eq!(script.tcp().unsent(), bounded);
+    script.host.output();
+    assert!(script.tcp().readiness().contains(crate::socket::Ready::CONNECTED));
+    assert!(!script.tcp().readiness().contains(crate::socket::Ready::WRITABLE), "2000 or more wait unsent");
+}

@@ -262,6 +262,18 @@ impl<F: Frame> Sockets<'_, F> {
         self.tcp_call(socket, |connection, cx| connection.send_with(cx, len, more, fill))
     }
 
+    /// A record ends `beyond` bytes behind what was written; negative: in front of its end (MSG_EOR). What follows begins
+    /// another segment.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn tcp_end_record(&mut self, socket: Handle, beyond: i32) -> Result<(), Error> {
+        self.tcp_call(socket, |connection, _| {
+            connection.end_record(beyond);
+            Ok(())
+        })
+    }
+
     /// As [`Sockets::tcp_send`]; the last byte, if all of them find room, is urgent (MSG_OOB, RFC 9293 section 3.8.5).
     ///
     /// # Errors
