@@ -63,3 +63,16 @@ fn what_the_syn_ack_leaves_out_goes_again_at_once_in_segments_that_the_peer_take
     let again: Vec<_> = host.output().iter().map(|one| (one.out.seq.0, one.data.len())).collect();
     assert_eq!(again, [(5101, 1000), (6101, 320)]);
 }
+
+#[test]
+fn the_syn_ack_acknowledges_what_came_with_the_syn_and_nothing_follows_it() {
+    let settings = plain();
+    let from = Accepted { arrived: Arrived::FastOpen, rtt: None, ..accepted(5000, &settings) };
+    let mut script = Script { host: Host::accept(settings, &from), window: 501 };
+    let _ = script.inject(ACK | PSH, 1001, 5000, b"question");
+    assert_eq!(script.tcp().acknowledge_in_syn_ack(), Seq(1009));
+    script.expect(&[]);
+    // What comes next is the SYN-ACK once more, when it was lost.
+    script.next_timer();
+    script.expect(&[(SYN | ACK, 5000, 1009, 0)]);
+}

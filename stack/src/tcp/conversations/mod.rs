@@ -430,6 +430,7 @@ impl Pair {
             timestamps: timestamps.map(|(value, _)| (1000, value)),
             scale: scales.map(|scales| scales.ours),
             fast_open: None,
+            experimental: false,
         }
         .emit(&mut options);
         let settings = server.clone();
