@@ -66,6 +66,16 @@ pub const MAX_NEIGHBOUR_PENDING: usize = 1 << 16;
 /// than one a packet and one an expired timer; one that finds no room is made up for by the next retransmission.
 pub const NEIGHBOUR_SOLICITS: usize = 256;
 
+/// Solicitations to everybody for a neighbour that does not answer and still gets packets, before the packets' senders are
+/// told: with the two numbers below about 100 seconds, in which a switch or a host starts again.
+pub const NEIGHBOUR_BACKOFF_PROBES: u8 = 5;
+
+/// How many times longer each of them is waited for (RFC 7048 section 3, BACKOFF_MULTIPLE).
+pub const NEIGHBOUR_BACKOFF_MULTIPLE: u32 = 3;
+
+/// The longest of these times (RFC 7048 section 3, MAX_RETRANS_TIMER).
+pub const NEIGHBOUR_BACKOFF_MOST: core::time::Duration = core::time::Duration::from_secs(60);
+
 /// Facts for other workers that wait for the end of a turn. One that finds no room is counted and lost: the
 /// other workers then ask by themselves.
 pub const NEIGHBOUR_FACTS: usize = 256;

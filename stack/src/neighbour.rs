@@ -2,7 +2,7 @@
 //!
 //! One machine, Neighbour Unreachability Detection (NUD), serves both families; ARP and neighbour discovery
 //! are two vocabularies for the same conversation. Read RFC 4861 sections 7.2, 7.3 and appendix C, RFC 826 and
-//! RFC 1122 section 2.3.2; where they leave room we behave as Linux does.
+//! RFC 1122 section 2.3.2, and RFC 7048; where they leave room we behave as Linux does.
 //!
 //! ```text
 //!             packet            answer (solicited)              no packet: reachable_time passes
@@ -12,8 +12,12 @@
 //!   no answer to 3 asked   |   | packet                   |  |  answer or upper-layer hint  | packet
 //!   of everybody           v   |                          |  |                              v
 //!                         FAILED <----------- PROBE ------'  `---------------------------- DELAY
-//!                          |     no answer to 3  ^                                          |
-//!                          `--> gone             `------------------------------------------' 5 s
+//!                          |  ^  no answer to 3  ^   |                                      |
+//!                          |  |  of IPv4         |   | no answer to 3 of IPv6               |
+//!                  gone <--'  |                  |   v                                      |
+//!                             `--- UNREACHABLE <-|---'                                      |
+//!                    no answer to 5, or no packet `-----------------------------------------' 5 s
+//!   UNREACHABLE: packets go on, and everybody is asked at once and 1, 3, 9, 27 s later each (RFC 7048).
 //!   PERMANENT: set by configuration; no packet and no timer changes it.
 //! ```
 //!

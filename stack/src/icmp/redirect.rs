@@ -23,6 +23,7 @@ use crate::ip::path::Hop;
 use crate::ipv4::HEADER_LEN as HEADER_LEN4;
 use crate::ipv6::HEADER_LEN as HEADER_LEN6;
 use crate::limits::MIN_MTU_IPV6;
+use crate::neighbour::State;
 use crate::port::PortId;
 use crate::route::redirects::Redirect;
 use crate::stack::Stack;
@@ -212,7 +213,7 @@ impl<F: Frame> Stack<F> {
         if self
             .neighbours
             .get(better.neighbour)
-            .is_some_and(|one| one.state == crate::neighbour::State::Failed)
+            .is_some_and(|one| matches!(one.state, State::Failed | State::Unreachable))
         {
             self.redirects.forget(destination);
             return hop;

@@ -144,9 +144,13 @@ impl Link {
                 link = Link::in_state(State::Delay);
                 link.secs(5);
             }
-            State::Failed => {
+            State::Unreachable => {
                 link = Link::in_state(State::Probe);
                 link.secs(3);
+            }
+            State::Failed => {
+                link = Link::in_state(State::Unreachable);
+                link.secs(6); // nobody sends: asked once more at most, 1 and 3 s, each half as much again
             }
             State::Permanent => {
                 link.table.add_static(link.port, V6.into(), MAC_A, link.now).unwrap();
@@ -159,13 +163,14 @@ impl Link {
     }
 }
 
-const ALL: [State; 8] = [
+const ALL: [State; 9] = [
     State::New,
     State::Incomplete,
     State::Reachable,
     State::Stale,
     State::Delay,
     State::Probe,
+    State::Unreachable,
     State::Failed,
     State::Permanent,
 ];
@@ -274,6 +279,12 @@ fn every_state_and_every_advertisement() {
         (Stale, b, "SO", Reachable, b),
         (Delay, b, "SO", Reachable, b),
         (Probe, b, "SO", Reachable, b),
+        (Unreachable, b, "S", Unreachable, a),
+        (Unreachable, a, "S", Reachable, a),
+        (Unreachable, None, "S", Reachable, a),
+        (Unreachable, a, "O", Unreachable, a),
+        (Unreachable, b, "O", Stale, b),
+        (Unreachable, b, "SO", Reachable, b),
         (New, b, "SO", New, None),
         (Failed, b, "SO", Failed, None),
         (Permanent, b, "SO", Permanent, a),
@@ -315,7 +326,7 @@ fn every_state_and_a_solicitation_with_a_link_address() {
                     Incomplete => (Delay, Some(mac)), // STALE, and the packet that waited is then sent
                     Permanent => (Permanent, Some(MAC_A)),
                     same if mac == MAC_A => (same, Some(mac)),
-                    Reachable | Stale | Delay | Probe => (Stale, Some(mac)),
+                    Reachable | Stale | Delay | Probe | Unreachable => (Stale, Some(mac)),
                 };
                 assert_eq!(link.state(), expected, "{before:?} + NS {mac}");
                 assert_eq!(link.info(V6).unwrap().router, redirect && before != Permanent);
@@ -340,7 +351,8 @@ fn every_state_and_an_upper_layer_confirmation() {
     for before in ALL {
         let mut link = Link::in_state(before);
         let meant = link.table.confirm_address(link.port, V6.into(), link.now);
-        let expected = if matches!(before, Reachable | Stale | Delay | Probe) { Reachable } else { before };
+        let known = matches!(before, Reachable | Stale | Delay | Probe | Unreachable);
+        let expected = if known { Reachable } else { before };
         assert_eq!((meant, link.state().0), (expected == Reachable, expected), "{before:?} + confirmation");
     }
     let mut link = Link::new(|_| ());
@@ -365,7 +377,7 @@ fn every_state_and_a_packet() {
 }
 
 #[test]
-fn reachable_time_passes_stale_packet_delay_probes_unanswered_failed() {
+fn reachable_time_passes_stale_packet_delay_probes_unanswered_unreachable() {
     let mut link = Link::in_state(State::Reachable);
     link.pass(Duration::from_millis(14_999)); // at least half of 30 s
     assert_eq!(link.state().0, State::Reachable);
@@ -381,10 +393,72 @@ fn reachable_time_passes_stale_packet_delay_probes_unanswered_failed() {
     assert_eq!(link.secs(1), [ask()]);
     assert_eq!(link.secs(1), [ask()]);
     assert_eq!(link.packet(V6, 2), Sent::To(MAC_A), "packets still go in PROBE");
-    assert_eq!(link.secs(1), []);
-    assert_eq!(link.state(), (State::Failed, None));
+    assert_eq!(link.secs(1), [ask_everybody()]);
+    assert_eq!(link.state(), (State::Unreachable, Some(MAC_A)));
     let id = link.bind(V6);
-    assert_eq!(link.table.link_header(id), None);
+    assert_eq!(link.table.link_header(id), None, "who sends is noted");
+    assert_eq!(link.packet(V6, 3), Sent::To(MAC_A), "and sent");
+}
+
+fn ask_everybody() -> Did {
+    let group = solicited_node(V6);
+    Did::Solicit(SolicitTo::Group, V6.into(), group_mac(group.into()).unwrap())
+}
+
+/// RFC 7048 section 3: five times in all, and then the senders are told.
+#[test]
+fn unreachable_is_asked_for_ever_more_seldom_while_packets_go_to_it() {
+    let mut link = Link::in_state(State::Unreachable);
+    let mut times = Vec::new();
+    let mut last = link.now;
+    while link.state().0 == State::Unreachable {
+        assert_eq!(link.packet(V6, 1), Sent::To(MAC_A));
+        link.pass(Duration::from_millis(100));
+        let asked = link.actions();
+        if !asked.is_empty() {
+            assert_eq!(asked, [ask_everybody()]);
+            times.push(link.now.since(last));
+            last = link.now;
+        }
+    }
+    times.push(link.now.since(last));
+    let means = [1.0, 3.0, 9.0, 27.0, 60.0];
+    assert_eq!(times.len(), means.len(), "{times:?}");
+    for (time, mean) in times.iter().zip(means) {
+        let factor = time.as_secs_f64() / mean;
+        assert!((0.45..=1.65).contains(&factor), "{times:?}");
+    }
+    assert_eq!(link.state(), (State::Failed, None));
+    assert_eq!(link.packet(V6, 2), Sent::Queued(None));
+    assert!(link.secs(3).contains(&Did::Unreachable(2)));
+}
+
+#[test]
+fn unreachable_and_nobody_sends_it_is_given_up_soon() {
+    let mut link = Link::in_state(State::Unreachable);
+    assert!(link.secs(6).len() <= 1);
+    assert_eq!(link.state(), (State::Failed, None));
+}
+
+#[test]
+fn unreachable_answers_from_elsewhere_and_is_believed() {
+    let mut link = Link::in_state(State::Unreachable);
+    link.na(Some(MAC_B), "SO");
+    assert_eq!(link.state(), (State::Reachable, Some(MAC_B)));
+    assert_eq!(link.packet(V6, 1), Sent::To(MAC_B));
+}
+
+/// ARP has no such state: Linux's way.
+#[test]
+fn an_ipv4_neighbour_that_answers_no_probe_has_failed() {
+    let mut link = Link::new(|_| ());
+    let host = Ipv4Addr::new(10, 0, 0, 3);
+    link.packet(host, 1);
+    link.table.arp_reply(link.port, host, MAC_A, true, false, link.now);
+    link.secs(46);
+    assert_eq!(link.packet(host, 2), Sent::To(MAC_A));
+    link.secs(8);
+    assert_eq!(link.info(host).unwrap().state, State::Failed);
 }
 
 #[test]

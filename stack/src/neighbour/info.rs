@@ -4,7 +4,7 @@ use super::NeighbourId;
 use crate::{Instant, MacAddr, PortId};
 use core::net::IpAddr;
 
-/// The states of RFC 4861 section 7.3.2, and Linux's NONE (here NEW), FAILED and PERMANENT.
+/// The states of RFC 4861 section 7.3.2, UNREACHABLE of RFC 7048, and Linux's NONE (here NEW), FAILED and PERMANENT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
     /// Bound, and never used: nobody was asked (Linux's NONE).
@@ -19,6 +19,9 @@ pub enum State {
     Delay,
     /// Nobody said so: it is being asked.
     Probe,
+    /// It did not answer, and packets go to it all the same while everybody is asked for it, ever more seldom (RFC 7048;
+    /// IPv6 only).
+    Unreachable,
     /// It did not answer.
     Failed,
     /// Set by configuration.
@@ -29,7 +32,12 @@ impl State {
     /// True in the states that know an Ethernet address.
     pub const fn has_link_address(self) -> bool {
         match self {
-            State::Reachable | State::Stale | State::Delay | State::Probe | State::Permanent => true,
+            State::Reachable
+            | State::Stale
+            | State::Delay
+            | State::Probe
+            | State::Unreachable
+            | State::Permanent => true,
             State::New | State::Incomplete | State::Failed => false,
         }
     }
@@ -43,6 +51,7 @@ impl State {
             State::Stale => "STALE",
             State::Delay => "DELAY",
             State::Probe => "PROBE",
+            State::Unreachable => "UNREACHABLE",
             State::Failed => "FAILED",
             State::Permanent => "PERMANENT",
         }

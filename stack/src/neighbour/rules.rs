@@ -112,7 +112,7 @@ fn advertisement(
                 Decision::Update { mac, next: Some(next), router }
             }
         },
-        State::Reachable | State::Stale | State::Delay | State::Probe => {
+        State::Reachable | State::Stale | State::Delay | State::Probe | State::Unreachable => {
             let differs = mac.is_some_and(|mac| mac != known.mac);
             if !overrides && differs {
                 // I. It may be a proxy's: do not believe it, but begin to doubt what we believed.

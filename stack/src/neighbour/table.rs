@@ -13,7 +13,10 @@ use super::pending::{Fate, Pending};
 use super::rate::SolicitRate;
 use super::rules::{Decision, Known, decide};
 use super::{ConfigError, Fact, FactKind, NeighbourConfig, NeighbourId, NeighbourInfo, State};
-use crate::limits::{MAX_PORTS, NEIGHBOUR_FACTS, NEIGHBOUR_SOLICITS};
+use crate::limits::{
+    MAX_PORTS, NEIGHBOUR_BACKOFF_MOST, NEIGHBOUR_BACKOFF_MULTIPLE, NEIGHBOUR_BACKOFF_PROBES, NEIGHBOUR_FACTS,
+    NEIGHBOUR_SOLICITS,
+};
 use crate::{DropReason, Frame, Instant, MacAddr, PortId};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::num::NonZeroU16;
@@ -70,11 +73,23 @@ struct Entry {
 #[derive(Clone, Copy)]
 enum Phase {
     New,
-    Incomplete { probes: u8, queue: List },
-    Reachable { lasts: Duration },
+    Incomplete {
+        probes: u8,
+        queue: List,
+    },
+    Reachable {
+        lasts: Duration,
+    },
     Stale,
     Delay,
-    Probe { probes: u8 },
+    Probe {
+        probes: u8,
+    },
+    /// `used`: a packet went to it since it was asked for last.
+    Unreachable {
+        probes: u8,
+        used: bool,
+    },
     Failed,
     Permanent,
 }
@@ -88,6 +103,7 @@ impl Phase {
             Phase::Stale => State::Stale,
             Phase::Delay => State::Delay,
             Phase::Probe { .. } => State::Probe,
+            Phase::Unreachable { .. } => State::Unreachable,
             Phase::Failed => State::Failed,
             Phase::Permanent => State::Permanent,
         }
@@ -180,6 +196,7 @@ impl<F: Frame> NeighbourTable<F> {
         };
         match self.state_at(place) {
             State::Reachable | State::Delay | State::Probe | State::Permanent => {}
+            State::Unreachable => self.note_use(place),
             // RFC 4861 section 7.3.3: the first packet to a STALE neighbour goes, and starts the delay.
             State::Stale => {
                 self.hint(place, source);
@@ -233,7 +250,11 @@ impl<F: Frame> NeighbourTable<F> {
     pub fn confirm(&mut self, id: NeighbourId, now: Instant) -> bool {
         let Some(entry) = self.entry_mut(id) else { return false };
         match entry.phase {
-            Phase::Reachable { .. } | Phase::Stale | Phase::Delay | Phase::Probe { .. } => {
+            Phase::Reachable { .. }
+            | Phase::Stale
+            | Phase::Delay
+            | Phase::Probe { .. }
+            | Phase::Unreachable { .. } => {
                 self.make_reachable(id.place(), now);
                 true
             }
@@ -488,7 +509,7 @@ impl Entry {
         let state = self.phase.state();
         let (probes, waiting) = match self.phase {
             Phase::Incomplete { probes, queue } => (probes, queue.len()),
-            Phase::Probe { probes } => (probes, 0),
+            Phase::Probe { probes } | Phase::Unreachable { probes, .. } => (probes, 0),
             _ => (0, 0),
         };
         let Entry { id, port, addr, router, updated, confirmed, .. } = *self;

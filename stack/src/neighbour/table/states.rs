@@ -109,6 +109,7 @@ impl<F: Frame> NeighbourTable<F> {
         let wait = match phase {
             Phase::New | Phase::Stale | Phase::Failed => Some(self.config.gc_stale_time),
             Phase::Incomplete { .. } | Phase::Probe { .. } => Some(self.config.retrans_time),
+            Phase::Unreachable { probes, .. } => Some(self.back_off(probes)),
             Phase::Reachable { lasts } => Some(lasts),
             Phase::Delay => Some(self.config.delay_first_probe),
             Phase::Permanent => None,
@@ -144,7 +145,7 @@ impl<F: Frame> NeighbourTable<F> {
         let Some(entry) = self.entries[place].as_ref() else { return };
         let ready = match entry.phase.state() {
             State::Reachable | State::Delay | State::Probe | State::Permanent => true,
-            State::New | State::Incomplete | State::Stale | State::Failed => false,
+            State::New | State::Incomplete | State::Stale | State::Unreachable | State::Failed => false,
         };
         match self.port_macs[entry.port.index()] {
             Some(port_mac) if ready => self.link.publish(entry.id, header(entry.mac, port_mac, entry.addr)),
@@ -158,11 +159,32 @@ impl<F: Frame> NeighbourTable<F> {
         entry.confirmed = Some(now);
         // In REACHABLE the deadline is moved when it comes, so that a confirmation a packet costs one store.
         if !matches!(entry.phase, Phase::Reachable { .. }) {
-            // RFC 4861 section 6.3.2: uniform between half and one and a half times the base, in 1/65,536ths.
-            let factor = 0x8000 + (split_mix(&mut self.random) >> 48);
-            let nanos = self.config.reachable_time.as_nanos().saturating_mul(u128::from(factor)) >> 16;
-            let lasts = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+            let lasts = self.around(self.config.reachable_time); // RFC 4861 section 6.3.2
             self.enter(place, Phase::Reachable { lasts }, now);
+        }
+    }
+
+    /// A time between half and one and a half times `mean`, all alike.
+    fn around(&mut self, mean: Duration) -> Duration {
+        let factor = 0x8000 + (split_mix(&mut self.random) >> 48); // in 1/65,536ths
+        let nanos = mean.as_nanos().saturating_mul(u128::from(factor)) >> 16;
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// How long the answer to the solicitation with this number, from 1, is waited for in UNREACHABLE (RFC 7048 section
+    /// 3): each time three times as long, up to a minute, and never in step with others.
+    fn back_off(&mut self, probes: u8) -> Duration {
+        let factor = NEIGHBOUR_BACKOFF_MULTIPLE.saturating_pow(u32::from(probes.saturating_sub(1)));
+        let mean = self.config.retrans_time.saturating_mul(factor);
+        self.around(mean.min(NEIGHBOUR_BACKOFF_MOST))
+    }
+
+    /// A packet went to an UNREACHABLE neighbour: it is worth being asked for again.
+    pub(super) fn note_use(&mut self, place: usize) {
+        if let Some(Phase::Unreachable { used, .. }) =
+            self.entries[place].as_mut().map(|entry| &mut entry.phase)
+        {
+            *used = true;
         }
     }
 
@@ -188,7 +210,13 @@ impl<F: Frame> NeighbourTable<F> {
                 self.enter(place, Phase::Probe { probes: probes + 1 }, now);
                 self.solicit(place, SolicitTo::Station);
             }
-            Phase::Incomplete { .. } | Phase::Probe { .. } => {
+            // RFC 7048 section 3: where RFC 4861 deletes the entry, it keeps its address, packets go on, and everybody is
+            // asked: it may have another address now. ARP has no such state.
+            Phase::Probe { .. } if entry.addr.is_ipv6() => self.ask_everybody(place, 1, now),
+            Phase::Unreachable { probes, used } if used && probes < NEIGHBOUR_BACKOFF_PROBES => {
+                self.ask_everybody(place, probes + 1, now);
+            }
+            Phase::Incomplete { .. } | Phase::Probe { .. } | Phase::Unreachable { .. } => {
                 self.counters.failed += 1;
                 self.enter(place, Phase::Failed, now);
             }
@@ -213,6 +241,18 @@ impl<F: Frame> NeighbourTable<F> {
                 }
             }
             Phase::Permanent => self.deadlines.clear(place),
+        }
+    }
+
+    /// The solicitation with this number, from 1, for an UNREACHABLE neighbour. The packets before the first one count as
+    /// use.
+    fn ask_everybody(&mut self, place: usize, probes: u8, now: Instant) {
+        let Some(port) = self.port_at(place) else { return };
+        self.enter(place, Phase::Unreachable { probes, used: probes == 1 }, now);
+        if self.rate.take(port, now) {
+            self.solicit(place, SolicitTo::Group);
+        } else {
+            self.counters.solicits_rate_limited += 1;
         }
     }
 
@@ -372,7 +412,7 @@ impl<F: Frame> NeighbourTable<F> {
 fn eviction_list<'a>(idle: &'a mut List, stale: &'a mut List, state: State) -> Option<&'a mut List> {
     match state {
         State::New | State::Failed => Some(idle),
-        State::Stale => Some(stale),
+        State::Stale | State::Unreachable => Some(stale),
         State::Incomplete | State::Reachable | State::Delay | State::Probe | State::Permanent => None,
     }
 }
