@@ -6,6 +6,7 @@ pub mod sockets;
 use crate::port::Port;
 use crate::worker::Worker;
 use flumen_stack::PortId;
+use flumen_stack::ip::reassembly::DatagramInfo;
 use flumen_stack::limits::{LISTENED_GROUPS, MAX_PORTS, MULTICAST_ROUTES};
 use flumen_stack::multicast::LinkInfo;
 use flumen_stack::multicast::membership::Record;
@@ -27,6 +28,10 @@ pub struct QueueReport {
     pub gone: bool,
 }
 
+/// Datagrams of one worker that are shown, of those that wait for their fragments. A flood of them says nothing more in a longer
+/// list.
+pub const DATAGRAMS_SHOWN: usize = 256;
+
 /// A form for one worker.
 #[derive(Debug)]
 pub struct Report {
@@ -42,6 +47,10 @@ pub struct Report {
     pub groups: Vec<Record>,
     /// Packets that each multicast route forwarded.
     pub routes: Vec<u64>,
+    /// Datagrams that wait for their fragments: the oldest of each family first.
+    pub datagrams: Vec<DatagramInfo>,
+    /// How many there are, the bytes of memory that they hold, and the bytes that there are for them.
+    pub reassembly: [usize; 3],
     /// True when there were more than the form has room for.
     pub cut_short: bool,
     /// Its sockets.
@@ -62,6 +71,8 @@ impl Report {
             links: Vec::with_capacity(2 * MAX_PORTS),
             groups: Vec::with_capacity(LISTENED_GROUPS),
             routes: Vec::with_capacity(MULTICAST_ROUTES),
+            datagrams: Vec::with_capacity(DATAGRAMS_SHOWN),
+            reassembly: [0; 3],
             cut_short: false,
             sockets: Vec::with_capacity(sockets),
             programs: Vec::with_capacity(if sockets > 0 { crate::session::limits::MAX_PROGRAMS } else { 0 }),
@@ -95,6 +106,9 @@ impl Report {
         for (_, used) in worker.stack.multicast.routes() {
             self.cut_short |= !push_within(&mut self.routes, used);
         }
+        let reassembly = &worker.stack.reassembly;
+        self.reassembly = [reassembly.len(), reassembly.memory(), reassembly.size()];
+        self.datagrams.extend(reassembly.iter().take(DATAGRAMS_SHOWN));
         // Nobody asks for sockets of a form that has no room for them.
         if self.sockets.capacity() > 0 {
             self.sockets_cut_short = sockets::fill(worker, &mut self.programs, &mut self.sockets);

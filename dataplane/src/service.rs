@@ -17,6 +17,7 @@ mod policy;
 pub mod ports;
 pub mod programs;
 pub mod provider;
+mod reassembly;
 pub mod routes;
 pub mod sockets;
 pub mod transport;

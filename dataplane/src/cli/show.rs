@@ -12,6 +12,7 @@ pub mod multicast;
 pub mod neighbour;
 pub mod policy;
 pub mod port;
+pub mod reassembly;
 pub mod route;
 pub mod runtime;
 pub mod sockets;
@@ -52,6 +53,8 @@ pub enum What {
     Rules,
     /// Multicast routing: who asks on each link, who listens, where groups go
     Multicast,
+    /// Datagrams that wait for their fragments
+    Reassembly,
     /// Neighbours: link-layer addresses and states
     Neighbour {
         /// Only those behind this port
@@ -130,6 +133,11 @@ fn show(args: &Args) -> Result<(), Failed> {
         What::Multicast => match ask(Show::Multicast)? {
             Answer::Groups(groups) if args.json => out_json(&groups),
             Answer::Groups(groups) => out(&multicast::text(&groups)),
+            _ => Err(unexpected()),
+        },
+        What::Reassembly => match ask(Show::Reassembly)? {
+            Answer::Reassembly(waits) if args.json => out_json(&waits),
+            Answer::Reassembly(waits) => out(&reassembly::text(&waits)),
             _ => Err(unexpected()),
         },
         What::Neighbour { port, within, limit } => {

@@ -15,7 +15,8 @@
 //! does not know is not ignored.
 
 use super::snapshot::{
-    Cores, Groups, Neighbours, Ports, Programs, Routes, Rules, Runtime, Sockets, Status, Tables, Tallies,
+    Cores, Groups, Neighbours, Ports, Programs, Reassembly, Routes, Rules, Runtime, Sockets, Status, Tables,
+    Tallies,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,8 @@ pub enum Show {
     Rules,
     /// Multicast routing.
     Multicast,
+    /// Datagrams that wait for their fragments.
+    Reassembly,
     /// Neighbours.
     Neighbour(NeighbourQuery),
     /// Sockets.
@@ -180,6 +183,8 @@ pub enum Answer {
     Rules(Rules),
     /// To [`Show::Multicast`].
     Groups(Groups),
+    /// To [`Show::Reassembly`].
+    Reassembly(Reassembly),
     /// To [`Show::Neighbour`].
     Neighbours(Neighbours),
     /// To [`Show::Socket`].

@@ -70,6 +70,8 @@ pub trait Provider {
     fn routes(&mut self, query: &RouteQuery) -> Result<Routes, Refusal>;
     /// `show multicast`; the workers know who listens.
     fn groups(&mut self, ticket: Ticket) -> Reply;
+    /// `show reassembly`; the workers have the fragments.
+    fn reassembly(&mut self, ticket: Ticket) -> Reply;
     /// `show neighbour`; the workers have them.
     fn neighbours(&mut self, ticket: Ticket, query: &NeighbourQuery) -> Reply;
     /// The sockets that `query` asks for.

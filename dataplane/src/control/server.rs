@@ -348,6 +348,7 @@ fn dispatch(line: &[u8], ticket: Ticket, provider: &mut dyn Provider) -> Reply {
         Request::Show(Show::Tables) => Reply::Now(Answer::Tables(provider.tables())),
         Request::Show(Show::Rules) => Reply::Now(Answer::Rules(provider.rules())),
         Request::Show(Show::Multicast) => provider.groups(ticket),
+        Request::Show(Show::Reassembly) => provider.reassembly(ticket),
         Request::Show(Show::Neighbour(query)) => provider.neighbours(ticket, &query),
         Request::Show(Show::Socket(query)) => provider.sockets(ticket, &query),
         Request::Show(Show::Programs) => provider.programs(ticket),

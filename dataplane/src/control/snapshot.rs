@@ -518,6 +518,59 @@ pub struct Neighbour {
     pub confirmed_ms: Option<u64>,
 }
 
+// ---- show reassembly --------------------------------------------------------------------------------------------
+
+/// The answer to `show reassembly`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reassembly {
+    /// Every worker.
+    pub cores: Vec<ReassemblyCore>,
+    /// Datagrams of which something is missing, the oldest of each worker and family first.
+    pub datagrams: Vec<WaitingDatagram>,
+    /// There are more than are shown.
+    pub cut_short: bool,
+}
+
+/// What waits at one worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReassemblyCore {
+    /// Its processor.
+    pub cpu: usize,
+    /// Datagrams that wait, those that were given up among them.
+    pub datagrams: u64,
+    /// Bytes of memory that they hold.
+    pub memory: u64,
+    /// Bytes of memory that there are for them.
+    pub memory_limit: u64,
+}
+
+/// A datagram of which something is missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingDatagram {
+    /// The worker that has it.
+    pub cpu: usize,
+    /// Who sent it.
+    pub source: IpAddr,
+    /// To which of our addresses.
+    pub destination: IpAddr,
+    /// The port, where addresses are link-local.
+    pub port: Option<String>,
+    /// Its protocol; of IPv4 only.
+    pub protocol: Option<u8>,
+    /// Its identification.
+    pub id: u32,
+    /// Fragments that are here.
+    pub fragments: u32,
+    /// Bytes of the payload that are here.
+    pub bytes: u32,
+    /// Bytes of the whole payload, once the last fragment is here.
+    pub total: Option<u32>,
+    /// It was given up, and what is left of it ends too.
+    pub given_up: bool,
+    /// Milliseconds until it is forgotten.
+    pub expires_ms: u64,
+}
+
 // ---- show sockets, show programs -------------------------------------------------------------------------------
 
 /// The answer to `show sockets`.

@@ -7,7 +7,7 @@
 use super::links::{Link, Links};
 use super::sockets;
 use super::{Service, WorkerHandle};
-use super::{multicast, policy};
+use super::{multicast, policy, reassembly};
 use crate::config::layout::PortLayout;
 use crate::config::model::{self, PortKind};
 use crate::config::read::show_duration;
@@ -47,6 +47,7 @@ enum Question {
     Sockets(SocketQuery),
     Programs,
     Groups,
+    Reassembly,
 }
 
 /// The reports of one round of questions: every worker is asked once, however many wait for the answer.
@@ -85,6 +86,7 @@ impl Round {
                 }
                 Question::Ports(query) => Answer::Ports(ports(service, links, &reports, query)),
                 Question::Groups => Answer::Groups(multicast::groups(service, &reports)),
+                Question::Reassembly => Answer::Reassembly(reassembly::reassembly(service, &reports)),
                 Question::Neighbours(query) => Answer::Neighbours(neighbours(service, &reports, query)),
                 Question::Sockets(query) => Answer::Sockets(sockets::sockets(service, &reports, query)),
                 Question::Programs => Answer::Programs(sockets::programs(service, &reports)),
@@ -246,6 +248,10 @@ impl Provider for View<'_> {
 
     fn groups(&mut self, ticket: Ticket) -> Reply {
         self.round.ask(self.service, ticket, Question::Groups)
+    }
+
+    fn reassembly(&mut self, ticket: Ticket) -> Reply {
+        self.round.ask(self.service, ticket, Question::Reassembly)
     }
 
     fn neighbours(&mut self, ticket: Ticket, query: &NeighbourQuery) -> Reply {

@@ -383,6 +383,22 @@ fn show_tables_and_rules_and_routes_of_one_table() {
 }
 
 #[test]
+fn show_reassembly() {
+    let service = Service::start(Machine::default());
+    let text = good(&service, &["show", "reassembly"]);
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    for wanted in [
+        &["1", "2", "4096", "4194304"][..],
+        &["1", "10.0.0.9", "192.0.2.1", "-", "17", "4711", "2", "2960", "3008", "28.5s", "waits"],
+        &["1", "fe80::9", "fe80::1", "lan", "-", "4711", "2", "2960", "-", "28.5s", "given", "up"],
+        &["…", "and", "more"],
+    ] {
+        assert!(lines.iter().any(|line| line == wanted), "{wanted:?} is not in\n{text}");
+    }
+    assert_eq!(json(&service, &["show", "reassembly"])["datagrams"][0]["total"], 3008);
+}
+
+#[test]
 fn show_multicast() {
     let service = Service::start(Machine::default());
     let text = good(&service, &["show", "multicast"]);

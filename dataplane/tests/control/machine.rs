@@ -224,6 +224,37 @@ impl Provider for Machine {
         }))
     }
 
+    fn reassembly(&mut self, _: Ticket) -> Reply {
+        let core = ReassemblyCore { cpu: 1, datagrams: 2, memory: 4096, memory_limit: 4_194_304 };
+        let one = WaitingDatagram {
+            cpu: 1,
+            source: "10.0.0.9".parse().unwrap(),
+            destination: "192.0.2.1".parse().unwrap(),
+            port: None,
+            protocol: Some(17),
+            id: 4711,
+            fragments: 2,
+            bytes: 2960,
+            total: Some(3008),
+            given_up: false,
+            expires_ms: 28_500,
+        };
+        let other = WaitingDatagram {
+            source: "fe80::9".parse().unwrap(),
+            destination: "fe80::1".parse().unwrap(),
+            port: Some("lan".into()),
+            protocol: None,
+            total: None,
+            given_up: true,
+            ..one.clone()
+        };
+        Reply::Now(Answer::Reassembly(Reassembly {
+            cores: vec![core],
+            datagrams: vec![one, other],
+            cut_short: true,
+        }))
+    }
+
     fn neighbours(&mut self, _: Ticket, query: &NeighbourQuery) -> Reply {
         let all = [
             ("lan", "192.0.2.254", Some("02:00:00:00:00:fe"), "REACHABLE"),

@@ -98,6 +98,26 @@ impl Pieces {
         self.total.filter(|total| self.units == total.div_ceil(8)).map(|total| total as usize)
     }
 
+    /// Fragments that were taken.
+    pub(super) const fn fragments(&self) -> u32 {
+        self.fragments
+    }
+
+    /// Bytes that are here.
+    pub(super) const fn bytes(&self) -> u32 {
+        // Of the last unit the last fragment may have less than eight.
+        let padding = match self.total {
+            Some(total) => total.next_multiple_of(8) - total,
+            None => 0,
+        };
+        self.units * 8 - padding
+    }
+
+    /// The length of the whole, once the last fragment came.
+    pub(super) const fn total(&self) -> Option<u32> {
+        self.total
+    }
+
     /// The congestion field of the whole (RFC 3168 section 5.3): `Ok(true)` when it was marked on the way and the
     /// whole must say so, an error when packets of senders that do and do not speak ECN were mixed.
     pub(super) const fn congestion(&self) -> Result<bool, ()> {

@@ -23,6 +23,7 @@
 mod datagram;
 mod deliver;
 mod expire;
+mod info;
 mod settle;
 mod store;
 mod table;
@@ -35,6 +36,7 @@ use crate::limits::{REASSEMBLY_SECONDS_IPV4, REASSEMBLY_SECONDS_IPV6};
 use core::time::Duration;
 
 pub(crate) use expire::expire;
+pub use info::DatagramInfo;
 pub use table::Reassembly;
 pub(crate) use v4::take as take4;
 pub(crate) use v6::take as take6;

@@ -124,19 +124,19 @@ enum By {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Datagram {
-    key: Key,
+pub(super) struct Datagram {
+    pub(super) key: Key,
     next_in_bucket: u32,
     by: [Links; 2],
     source: u32,
-    deadline: Instant,
+    pub(super) deadline: Instant,
     blocks: Blocks,
     held: u32,
-    pieces: Pieces,
+    pub(super) pieces: Pieces,
     first: Option<First>,
     /// A fragment of it came by link-layer broadcast or multicast.
     group: bool,
-    given_up: bool,
+    pub(super) given_up: bool,
 }
 
 /// What one source has.
@@ -208,6 +208,19 @@ impl Reassembly {
     /// Bytes of memory that they hold, in whole blocks.
     pub fn memory(&self) -> usize {
         (self.store.size() - self.store.free()) * REASSEMBLY_BLOCK
+    }
+
+    /// Bytes of memory that there are for them.
+    pub fn size(&self) -> usize {
+        self.store.size() * REASSEMBLY_BLOCK
+    }
+
+    /// The datagrams that wait, the oldest of each family first.
+    pub(super) fn by_age(&self) -> impl Iterator<Item = &Datagram> {
+        let get = |slot: u32| self.slots.get(slot as usize).filter(|_| slot != NONE);
+        self.ages.into_iter().flat_map(move |ends| {
+            core::iter::successors(get(ends.oldest), move |one| get(one.by[By::Age as usize].newer))
+        })
     }
 
     /// When the next datagram's time is over.

@@ -198,3 +198,39 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_operator_sees_what_waits_and_what_is_missing() {
+    let mut table = table(MIN_REASSEMBLY_MEMORY);
+    assert_eq!(table.iter().count(), 0);
+    let of = |protocol: u64, id: u64| protocol << 16 | id;
+    give(&mut table, 0, &fragment(0x0a00_0001, of(17, 7), 0, 1480, true), 1);
+    give(&mut table, 5, &fragment(0x0a00_0001, of(17, 7), 2960, 13, false), 1);
+    give(&mut table, 9, &fragment(0x0a00_0002, of(1, 8), 8, 16, true), 1);
+    give(&mut table, 9, &fragment(0x0a00_0002, of(1, 8), 16, 16, true), 2);
+    let words = |address: &str| {
+        let bits = address.parse::<core::net::Ipv6Addr>().unwrap().to_bits();
+        [(bits >> 64) as u64, bits as u64]
+    };
+    let ([a, b], [c, d]) = (words("fe80::7"), words("fe80::1"));
+    let mut six = fragment(0, 3 << 32 | 0xdead_beef, 0, 8, true);
+    (six.key.addresses, six.key.ipv6) = ([a, b, c, d], true);
+    give(&mut table, 10, &six, 1);
+    let [one, two, three] = table.iter().collect::<Vec<_>>()[..] else { panic!("three wait") };
+    assert_eq!(
+        (one.source.to_string(), one.destination.to_string()),
+        ("10.0.0.1".to_owned(), "0.0.0.1".to_owned())
+    );
+    assert_eq!((one.id, one.protocol, one.port), (7, Some(17), None));
+    assert_eq!((one.fragments, one.bytes, one.total, one.given_up), (2, 1493, Some(2973), false));
+    assert_eq!(one.until, Instant::from_millis(30_000));
+    assert_eq!((two.protocol, two.id, two.given_up), (Some(1), 8, true), "an overlap");
+    assert_eq!(
+        (three.source.to_string(), three.destination.to_string()),
+        ("fe80::7".to_owned(), "fe80::1".to_owned())
+    );
+    assert_eq!((three.id, three.protocol, three.port), (0xdead_beef, None, PortId::new(2)));
+    assert_eq!((three.bytes, three.total), (8, None));
+    assert_eq!(table.memory() / REASSEMBLY_BLOCK, 3, "two blocks of the first, none of what was given up");
+    assert_eq!(table.size(), MIN_REASSEMBLY_MEMORY);
+}
