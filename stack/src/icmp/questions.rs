@@ -83,17 +83,11 @@ pub(super) fn timestamp<P, M>(
     M: Probe,
 {
     let time = stack.timestamp(turn.now).0.to_be_bytes();
-    let Some(Reply { mut frame, header_len, back }) =
-        turn_round(stack, turn, arrival, header_len, TIMESTAMP_LEN)
-    else {
-        return;
-    };
-    if let Some(message) = frame.get_mut(header_len..header_len + TIMESTAMP_LEN) {
+    answer(stack, turn, arrival, header_len, TIMESTAMP_LEN, |message| {
         message[..4].copy_from_slice(&[kind::TIMESTAMP_REPLY, 0, 0, 0]);
         message[12..16].copy_from_slice(&time);
         message[16..20].copy_from_slice(&time);
-    }
-    finish(stack, turn, Reply { frame, header_len, back });
+    });
 }
 
 /// Address mask (row I7; RFC 1812 section 4.3.3.9): that of the subnet that the asker is in, else the port's first.
@@ -112,15 +106,10 @@ pub(super) fn mask<P, M>(
         of_asker.or(one.ipv4.first()).map(ipnet::Ipv4Net::netmask)
     });
     let Some(told) = told else { return stack.drop_received(port, DropReason::IcmpDiscarded) };
-    let Some(Reply { mut frame, header_len, back }) = turn_round(stack, turn, arrival, header_len, MASK_LEN)
-    else {
-        return;
-    };
-    if let Some(message) = frame.get_mut(header_len..header_len + MASK_LEN) {
+    answer(stack, turn, arrival, header_len, MASK_LEN, |message| {
         message[..4].copy_from_slice(&[kind::MASK_REPLY, 0, 0, 0]);
         message[8..12].copy_from_slice(&told.octets());
-    }
-    finish(stack, turn, Reply { frame, header_len, back });
+    });
 }
 
 /// Somebody says which mask the link has. We know it already and only compare (RFC 1812 section 4.3.3.9): a
@@ -143,16 +132,26 @@ fn judge_mask(interface: &Interface, from: Ipv4Addr, told: Ipv4Addr) -> DropReas
     }
 }
 
-/// Sums a message whose checksum field holds zero, and sends it.
-fn finish<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, reply: Reply<P::Frame>)
-where
+/// Turns a question round and sends it back with `len` bytes of message, as `write` makes of them, and their sum.
+fn answer<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: Arrival<P::Frame>,
+    header_len: usize,
+    len: usize,
+    write: impl FnOnce(&mut [u8]),
+) where
     P: FramePool,
     M: Probe,
 {
-    let Reply { mut frame, header_len, back } = reply;
-    let sum = sum_behind(&frame, header_len).checksum();
-    if let Some(field) = frame.get_mut(header_len + 2..header_len + 4) {
-        field.copy_from_slice(&sum.to_be_bytes());
+    let Some(Reply { mut frame, header_len, back }) = turn_round(stack, turn, arrival, header_len, len)
+    else {
+        return;
+    };
+    if let Some(message) = frame.get_mut(header_len..header_len + len) {
+        write(message);
+        let sum = checksum::sum(message).checksum();
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
     }
     stack.counters.count(Counter::IcmpAnswers);
     stack.send_back(turn, frame, back);

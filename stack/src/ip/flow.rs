@@ -137,23 +137,26 @@ pub fn symmetric_hash_of_frame(frame: &[u8], key: [u64; 2]) -> Option<u64> {
     }
 }
 
-/// True for a received frame that is a fragment of an IP packet, or, of IPv6, may be one behind its extension headers.
+/// True for a received frame that is a fragment of an IP packet, or, of IPv6, may be one behind its extension headers. VLAN
+/// tags are looked past.
 pub fn may_be_fragment(frame: &[u8]) -> bool {
-    match frame.get(12..14) {
-        Some([0x08, 0x00]) => word(frame, 18) & 0x3fff != 0 && frame.len() >= 34,
-        Some([0x86, 0xdd]) => frame.get(20).is_some_and(|next_header| may_hide_a_fragment(*next_header)),
+    let at = 12 + crate::ethernet::vlan::tags_len(frame);
+    match frame.get(at..at + 2) {
+        Some([0x08, 0x00]) => word(frame, at + 6) & 0x3fff != 0 && frame.len() >= at + 22,
+        Some([0x86, 0xdd]) => frame.get(at + 8).is_some_and(|next_header| may_hide_a_fragment(*next_header)),
         _ => false,
     }
 }
 
 /// True for a received frame that is a message of IGMP, or ICMPv6 behind hop-by-hop options, as MLD's are: what hosts
-/// and routers say of groups, which every worker wants to hear.
+/// and routers say of groups, which every worker wants to hear. VLAN tags are looked past.
 pub fn is_about_groups(frame: &[u8]) -> bool {
     const IGMP: u8 = 2;
     const ICMPV6: u8 = 58;
-    match frame.get(12..14) {
-        Some([0x08, 0x00]) => frame.get(23) == Some(&IGMP),
-        Some([0x86, 0xdd]) => frame.get(20) == Some(&0) && frame.get(54) == Some(&ICMPV6),
+    let at = 12 + crate::ethernet::vlan::tags_len(frame);
+    match frame.get(at..at + 2) {
+        Some([0x08, 0x00]) => frame.get(at + 11) == Some(&IGMP),
+        Some([0x86, 0xdd]) => frame.get(at + 8) == Some(&0) && frame.get(at + 42) == Some(&ICMPV6),
         _ => false,
     }
 }
@@ -266,6 +269,19 @@ mod tests {
         };
         assert!(may_be_fragment(&v6(44, 17)) && may_be_fragment(&v6(60, 44)) && !may_be_fragment(&v6(17, 0)));
         assert!(is_about_groups(&v6(0, 58)) && !is_about_groups(&v6(58, 0)));
+        let tagged = |frame: &[u8], tags: &[u8]| [&frame[..12], tags, &frame[12..]].concat();
+        for tags in [&[0x81, 0, 0, 7][..], &[0x88, 0xa8, 0, 9, 0x81, 0, 0, 7]] {
+            for frame in [v4(1, 17), v4(0, 17), v4(0, 2), v6(44, 17), v6(17, 0), v6(0, 58)] {
+                let tagged = tagged(&frame, tags);
+                assert_eq!(may_be_fragment(&tagged), may_be_fragment(&frame));
+                assert_eq!(is_about_groups(&tagged), is_about_groups(&frame));
+                let hash = |frame: &[u8]| symmetric_hash_of_frame(frame, KEY);
+                assert_eq!(hash(&tagged), hash(&frame), "the same worker");
+                for len in 0..tagged.len() {
+                    let _no_panic = (may_be_fragment(&tagged[..len]), is_about_groups(&tagged[..len]));
+                }
+            }
+        }
         for len in 0..62 {
             let _no_panic = (may_be_fragment(&v6(0, 58)[..len]), is_about_groups(&v4(9, 2)[..len.min(38)]));
         }
