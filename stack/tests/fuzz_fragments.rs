@@ -220,6 +220,137 @@ fn fragments_cut_mixed_and_damaged() {
     });
 }
 
+/// Options of any bytes: what goes on has the same length, a right sum, and other bytes only where routers write; who is told
+/// of a problem is told a place among the options.
+#[test]
+fn options_of_any_bytes() {
+    bolero::check!().for_each(|bytes: &[u8]| {
+        let mut script = Script(bytes);
+        let mut router = router();
+        let frames = router.pool.available();
+        let mut sent = 0;
+        while !script.0.is_empty() {
+            let to_us = script.byte() & 1 != 0;
+            let words = 1 + script.below(10);
+            let mut options: Vec<u8> = (0..words * 4).map(|_| script.byte()).collect();
+            // Most begin with one that means something, of a length that may be right.
+            if script.byte() & 3 != 0 {
+                options[0] = [7, 68, 131, 137, 148, 130, 0x9e, 1][usize::from(script.byte() & 7)];
+                options[1] %= words as u8 * 4 + 2;
+                options[2] %= words as u8 * 4 + 6;
+            }
+            let mut request = request(8, 16, 1);
+            let sum = checksum::sum(&request).checksum();
+            request[2..4].copy_from_slice(&sum.to_be_bytes());
+            let mut frame = piece4(1, &options, 0, false, &request);
+            let header = 14..34 + options.len();
+            if !to_us {
+                frame[30..34].copy_from_slice(&[192, 0, 2, 9]);
+                frame[24..26].fill(0);
+                let sum = checksum::sum(&frame[header.clone()]).checksum();
+                frame[24..26].copy_from_slice(&sum.to_be_bytes());
+            }
+            router.input(LAN, &[frame.clone()]);
+            let out = router.sent();
+            sent += out.len() as u64;
+            assert!(out.len() <= 1, "one answer to {options:02x?}: {out:02x?}");
+            for (port, answer) in out {
+                let len = 14 + usize::from(answer[14] & 15) * 4;
+                assert_eq!(checksum::sum(&answer[14..len]).checksum(), 0, "{answer:02x?}");
+                if port == WAN {
+                    assert_eq!((answer.len(), &answer[header.end..]), (frame.len(), &frame[header.end..]));
+                    let kept = (14..header.end).filter(|at| answer[*at] == frame[*at]).count();
+                    // TTL and sum; the pointer, an address and a time of each option that routers write in.
+                    let options_that_routers_write =
+                        options.iter().filter(|kind| [7, 68].contains(kind)).count();
+                    assert!(
+                        header.len() - kept <= 3 + 9 * options_that_routers_write,
+                        "{frame:02x?} {answer:02x?}"
+                    );
+                } else if answer[len] == 12 {
+                    let pointer = usize::from(answer[len + 4]);
+                    assert!((20..header.len()).contains(&pointer), "{pointer} of {options:02x?}");
+                } else {
+                    assert!(to_us && answer[len] == 0, "an echo reply, or nothing: {answer:02x?}");
+                }
+            }
+            check(&mut router, sent, frames);
+            router.now = router.now + Duration::from_secs(1);
+        }
+    });
+}
+
+/// Extension headers of any bytes: what goes on is as it came, but for the hop limit; who is told of a problem is told a
+/// place in the packet.
+#[test]
+fn extension_headers_of_any_bytes() {
+    bolero::check!().for_each(|bytes: &[u8]| {
+        let mut script = Script(bytes);
+        let mut router = router();
+        let frames = router.pool.available();
+        let mut sent = 0;
+        while !script.0.is_empty() {
+            let to_us = script.byte() & 1 != 0;
+            let kinds: Vec<u8> = (0..script.below(11))
+                .map(|_| [0, 60, 43, 44, 51, 60, 135, 59][usize::from(script.byte() & 7)])
+                .collect();
+            let mut payload = request(128, 16, 1);
+            let mut next = 58;
+            for kind in kinds.iter().rev() {
+                let units = script.below(4);
+                let mut header: Vec<u8> = (0..8 + 8 * units).map(|_| script.byte()).collect();
+                header[0] = next;
+                // Now and then the length is wrong.
+                if script.byte() & 15 != 0 {
+                    header[1] = if *kind == 51 { 2 * units as u8 } else { units as u8 };
+                }
+                if matches!(kind, 0 | 60) && script.byte() & 3 != 0 {
+                    header[2] = [1, 5, 0xc2, 0x1e, 0x5e, 0x9e, 0xde, 0x3e][usize::from(script.byte() & 7)];
+                    header[3] = header.len() as u8 - 4;
+                }
+                if *kind == 44 {
+                    header.truncate(8);
+                    header[2] = 0;
+                    header[3] &= 0x0f;
+                }
+                header.extend(payload);
+                (payload, next) = (header, *kind);
+            }
+            let mut packet = vec![0x60, 0, 0, 0];
+            packet.extend((payload.len() as u16).to_be_bytes());
+            packet.extend([next, 64]);
+            let to = if to_us { "fd00:1::1" } else { "2001:db8:1::1" };
+            for address in ["fd00:1::2", to] {
+                packet.extend(address.parse::<core::net::Ipv6Addr>().unwrap().octets());
+            }
+            packet.extend(payload);
+            let frame = link([0x86, 0xdd], &packet);
+            router.input(LAN, &[frame.clone()]);
+            let out = router.sent();
+            sent += out.len() as u64;
+            assert!(out.len() <= 1, "one answer to {packet:02x?}: {out:02x?}");
+            for (port, answer) in out {
+                if port == WAN {
+                    assert_eq!(
+                        (answer[21], &answer[14..21], &answer[22..]),
+                        (63, &frame[14..21], &frame[22..])
+                    );
+                } else if answer[54] == 4 {
+                    let pointer = u32::from_be_bytes([answer[58], answer[59], answer[60], answer[61]]);
+                    // A header that is cut off is told of at its end; chains too long at the header behind the bound.
+                    assert!(pointer as usize <= packet.len(), "{pointer} of {packet:02x?}");
+                    assert!(answer[62..].starts_with(&packet[..40]), "the packet is quoted");
+                }
+            }
+            check(&mut router, sent, frames);
+            router.now = router.now + Duration::from_secs(1);
+        }
+        router.now = router.now + Duration::from_secs(61);
+        router.turn(|stack, turn| stack.timers(turn));
+        router.turn(|stack, turn| stack.stop_waiting(turn));
+    });
+}
+
 #[test]
 fn a_datagram_that_lacks_its_end_is_told_of_when_its_beginning_came() {
     for (ipv6, seconds) in [(false, 30), (true, 60)] {
