@@ -122,8 +122,13 @@ tests! {
             flows_spread_over_two_next_hops_and_each_keeps_to_one,
             ipv6_flows_spread_over_two_next_hops_and_each_keeps_to_one,
         }
+        policy {
+            source_and_port_choose_the_next_hop,
+            a_rule_that_prohibits_is_answered_as_a_route_that_does,
+        }
         malformed {
             good_traffic_flows_after_a_million_broken_frames,
+            good_traffic_flows_after_packets_with_anything_in_them,
         }
         links {
             a_link_that_goes_down_and_comes_back_carries_traffic_again,
@@ -172,8 +177,25 @@ tests! {
             a_linux_host_makes_an_address_and_a_default_route_of_our_advertisement,
             a_host_port_configures_itself_by_the_advertisements_of_a_router,
         }
+        crowds {
+            a_sweep_of_empty_networks_is_bounded_and_harms_no_neighbour,
+        }
         vlan {
             tagged_pings_are_answered_with_their_tags_and_routed_between_vlans,
+        }
+        multicast {
+            a_stream_flows_to_who_joins_and_stops_after_the_leave,
+            hosts_of_older_versions_are_understood,
+            only_the_sources_that_a_listener_names_flow,
+            what_is_wanted_behind_us_is_reported_upstream,
+            static_routes_of_groups_hold_to_their_port_and_thresholds,
+            every_worker_knows_who_listens,
+        }
+        fragments {
+            pings_and_datagrams_of_sixty_thousand_bytes_pass_two_workers_both_ways,
+            fragments_that_come_by_two_queues_meet,
+            tagged_fragments_that_come_by_two_queues_meet,
+            a_datagram_that_lacks_its_end_is_shown_until_its_time_is_over,
         }
         tap {
             a_tap_serves_the_host_without_any_privilege,
@@ -220,6 +242,9 @@ tests! {
             node_serves_and_asks,
             java_echoes_with_selectors,
             tokio_echoes,
+        }
+        differential_ip {
+            the_same_packets_are_answered_and_forwarded_as_linux_does_it,
         }
         differential {
             the_same_segments_are_answered_as_linux_answers_them,

@@ -1,4 +1,6 @@
-//! A million frames that no host should send, then good traffic; and the books of both.
+//! A million frames that no host should send, or packets with anything in them, then good traffic; and the books of both.
+//!
+//! Longer, by hand: `LAB_RANDOM_SECONDS=600` makes each of them go on for so long, with other frames in each run.
 
 use super::harness::{CLIENT_MAC, Flumen, LAN_MAC, Lab, Packet, Role, RouterKind, number, wait_until};
 use serde_json::Value;
@@ -8,18 +10,46 @@ const FRAMES: u32 = 1_000_000;
 /// The seed of the broken frames. A failure names it; another value makes another million.
 const SEED: u64 = 0x464c_554d_454e_0001;
 
+/// Packets with anything in them: as many in a row fill and drain every table that they can reach.
+const PACKETS: u32 = 300_000;
+
 pub fn good_traffic_flows_after_a_million_broken_frames() {
+    let models = models();
+    survive(FRAMES, |random| broken(&models, random));
+}
+
+pub fn good_traffic_flows_after_packets_with_anything_in_them() {
+    survive(PACKETS, anything);
+}
+
+/// How much address space the process has: all its memory is there from the start.
+fn address_space(flumen: &Flumen) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", flumen.pid())).expect("it runs");
+    status.lines().find(|line| line.starts_with("VmSize")).expect("a line").to_owned()
+}
+
+/// The bad frames, `least` of them or as many as the time allows, and then the good ones.
+fn survive(least: u32, mut bad: impl FnMut(&mut Random) -> Vec<u8>) {
     let mut lab = Lab::up();
     lab.client("ping -n -c 2 -i 0.1 -W 2 10.0.2.2").must();
-    let models = models();
     let before = (RouterKind::chosen() == RouterKind::Flumen).then(|| quiet_books(&mut lab));
+    let space = before.as_ref().map(|_| address_space(lab.flumen()));
     let wire = lab.wire(Role::Client);
-    let mut random = Random(SEED);
-    for _ in 0..FRAMES {
-        wire.send(&broken(&models, &mut random));
+    let longer = std::env::var("LAB_RANDOM_SECONDS").ok().map(|text| text.parse().expect("a number of seconds"));
+    let until = longer.map(|seconds| std::time::Instant::now() + std::time::Duration::from_secs(seconds));
+    let seed = if longer.is_some() { SEED ^ u64::from(std::process::id()) << 16 } else { SEED };
+    let mut random = Random(seed);
+    let mut sent = 0u64;
+    while sent < u64::from(least) || until.is_some_and(|until| std::time::Instant::now() < until) {
+        wire.send(&bad(&mut random));
+        sent += 1;
     }
     if RouterKind::chosen() == RouterKind::Flumen {
-        assert!(lab.flumen().runs(), "flumen ended; seed {SEED:#x}:\n{}", lab.flumen().log());
+        assert!(lab.flumen().runs(), "flumen ended; seed {seed:#x}:\n{}", lab.flumen().log());
+        assert_eq!(Some(address_space(lab.flumen())), space, "memory is bounded; seed {seed:#x}");
+    }
+    if longer.is_some() {
+        println!("{sent} frames, seed {seed:#x}");
     }
     // Frames that claim the client's address may have sent its neighbour entry astray: the next real ARP or
     // ND exchange puts that right.
@@ -32,7 +62,7 @@ pub fn good_traffic_flows_after_a_million_broken_frames() {
     }
     super::transport::exchange(&lab, "10.0.2.2:7000");
     if let Some(before) = before {
-        assert_books_balance(&before, &quiet_books(&mut lab));
+        assert_books_balance(&before, &quiet_books(&mut lab), sent);
     }
 }
 
@@ -131,7 +161,7 @@ fn quiet_books(lab: &mut Lab) -> Books {
 
 /// Every frame that the client put on the link came in; every packet that came in or began here has exactly
 /// one end; and every frame of memory is where it belongs.
-fn assert_books_balance(before: &Books, after: &Books) {
+fn assert_books_balance(before: &Books, after: &Books, least: u64) {
     assert!(after.balanced, "frames did not add up at some time: {after:?}");
     let [size, free, in_rings, held, quarantined] = after.frames;
     assert_eq!(free + in_rings + held + quarantined, size, "frames: {after:?}");
@@ -142,9 +172,9 @@ fn assert_books_balance(before: &Books, after: &Books) {
     );
     let sent = after.put_on_by_client - before.put_on_by_client;
     let arrived = after.arrived_on_lan - before.arrived_on_lan;
-    assert!(sent > u64::from(FRAMES), "{sent}");
+    assert!(sent > least, "{sent}");
     assert_eq!(arrived + after.lost_in_kernel - before.lost_in_kernel, sent, "the lan: {before:?} {after:?}");
-    assert!(arrived > u64::from(FRAMES) / 2, "most of them reached us: {after:?}");
+    assert!(arrived > least / 2, "most of them reached us: {after:?}");
 }
 
 /// A small generator with a known seed (xorshift64*): the million is the same in every run.
@@ -250,5 +280,147 @@ fn broken(models: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
         sum = (sum & 0xffff) + (sum >> 16);
         frame[24..26].copy_from_slice(&(!(sum as u16)).to_be_bytes());
     }
+    frame
+}
+
+/// A packet with anything in it, mostly in the right places, as ISIC and its kin make them.
+fn anything(random: &mut Random) -> Vec<u8> {
+    let v6 = random.below(2) == 0;
+    let mut payload = Vec::new();
+    let protocol = match random.below(6) {
+        0 | 1 => 17,
+        2 => 6,
+        3 if v6 => 58,
+        3 => 1,
+        4 => [2, 4, 41, 47, 50, 51, 59, 103, 132, 136][random.below(10)],
+        _ => random.next() as u8,
+    };
+    let len = [0, 4, 8, 20, 40, 200, 1400][random.below(7)] + random.below(9);
+    payload.extend((0..len).map(|_| random.next() as u8));
+    let kinds: &[u8] = if v6 { &[128, 1, 2, 3, 4, 130, 131, 132, 133, 134, 135, 136, 137, 143] } else { &[8, 0, 3, 4, 5, 11, 12, 13, 17] };
+    match protocol {
+        1 | 58 if payload.len() >= 8 => payload[0] = kinds[random.below(kinds.len())],
+        6 if payload.len() >= 20 => payload[12] = (5 + random.below(4) as u8) << 4,
+        17 if payload.len() >= 8 && random.below(4) > 0 => {
+            let len = (payload.len() as u16).to_be_bytes();
+            payload[4..6].copy_from_slice(&len);
+        }
+        _ => {}
+    }
+    if v6 { anything6(random, protocol, payload) } else { anything4(random, protocol, payload) }
+}
+
+/// Puts a sum over the pseudo header (from `addresses` on) where the protocol has it, three times out of four.
+fn summed(random: &mut Random, protocol: u8, payload: &mut [u8], addresses: &[u8]) {
+    let at = match protocol {
+        1 | 58 => 2,
+        6 => 16,
+        17 => 6,
+        _ => return,
+    };
+    if payload.len() < at + 2 || random.below(4) == 0 {
+        return;
+    }
+    payload[at..at + 2].fill(0);
+    let halves = |bytes: &[u8]| -> u32 {
+        bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]))).sum()
+    };
+    let pseudo = if protocol == 1 { 0 } else { halves(addresses) + u32::from(protocol) + payload.len() as u32 };
+    let mut sum = pseudo + halves(payload);
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    payload[at..at + 2].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+}
+
+fn anything4(random: &mut Random, protocol: u8, mut payload: Vec<u8>) -> Vec<u8> {
+    let any = (random.next() as u32).to_be_bytes();
+    let host = random.next() as u8;
+    let sources = [[10, 0, 1, 2], [10, 0, 1, host], [10, 9, 1, host], any];
+    let targets = [[10, 0, 1, 1], [10, 0, 1, 1], [10, 0, 2, 1], [10, 0, 2, 2], [10, 0, 2, host], [10, 0, 1, 255], [224, 0, 0, 1], any];
+    let addresses = [sources[random.below(4)], targets[random.below(8)]].concat();
+    summed(random, protocol, &mut payload, &addresses);
+    let mut options = Vec::new();
+    if random.below(3) == 0 {
+        options.extend((0..4 * random.below(11)).map(|_| random.next() as u8));
+        if let [kind, len, ..] = &mut options[..] {
+            (*kind, *len) = ([7, 68, 131, 137, 148, 130, 1][random.below(7)], 3 + random.below(38) as u8);
+        }
+    }
+    let first = if random.below(10) == 0 { random.next() as u8 } else { 0x45 + (options.len() / 4) as u8 };
+    let len = (20 + options.len() + payload.len()) as u16;
+    let len = if random.below(10) == 0 { random.next() as u16 } else { len };
+    // Few identifications: fragments of one datagram meet.
+    let (id, offset) = (random.below(32) as u16, random.below(200) as u16);
+    let fragment = if random.below(3) == 0 { offset | (random.below(8) as u16) << 13 } else { 0 };
+    let ttl = [64, 1, 0, 255][random.below(4).min(random.below(4))];
+    let mut frame = [&LAN_MAC[..], &CLIENT_MAC, &[8, 0, first, random.next() as u8]].concat();
+    [len, id, fragment].iter().for_each(|half| frame.extend(half.to_be_bytes()));
+    frame.extend([ttl, protocol, 0, 0]);
+    frame.extend(addresses);
+    frame.extend(options);
+    if random.below(10) > 0 {
+        let halves = frame[14..].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+        let mut sum: u32 = halves.sum();
+        sum = (sum & 0xffff) + (sum >> 16);
+        sum = (sum & 0xffff) + (sum >> 16);
+        frame[24..26].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    }
+    frame.extend(payload);
+    frame.truncate(1514);
+    frame
+}
+
+fn anything6(random: &mut Random, protocol: u8, mut payload: Vec<u8>) -> Vec<u8> {
+    let address = |random: &mut Random| -> Vec<u8> {
+        let host = random.next() as u16;
+        let words = [
+            [0xfd00, 1, 0, 0, 0, 0, 0, 2],
+            [0xfd00, 1, 0, 0, 0, 0, 0, 1],
+            [0xfd00, 2, 0, 0, 0, 0, 0, host],
+            [0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, 0x101],
+            [0xfe80, 0, 0, 0, 0, 0, 0, host],
+            [0xff02, 0, 0, 0, 0, 0, 0, 1 + host % 2],
+            [0xff02, 0, 0, 0, 0, 1, 0xff00, 1],
+            [host, 0, 0, 0, 0, 0, 0, host],
+        ];
+        words[random.below(8)].iter().flat_map(|word| word.to_be_bytes()).collect()
+    };
+    let addresses = [address(random), address(random)].concat();
+    summed(random, protocol, &mut payload, &addresses);
+    let mut next = protocol;
+    for _ in 0..random.below(4).min(random.below(8)) {
+        let kind = [0, 60, 43, 44, 44, 51, 135, 139][random.below(8)];
+        let units = random.below(3);
+        let mut header: Vec<u8> = (0..8 + 8 * units).map(|_| random.next() as u8).collect();
+        (header[0], header[1]) = (next, units as u8);
+        match kind {
+            0 | 60 if random.below(3) > 0 => {
+                header[2] = [1, 5, 0xc2, 0x1e, 0x5e, 0x9e, 0xde][random.below(7)];
+                header[3] = (header.len() - 4).min(255) as u8;
+            }
+            44 => {
+                header.truncate(8);
+                let offset = (random.below(20) as u16 * 8) | random.below(2) as u16;
+                header[1] = 0;
+                header[2..4].copy_from_slice(&offset.to_be_bytes());
+                header[4..8].copy_from_slice(&[0, 0, 0, random.below(16) as u8]);
+            }
+            43 => (header[2], header[3]) = (random.below(5) as u8, random.below(3) as u8),
+            _ => {}
+        }
+        header.extend(payload);
+        (payload, next) = (header, kind);
+    }
+    let len = if random.below(10) == 0 { random.next() as u16 } else { payload.len() as u16 };
+    let first = if random.below(20) == 0 { random.next() as u8 } else { 0x60 | random.below(16) as u8 };
+    let hops = [64, 255, 255, 1, 0][random.below(5)];
+    let mut frame = [&LAN_MAC[..], &CLIENT_MAC, &[0x86, 0xdd, first]].concat();
+    frame.extend((0..3).map(|_| random.next() as u8));
+    frame.extend(len.to_be_bytes());
+    frame.extend([next, hops]);
+    frame.extend(addresses);
+    frame.extend(payload);
+    frame.truncate(1514);
     frame
 }

@@ -115,7 +115,7 @@ impl Lab {
         sweep();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let run = format!("t{}-{count}", std::process::id());
-        let router = RouterKind::chosen();
+        let router = plan.chosen();
         let mut lab = Lab { run, plan, flumen: None, _alone: alone };
         let mut arguments = vec!["up".to_owned(), "--run".to_owned(), lab.run.clone()];
         arguments.extend(lab.plan.arguments(router));

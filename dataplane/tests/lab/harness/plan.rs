@@ -21,6 +21,7 @@ pub enum Action {
 /// A lab to be.
 #[derive(Debug)]
 pub struct Plan {
+    router: Option<RouterKind>,
     mtu: u16,
     far_mtu: Option<u16>,
     offloads: &'static str,
@@ -31,12 +32,14 @@ pub struct Plan {
     port_keys: Vec<(&'static str, &'static str)>,
     core_keys: &'static str,
     tables: &'static str,
+    linux: &'static [&'static str],
     programs: Option<&'static str>,
 }
 
 impl Default for Plan {
     fn default() -> Plan {
         Plan {
+            router: None,
             mtu: 1500,
             far_mtu: None,
             offloads: "default",
@@ -47,12 +50,24 @@ impl Default for Plan {
             port_keys: Vec::new(),
             core_keys: "",
             tables: "",
+            linux: &[],
             programs: None,
         }
     }
 }
 
 impl Plan {
+    /// This one routes, whatever LAB_ROUTER says: for tests that compare both.
+    pub fn router(mut self, router: RouterKind) -> Plan {
+        self.router = Some(router);
+        self
+    }
+
+    /// Who routes.
+    pub(super) fn chosen(&self) -> RouterKind {
+        self.router.unwrap_or_else(RouterKind::chosen)
+    }
+
     /// MTU of both links, in bytes.
     pub fn mtu(mut self, mtu: u16) -> Plan {
         self.mtu = mtu;
@@ -108,6 +123,12 @@ impl Plan {
         self
     }
 
+    /// Commands that tell Linux, where it routes, what [`Plan::tables`] tells Flumen.
+    pub fn linux(mut self, commands: &'static [&'static str]) -> Plan {
+        self.linux = commands;
+        self
+    }
+
     /// Flumen has sockets for programs; with these lines of TOML in their table.
     pub fn programs(mut self, toml: &'static str) -> Plan {
         self.programs = Some(toml);
@@ -158,6 +179,7 @@ impl Plan {
         for (port, address, mac) in &self.neighbours {
             commands.push(format!("ip neighbour replace {address} lladdr {mac} dev {port} nud permanent"));
         }
+        commands.extend(self.linux.iter().map(|command| (*command).to_owned()));
         commands
     }
 
