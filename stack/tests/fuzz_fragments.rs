@@ -250,7 +250,7 @@ fn options_of_any_bytes() {
                 let sum = checksum::sum(&frame[header.clone()]).checksum();
                 frame[24..26].copy_from_slice(&sum.to_be_bytes());
             }
-            router.input(LAN, &[frame.clone()]);
+            router.input(LAN, std::slice::from_ref(&frame));
             let out = router.sent();
             sent += out.len() as u64;
             assert!(out.len() <= 1, "one answer to {options:02x?}: {out:02x?}");
@@ -325,7 +325,7 @@ fn extension_headers_of_any_bytes() {
             }
             packet.extend(payload);
             let frame = link([0x86, 0xdd], &packet);
-            router.input(LAN, &[frame.clone()]);
+            router.input(LAN, std::slice::from_ref(&frame));
             let out = router.sent();
             sent += out.len() as u64;
             assert!(out.len() <= 1, "one answer to {packet:02x?}: {out:02x?}");
