@@ -30,7 +30,7 @@ pub struct Row {
     pub peer: String,
     /// In which round.
     pub round: u32,
-    /// `cycles` and `us` are better when fewer, everything else when more.
+    /// `cycles`, `us` and `ns` are better when fewer, everything else when more.
     pub unit: String,
     /// How well.
     pub value: f64,
@@ -93,7 +93,7 @@ pub fn ratio(ours: &BTreeMap<u32, f64>, theirs: &BTreeMap<u32, f64>, fewer_is_be
 
 /// Costs and times: the fewer the better.
 fn fewer_is_better(unit: &str) -> bool {
-    matches!(unit, "cycles" | "us")
+    matches!(unit, "cycles" | "us" | "ns")
 }
 
 /// Tables of all works in Markdown, each peer compared with `base`; and whether a verdict could be given.
