@@ -7,7 +7,7 @@
 //! ```
 //!
 //! After start a turn allocates nothing, takes no lock, and makes no system call but the kick of a socket
-//! in copy mode: one for each burst (none with `kick = "sqpoll"`). Housekeeping makes none either, but for ports
+//! in copy mode: one for each burst (none with `kick = "sqpoll"`), and the waking of programs that sleep. Housekeeping makes none either, but for ports
 //! that write files and for requests of the control thread, which watches the links. Everything in here belongs to this thread; other threads are met in
 //! bounded rings (handoff, commands) and in numbers that are published ([`crate::metrics`]).
 
@@ -35,7 +35,8 @@ use std::time::Duration;
 pub const TURNS_PER_HOUSEKEEPING: u64 = 1024;
 
 /// Empty turns after which an adaptive worker sleeps. At about 200 ns a turn it has then spun for some 50 µs:
-/// the gaps between packets of a busy port are shorter, so a busy worker never sleeps.
+/// the gaps between packets of a busy port are shorter, so a busy worker never sleeps. One that has programs lets others run
+/// between two of these turns.
 const EMPTY_TURNS_BEFORE_SLEEP: u32 = 256;
 
 /// A worker sleeps no longer than this whatever its latency bound, to take commands and publish numbers.
@@ -183,9 +184,12 @@ impl Worker {
                 until_housekeeping = TURNS_PER_HOUSEKEEPING;
             }
             until_housekeeping -= 1;
-            if let Idle::Adaptive(longest) = self.idle
-                && empty_turns > EMPTY_TURNS_BEFORE_SLEEP
-            {
+            let Idle::Adaptive(longest) = self.idle else { continue };
+            if !busy && self.sessions.is_some() {
+                // Whom we woke, or who waits for an answer, may have to run on this very processor.
+                rustix::thread::sched_yield();
+            }
+            if empty_turns > EMPTY_TURNS_BEFORE_SLEEP {
                 let now = self.clock.now();
                 if !self.commands.is_empty() || now >= next_idle_housekeeping {
                     self.housekeeping();
@@ -212,6 +216,9 @@ impl Worker {
         self.hand_over_facts();
         for queue in &mut self.queues {
             queue.recycle();
+        }
+        if let Some(sessions) = &mut self.sessions {
+            sessions.wake();
         }
         self.probe.mark(Stage::Transmit);
         self.runtime.turns += 1;
@@ -533,7 +540,7 @@ impl Worker {
     fn sleep(&mut self, longest: Duration) {
         self.bell.going_to_sleep();
         let endless = self.queues.iter().any(PortQueue::is_endless);
-        let asked = self.sessions.as_ref().is_some_and(|sessions| sessions.going_to_sleep());
+        let asked = self.sessions.as_mut().is_some_and(|sessions| sessions.going_to_sleep());
         let left_for_us = self.from_others.iter().any(|ring| !ring.is_empty()) || !self.commands.is_empty();
         if !(endless || asked || left_for_us || self.stop.load(Ordering::Acquire)) {
             let until_timer = self.next_deadline().since(self.clock.now());

@@ -1,7 +1,7 @@
 //! The memory of one attached program, and where everything stands in it.
 //!
 //! ```text
-//!   head │ news tree │ for each worker: kick tree, call tree │ call slots │ cells │ rings: receive, send; receive, send; …
+//!   head │ news tree │ for each worker: kick tree, close tree, call tree │ call slots │ cells │ rings: receive, send; receive, send; …
 //! ```
 //!
 //! The geometry says it all, and both sides compute the same offsets from it. The memfd is sparse: a ring takes memory
@@ -13,7 +13,7 @@ use crate::limits::{MAX_CALLS, MAX_RING, MAX_SLOTS, MAX_WORKERS, MIN_RING};
 use crate::ring::Ring;
 use crate::tree::DirtyTree;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use std::io;
@@ -81,7 +81,7 @@ impl Geometry {
     }
 
     fn of_worker(&self, worker: usize) -> usize {
-        let each = Self::tree_bytes(self.slots) + Self::tree_bytes(self.calls);
+        let each = 2 * Self::tree_bytes(self.slots) + Self::tree_bytes(self.calls);
         self.news() + Self::tree_bytes(self.slots) + worker * each
     }
 
@@ -102,8 +102,23 @@ impl Geometry {
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Head {
-    /// Threads of the program that sleep until its bell rings (in poll, select, epoll_wait).
-    pub sleepers: AtomicU32,
+    /// Low half: threads of the program that sleep until its bell rings (in poll, select, epoll_wait). High half: how often
+    /// one of them lay down or got up.
+    sleepers: AtomicU64,
+}
+
+const ONE_CHANGE: u64 = 1 << 32;
+
+impl Head {
+    /// A thread is about to sleep. It looks once more for what is there already.
+    pub fn lie_down(&self) {
+        self.sleepers.fetch_add(ONE_CHANGE + 1, SeqCst);
+    }
+
+    /// It is awake, whatever woke it, and takes the news now.
+    pub fn get_up(&self) {
+        self.sleepers.fetch_add(ONE_CHANGE - 1, SeqCst);
+    }
 }
 
 /// A mapping of an arena.
@@ -162,10 +177,18 @@ impl Arena {
         self.tree(self.geometry.of_worker(worker), self.geometry.slots)
     }
 
+    /// Slots that the program let go of: marked by it, taken by the worker. The last process that has a socket closes it so. The worker
+    /// takes them before the calls that were asked later: so nobody waits for a close, and everybody finds it done.
+    pub fn closes(&self, worker: usize) -> DirtyTree<'_> {
+        let worker = worker % self.geometry.workers as usize;
+        let offset = self.geometry.of_worker(worker) + Geometry::tree_bytes(self.geometry.slots);
+        self.tree(offset, self.geometry.slots)
+    }
+
     /// Calls for a worker: marked by the program, taken by the worker.
     pub fn call_marks(&self, worker: usize) -> DirtyTree<'_> {
         let worker = worker % self.geometry.workers as usize;
-        let offset = self.geometry.of_worker(worker) + Geometry::tree_bytes(self.geometry.slots);
+        let offset = self.geometry.of_worker(worker) + 2 * Geometry::tree_bytes(self.geometry.slots);
         self.tree(offset, self.geometry.calls)
     }
 
@@ -193,10 +216,12 @@ impl Arena {
         self.ring(slot, self.geometry.rx_bytes, self.geometry.tx_bytes)
     }
 
-    /// Wakes a thread of the program that sleeps until its bell rings, if one does: to be called after news were marked.
+    /// Which sleep threads of the program are in, if any sleeps until the bell rings: to be asked after news were marked. Who
+    /// has rung for a sleep need not ring again for the same one: whom it wakes has not got up yet, and takes all news then.
     #[inline]
-    pub fn somebody_sleeps(&self) -> bool {
-        self.head().sleepers.load(SeqCst) > 0
+    pub fn sleep(&self) -> Option<u32> {
+        let word = self.head().sleepers.load(SeqCst);
+        (word as u32 > 0).then_some((word >> 32) as u32)
     }
 
     /// Gives the memory of a slot's rings back to the system; they read as zeros afterwards. A system call: not on the
@@ -252,10 +277,12 @@ mod tests {
         program.kicks(0).mark(7);
         program.kicks(1).mark(8);
         program.call_marks(1).mark(9);
+        program.closes(0).mark(10);
         assert_eq!(program.news().take(), Some((64, 1 << 36)));
         assert_eq!(service.kicks(0).take(), Some((0, 1 << 7)));
         assert_eq!(service.kicks(1).take(), Some((0, 1 << 8)));
         assert_eq!(service.call_marks(0).take(), None);
+        assert_eq!((service.closes(0).take(), service.closes(1).take()), (Some((0, 1 << 10)), None));
         assert_eq!(service.call_marks(1).take(), Some((0, 1 << 9)));
         for slot in 0..SMALL.slots {
             program.rx(slot).copy_in(0, &[slot as u8; 4096]);
@@ -276,6 +303,23 @@ mod tests {
         assert_eq!(out, [0; 16]);
         program.rx(6).copy_out(0, &mut out);
         assert_eq!(out, [6; 16]);
+    }
+
+    #[test]
+    fn each_sleep_of_a_program_has_its_number() {
+        let (service, fd) = Arena::create(SMALL).unwrap();
+        let program = Arena::open(&fd, SMALL).unwrap();
+        assert_eq!(service.sleep(), None);
+        program.head().lie_down();
+        let first = service.sleep().unwrap();
+        assert_eq!(service.sleep(), Some(first), "nobody lay down or got up");
+        program.head().lie_down();
+        let second = service.sleep().unwrap();
+        program.head().get_up();
+        let third = service.sleep().unwrap();
+        assert!(first != second && second != third, "the one that is left sleeps another sleep");
+        program.head().get_up();
+        assert_eq!(service.sleep(), None);
     }
 
     #[test]

@@ -37,9 +37,6 @@ pub enum Op {
     Accept = 6,
     /// Closes directions. `args`: SHUT_RD, SHUT_WR, SHUT_RDWR.
     Shutdown = 7,
-    /// This process lets go of the slot; the last one closes the socket. `args[0]`: 1 to abort. Result: 1 when others still have
-    /// it; its home slot is not free then, whoever's it is.
-    Close = 8,
     /// Sets an option. `args`: level, name; data: the value.
     SetOption = 9,
     /// Gets an option. `args`: level, name, longest value that the caller takes; data: what the caller passed in. Answer: the value.
@@ -89,7 +86,6 @@ impl Op {
             5 => Op::Connect,
             6 => Op::Accept,
             7 => Op::Shutdown,
-            8 => Op::Close,
             9 => Op::SetOption,
             10 => Op::GetOption,
             11 => Op::Name,
@@ -111,6 +107,9 @@ const ANSWERED: u32 = 3;
 
 /// How often a caller looks for the answer before it sleeps: a worker that spins answers within a microsecond or two.
 const SPINS: u32 = 2000;
+
+/// How often a caller on the worker's own processor lets it run before it sleeps: one that is awake answers the first time.
+const YIELDS: u32 = 8;
 
 /// One call on its way.
 #[derive(Debug)]
@@ -195,13 +194,18 @@ impl CallSlot {
     }
 
     /// The program waits for the answer; `alive` is asked every now and then, and false ends the waiting with `None`. Signal
-    /// handlers run meanwhile and end nothing: a call that was asked is always done.
-    pub fn wait(&self, alive: impl Fn() -> bool) -> Option<i64> {
-        for _ in 0..SPINS {
+    /// handlers run meanwhile and end nothing: a call that was asked is always done. `beside`: the worker runs on this very
+    /// processor.
+    pub fn wait(&self, beside: bool, alive: impl Fn() -> bool) -> Option<i64> {
+        for _ in 0..if beside { YIELDS } else { SPINS } {
             if self.is_answered() {
                 return Some(self.result.load(Relaxed));
             }
-            core::hint::spin_loop();
+            if beside {
+                rustix::thread::sched_yield();
+            } else {
+                core::hint::spin_loop();
+            }
         }
         self.sleeping.store(1, SeqCst);
         loop {
@@ -275,7 +279,7 @@ mod tests {
                 assert_eq!(&data[..5], b"where");
                 call.answer(-98, b"taken");
             });
-            assert_eq!(call.wait(|| true), Some(-98));
+            assert_eq!(call.wait(false, || true), Some(-98));
         });
         assert_eq!((call.answer_data(&mut data), &data[..5]), (5, &b"taken"[..]));
         call.release();
@@ -291,7 +295,7 @@ mod tests {
         call.op.store(999, Relaxed);
         call.len.store(u32::MAX, Relaxed);
         assert_eq!(call.take(&mut data), None);
-        assert_eq!(call.wait(|| true), Some(-i64::from(libc::ENOSYS)));
+        assert_eq!(call.wait(false, || true), Some(-i64::from(libc::ENOSYS)));
         call.submit(Op::Hold, 0, [0; 4], &[]);
         call.len.store(u32::MAX, Relaxed);
         assert_eq!(call.take(&mut data).unwrap().len, CALL_DATA);
@@ -302,7 +306,7 @@ mod tests {
         let call = slot();
         call.claim();
         call.submit(Op::Hold, 0, [0; 4], &[]);
-        assert_eq!(call.wait(|| false), None);
+        assert_eq!(call.wait(true, || false), None);
     }
 
     #[test]

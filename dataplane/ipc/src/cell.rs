@@ -4,8 +4,9 @@
 //! `rx_tail` can be read; what lies between `tx_head` and `tx_tail` was written and not taken yet; up to `tx_limit` more
 //! may be written. For datagrams the bytes are whole records ([`crate::message`]).
 //!
-//! Who waits for a socket: `waiters += 1`, read `seq`, look at the condition, sleep on `seq`, `waiters -= 1`. The worker
-//! changes what it changes, then `seq += 1`, then looks at `waiters`.
+//! Who waits for a socket: `readers += 1` (or `writers += 1`, who waits for room to write or a connection), read `seq`, look at the
+//! condition, sleep on `seq`, `readers -= 1`. The worker changes what it changes, then `seq += 1`, then looks at those words:
+//! nobody who waits for data is woken because others went.
 
 use core::ops::{BitAnd, BitOr, Not};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
@@ -116,8 +117,10 @@ pub struct ProgramWords {
     pub rx_head: AtomicU64,
     /// Where what it wrote ends.
     pub tx_tail: AtomicU64,
-    /// Its threads that sleep on `seq`, in all processes that share the socket.
-    pub waiters: AtomicU32,
+    /// Its threads that sleep on `seq` until something can be read, in all processes that share the socket.
+    pub readers: AtomicU32,
+    /// Its threads that sleep on `seq` until something can be written.
+    pub writers: AtomicU32,
     /// Who reads: a lock of the program's own, 0 or a thread id.
     pub rx_lock: AtomicU32,
     /// Who writes.
@@ -181,7 +184,8 @@ impl Cell {
         let ProgramWords {
             rx_head,
             tx_tail,
-            waiters,
+            readers,
+            writers,
             rx_lock,
             tx_lock,
             open_flags,
@@ -194,18 +198,23 @@ impl Cell {
         {
             word.store(0, Relaxed);
         }
-        for word in [flags, drops, state, waiters, rx_lock, tx_lock, open_flags, &self.error] {
+        for word in [flags, drops, state, readers, writers, rx_lock, tx_lock, open_flags, &self.error] {
             word.store(0, Relaxed);
         }
     }
 
-    /// Tells that something changed, and wakes the threads that sleep on this socket. By the worker.
+    /// Tells that something changed: no more than that bytes were taken from the send ring, unless there are `news`. True when
+    /// threads sleep that are to be woken for it ([`Cell::wake`]). By the worker.
     #[inline]
-    pub fn changed(&self) {
+    #[must_use]
+    pub fn changed(&self, news: bool) -> bool {
         self.worker.seq.fetch_add(1, SeqCst);
-        if self.program.waiters.load(SeqCst) > 0 {
-            crate::wake::futex_wake(&self.worker.seq, u32::MAX);
-        }
+        self.program.writers.load(SeqCst) > 0 || news && self.program.readers.load(SeqCst) > 0
+    }
+
+    /// Wakes the threads that sleep on this socket. By the worker.
+    pub fn wake(&self) {
+        crate::wake::futex_wake(&self.worker.seq, u32::MAX);
     }
 }
 
@@ -229,7 +238,8 @@ mod tests {
         let program = ProgramWords {
             rx_head: AtomicU64::new(0),
             tx_tail: AtomicU64::new(0),
-            waiters: AtomicU32::new(0),
+            readers: AtomicU32::new(0),
+            writers: AtomicU32::new(0),
             rx_lock: AtomicU32::new(0),
             tx_lock: AtomicU32::new(0),
             open_flags: AtomicU32::new(0),
@@ -256,6 +266,17 @@ mod tests {
         cell.program.tx_tail.store(5000, SeqCst);
         cell.worker.tx_limit.store(u64::MAX, SeqCst);
         assert_eq!(cell.room(4096), 0, "a tail beyond the ring");
+    }
+
+    #[test]
+    fn who_waits_for_data_is_not_woken_because_others_went() {
+        let cell = cell();
+        assert!(!cell.changed(true), "nobody waits");
+        cell.program.readers.store(1, SeqCst);
+        assert!(!cell.changed(false) && cell.changed(true));
+        cell.program.writers.store(1, SeqCst);
+        assert!(cell.changed(false) && cell.changed(true));
+        assert_eq!(cell.worker.seq.load(SeqCst), 5, "who has not slept yet sees it anyway");
     }
 
     #[test]

@@ -2,7 +2,10 @@
 //! sleep, so that nobody rings those that are awake; and whether the service goes.
 
 use crate::limits::MAX_WORKERS;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags};
 use std::io;
@@ -12,8 +15,10 @@ use std::os::fd::{AsFd, OwnedFd};
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct PageWords {
-    /// For each worker: 1 when it sleeps or is about to.
+    /// For each worker: 0 while it is awake; when it sleeps or is about to, the number of this sleep.
     pub asleep: [AtomicU32; MAX_WORKERS],
+    /// For each worker: the processor that it runs on, plus one; 0: nobody said.
+    pub cpu: [AtomicU32; MAX_WORKERS],
     /// Changes whenever the answer of [`crate::Op::Whose`] may have changed.
     pub generation: AtomicU32,
     /// Not 0: the service stops.
@@ -63,10 +68,20 @@ impl ServicePage {
         unsafe { &*self.map.as_ptr().cast::<PageWords>() }
     }
 
-    /// True when the worker sleeps or is about to. To be asked after what it should see was written.
+    /// True when the worker runs on the processor that the caller runs on: waiting for it without letting it run is in vain.
     #[inline]
-    pub fn sleeps(&self, worker: usize) -> bool {
-        self.words().asleep.get(worker).is_some_and(|word| word.load(SeqCst) != 0)
+    pub fn is_beside(&self, worker: usize) -> bool {
+        // SAFETY: takes no arguments.
+        let cpu = unsafe { libc::sched_getcpu() };
+        self.words().cpu.get(worker).is_some_and(|word| i64::from(word.load(Relaxed)) == i64::from(cpu) + 1)
+    }
+
+    /// The number of the sleep that the worker is in, or about to begin; 0: it is awake. To be asked after what it should see
+    /// was written. Who has rung for a sleep need not ring again for the same one: the worker looks at everything when it
+    /// wakes.
+    #[inline]
+    pub fn sleep(&self, worker: usize) -> u32 {
+        self.words().asleep.get(worker).map_or(0, |word| word.load(SeqCst))
     }
 }
 
@@ -78,8 +93,8 @@ mod tests {
     fn what_the_service_writes_a_program_reads_and_cannot_map_for_writing() {
         let (page, fd) = ServicePage::create().unwrap();
         let reader = ServicePage::open(&fd).unwrap();
-        page.words().asleep[3].store(1, SeqCst);
-        assert!(reader.sleeps(3) && !reader.sleeps(2) && !reader.sleeps(MAX_WORKERS));
+        page.words().asleep[3].store(7, SeqCst);
+        assert_eq!([3, 2, MAX_WORKERS].map(|worker| reader.sleep(worker)), [7, 0, 0]);
         assert!(MmapOptions::new().len(64).map_raw(&fd).is_err());
         assert!(rustix::fs::ftruncate(&fd, 0).is_err());
     }

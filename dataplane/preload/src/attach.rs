@@ -11,7 +11,7 @@ use crate::own::Own;
 use crate::socket::{Socket, SocketRef};
 use core::ffi::c_int;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
 use flumen_ipc::attach::{self, Adopted, Hello, Welcome};
 use flumen_ipc::limits::CALL_DATA;
 use flumen_ipc::{Arena, Op, ServicePage, tree};
@@ -34,15 +34,23 @@ pub struct Attachment {
     page: ServicePage,
     connection: Own,
     bell: Own,
-    workers: Vec<Own>,
+    workers: Vec<WorkerBell>,
     token: [u8; 16],
     dead: AtomicBool,
     /// Where the last call found a free call slot.
     hint: AtomicU32,
     /// A bit for each slot that is taken.
-    taken: Lock<Vec<u64>>,
+    taken: Vec<AtomicU64>,
     /// The socket in each slot.
     sockets: Vec<AtomicPtr<Socket>>,
+}
+
+/// What wakes a worker.
+#[derive(Debug)]
+struct WorkerBell {
+    bell: Own,
+    /// The worker's sleep that it was rung for last ([`ServicePage::sleep`]).
+    rung: AtomicU32,
 }
 
 static CURRENT: AtomicPtr<Attachment> = AtomicPtr::new(null_mut());
@@ -87,9 +95,6 @@ pub fn forget() {
 /// In a child after fork: what other threads of the parent were doing is of no concern here.
 pub fn free_locks_after_fork() {
     MAKING.free_after_fork();
-    if let Some(attachment) = current() {
-        attachment.taken.free_after_fork();
-    }
 }
 
 /// A new connection to the service, for [`flumen_ipc::attach`] messages.
@@ -112,7 +117,9 @@ impl Attachment {
     /// The service is gone, or has too many programs.
     pub fn inherit(&self) -> Result<Attachment> {
         let child = Attachment::make(&Hello { token: self.token, ..Hello::new(attach::INHERIT) })?;
-        child.taken.lock().clone_from(&self.taken.lock());
+        for (to, from) in child.taken.iter().zip(&self.taken) {
+            to.store(from.load(Acquire), Relaxed);
+        }
         for (place, socket) in child.sockets.iter().zip(&self.sockets) {
             place.store(socket.load(Acquire), Relaxed);
         }
@@ -121,7 +128,7 @@ impl Attachment {
 
     /// True when a socket lives here.
     pub fn has_sockets(&self) -> bool {
-        self.taken.lock().iter().any(|word| *word != 0)
+        self.taken.iter().any(|word| word.load(Acquire) != 0)
     }
 
     /// Calls `look` with each socket that lives here.
@@ -135,7 +142,7 @@ impl Attachment {
         self.dead.store(true, Release);
         self.connection.close();
         self.bell.close();
-        self.workers.iter().for_each(Own::close);
+        self.workers.iter().for_each(|worker| worker.bell.close());
     }
 
     /// Asks whose socket this descriptor is; what it is, and the memory that it lives in.
@@ -175,7 +182,8 @@ impl Attachment {
         let arena = Arena::open(next()?, welcome.geometry)?;
         let page = ServicePage::open(next()?)?;
         let bell = Own::new(next()?)?;
-        let workers = (0..welcome.geometry.workers).map(|_| Ok(Own::new(next()?)?)).collect::<Result<_>>()?;
+        let worker = |_| Ok(WorkerBell { bell: Own::new(next()?)?, rung: AtomicU32::new(0) });
+        let workers = (0..welcome.geometry.workers).map(worker).collect::<Result<_>>()?;
         let slots = welcome.geometry.slots;
         Ok(Attachment {
             arena,
@@ -186,7 +194,7 @@ impl Attachment {
             token: welcome.token,
             dead: AtomicBool::new(false),
             hint: AtomicU32::new(0),
-            taken: Lock::new(vec![0; slots as usize / 64]),
+            taken: (0..slots / 64).map(|_| AtomicU64::new(0)).collect(),
             sockets: (0..slots).map(|_| AtomicPtr::new(null_mut())).collect(),
         })
     }
@@ -240,11 +248,17 @@ impl Attachment {
     /// A slot for a new socket. Its cell is not touched: it may be the home of a socket that another process has, which only the
     /// service knows; the service clears it.
     pub fn take_slot(&self) -> Option<u32> {
-        let mut taken = self.taken.lock();
-        let (group, word) = taken.iter_mut().enumerate().find(|(_, word)| **word != u64::MAX)?;
-        let bit = word.trailing_ones();
-        *word |= 1 << bit;
-        Some(group as u32 * 64 + bit)
+        self.taken.iter().enumerate().find_map(|(group, word)| {
+            let mut seen = word.load(Relaxed);
+            while seen != u64::MAX {
+                let bit = seen.trailing_ones();
+                match word.compare_exchange_weak(seen, seen | 1 << bit, Acquire, Relaxed) {
+                    Ok(_) => return Some(group as u32 * 64 + bit),
+                    Err(now) => seen = now,
+                }
+            }
+            None
+        })
     }
 
     /// Opens a socket in a free slot, whose cell is as new: `ask` opens it, and gives the result. Slots that the service still uses
@@ -281,8 +295,8 @@ impl Attachment {
         if let Some(place) = self.sockets.get(slot as usize) {
             place.store(null_mut(), Release);
         }
-        if let Some(word) = self.taken.lock().get_mut(slot as usize / 64) {
-            *word &= !(1 << (slot % 64));
+        if let Some(word) = self.taken.get(slot as usize / 64) {
+            word.fetch_and(!(1 << (slot % 64)), Release);
         }
     }
 
@@ -292,9 +306,10 @@ impl Attachment {
         crate::table::hold(place, place.load(Acquire))
     }
 
-    /// This process lets go of the slot's socket.
+    /// This process lets go of the slot's socket. Nobody waits: the worker takes it before it does what is asked later.
     pub(crate) fn let_go(&self, worker: u32, slot: u32) {
-        self.call(worker, Op::Close, slot, [0; 4], &[]);
+        self.arena.closes(worker as usize).mark(slot);
+        self.ring(worker);
         self.give_slot(slot);
     }
 
@@ -305,14 +320,18 @@ impl Attachment {
         self.ring(worker);
     }
 
-    /// Wakes the worker, if it sleeps.
+    /// Wakes the worker, if it sleeps; once for each of its sleeps.
     #[inline]
     fn ring(&self, worker: u32) {
-        if self.page.sleeps(worker as usize)
-            && let Some(bell) = self.workers.get(worker as usize)
+        let sleep = self.page.sleep(worker as usize);
+        if sleep != 0
+            && let Some(WorkerBell { bell, rung }) = self.workers.get(worker as usize)
+            && rung.load(Relaxed) != sleep
         {
             // One that rings already (EAGAIN) rings on.
             let _rings = rustix::io::write(bell.fd(), &1u64.to_ne_bytes());
+            // Noted when it is done: a thread that is stopped before lets others ring once more, and none forget it.
+            rung.store(sleep, Relaxed);
         }
     }
 
@@ -329,7 +348,7 @@ impl Attachment {
     /// News that do not come from a worker: who waits for the slot looks again.
     pub fn tell_ourselves(&self, slot: u32) {
         self.arena.news().mark(slot);
-        if self.arena.somebody_sleeps() {
+        if self.arena.sleep().is_some() {
             // One that rings already (EAGAIN) rings on.
             let _rings = rustix::io::write(self.bell(), &1u64.to_ne_bytes());
         }
@@ -337,7 +356,7 @@ impl Attachment {
 
     /// From now on the bell rings when there are news; look for what is there already before you sleep.
     pub fn sleep(&self) -> Sleeping<'_> {
-        self.arena.head().sleepers.fetch_add(1, SeqCst);
+        self.arena.head().lie_down();
         Sleeping(self)
     }
 
@@ -382,7 +401,8 @@ impl Attachment {
         call.submit(op, slot, args, data);
         self.arena.call_marks(worker as usize).mark(number);
         self.ring(worker);
-        let Some(result) = call.wait(|| self.look()) else { return dead };
+        let beside = self.page.is_beside(worker as usize);
+        let Some(result) = call.wait(beside, || self.look()) else { return dead };
         let len = answer.map_or(0, |answer| call.answer_data(answer));
         call.release();
         (result, len)
@@ -413,7 +433,7 @@ pub struct Sleeping<'a>(&'a Attachment);
 
 impl Drop for Sleeping<'_> {
     fn drop(&mut self) {
-        self.0.arena.head().sleepers.fetch_sub(1, SeqCst);
+        self.0.arena.head().get_up();
     }
 }
 

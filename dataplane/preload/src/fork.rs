@@ -18,7 +18,7 @@ use crate::epoll::state::{self, Held};
 use crate::lock::{self, Lock};
 use crate::poll::{self, Asleep};
 use crate::socket::State;
-use crate::{pool, real, table};
+use crate::{real, table};
 use libc::pid_t;
 
 /// What lives from before a fork to after it.
@@ -66,7 +66,6 @@ extern "C" fn child() {
     // Asked for now: a child that goes into a sandbox may not ask later.
     lock::thread();
     attach::free_locks_after_fork();
-    pool::free_lock_after_fork();
     let forking = FORKING.lock().take();
     let Some(Forking { child, registry, asleep }) = forking else { return };
     crate::adopt::free_lock_after_fork();

@@ -64,6 +64,7 @@ fn is_one_of_many(level: c_int, name: c_int) -> bool {
 }
 
 fn remember(socket: &Socket, level: c_int, name: c_int, value: &[u8]) -> Result<()> {
+    socket.remembers.store(true, Relaxed);
     let mut slow = socket.slow.lock();
     let journal = &mut slow.journal;
     if !is_one_of_many(level, name) {
@@ -80,6 +81,9 @@ fn remember(socket: &Socket, level: c_int, name: c_int, value: &[u8]) -> Result<
 /// Tells Flumen's part the options that were set until now. One that Flumen refuses and the kernel granted stays without effect:
 /// the call that could have said so is over.
 pub fn replay(part: &Part<'_>) {
+    if !part.socket.remembers.load(Relaxed) {
+        return;
+    }
     let journal = part.socket.slow.lock().journal.clone();
     for one in journal {
         if let Err(error) = set_part(part, one.level, one.name, &one.value) {

@@ -1,20 +1,57 @@
 //! The memory of sockets. It is never given back and never becomes anything else: so a look-up may touch a socket that
 //! another thread has just let go of, and finds out by its count that it is nobody's.
 
-use crate::lock::Lock;
 use crate::socket::{Socket, SocketRef};
 use core::ffi::c_int;
-use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, Ordering::*};
+use core::sync::atomic::{AtomicU64, Ordering::*};
 use memmap2::MmapOptions;
 
 /// Sockets that are made at a time.
 const GROUP: usize = 64;
 
+/// Sockets that are free, linked by `next_free`: the address of the first one in the low bits, and above it a count of changes,
+/// so that a thread that was stopped between looking and changing finds out that the list is another one by now. Without
+/// a lock, for signal handlers open and close sockets, too.
 #[derive(Debug)]
-struct Free(AtomicPtr<Socket>);
+struct Free(AtomicU64);
 
-static FREE: Lock<Free> = Lock::new(Free(AtomicPtr::new(null_mut())));
+/// Bits of an address of user space.
+const ADDRESS: u64 = (1 << 48) - 1;
+const ONE_CHANGE: u64 = 1 << 48;
+
+static FREE: Free = Free(AtomicU64::new(0));
+
+impl Free {
+    fn change(&self, to: impl Fn(*mut Socket) -> Option<*mut Socket>) -> Option<*mut Socket> {
+        let mut word = self.0.load(Acquire);
+        loop {
+            let first = core::ptr::with_exposed_provenance_mut::<Socket>((word & ADDRESS) as usize);
+            let next = to(first)?.expose_provenance() as u64;
+            let changed = (word & !ADDRESS).wrapping_add(ONE_CHANGE) | next;
+            match self.0.compare_exchange_weak(word, changed, AcqRel, Acquire) {
+                Ok(_) => return Some(first),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Takes the first one.
+    fn pop(&self) -> Option<&'static Socket> {
+        // SAFETY: sockets live for ever; the next of one that another thread takes meanwhile may be anything, and is thrown away.
+        let next = |first: *mut Socket| unsafe { first.as_ref() }.map(|first| first.next_free.load(Relaxed));
+        // SAFETY: sockets live for ever.
+        self.change(next).and_then(|first| unsafe { first.as_ref() })
+    }
+
+    /// Puts one in front.
+    fn push(&self, socket: &'static Socket) {
+        let one = core::ptr::from_ref(socket).cast_mut();
+        self.change(|first| {
+            socket.next_free.store(first, Relaxed);
+            Some(one)
+        });
+    }
+}
 
 /// A new socket, undecided; `None` when there is no memory.
 pub fn take(domain: c_int, kind: c_int, protocol: c_int) -> Option<SocketRef> {
@@ -25,32 +62,25 @@ pub fn take(domain: c_int, kind: c_int, protocol: c_int) -> Option<SocketRef> {
 }
 
 fn take_free() -> Option<&'static Socket> {
-    let free = FREE.lock();
-    if free.0.load(Relaxed).is_null() {
-        make(&free.0)?;
-    }
-    // SAFETY: sockets live for ever.
-    let first = unsafe { free.0.load(Relaxed).as_ref() }?;
-    free.0.store(first.next_free.load(Relaxed), Relaxed);
-    Some(first)
+    FREE.pop().or_else(make)
 }
 
-/// Makes a group of free sockets. (Not by the program's allocator: it may be what called us.)
-fn make(free: &AtomicPtr<Socket>) -> Option<()> {
+/// Makes a group of free sockets, and gives one of them. (Not by the program's allocator: it may be what called us.)
+fn make() -> Option<&'static Socket> {
     let mut map = MmapOptions::new().len(GROUP * size_of::<Socket>()).map_anon().ok()?;
     let base = map.as_mut_ptr().cast::<Socket>();
     core::mem::forget(map);
-    for number in 0..GROUP {
+    let mut made = (0..GROUP).map(|number| {
         // SAFETY: the mapping is page-aligned, long enough, never unmapped, and known to nobody else.
-        let socket = unsafe {
+        unsafe {
             let place = base.add(number);
             place.write(Socket::free());
             &*place
-        };
-        socket.next_free.store(free.load(Relaxed), Relaxed);
-        free.store(core::ptr::from_ref(socket).cast_mut(), Relaxed);
-    }
-    Some(())
+        }
+    });
+    let first = made.next();
+    made.for_each(|socket| FREE.push(socket));
+    first
 }
 
 /// The last reference is gone: this process lets go of the socket.
@@ -67,14 +97,7 @@ pub(crate) fn finish_unwatched(socket: &'static Socket) {
         part.attachment.let_go(part.worker, part.slot);
     }
     socket.decide(crate::socket::State::Kernel);
-    let free = FREE.lock();
-    socket.next_free.store(free.0.load(Relaxed), Relaxed);
-    free.0.store(core::ptr::from_ref(socket).cast_mut(), Relaxed);
-}
-
-/// In a child after fork.
-pub fn free_lock_after_fork() {
-    FREE.free_after_fork();
+    FREE.push(socket);
 }
 
 #[cfg(test)]
@@ -94,5 +117,20 @@ mod tests {
             (0..2 * GROUP).map(|_| take(libc::AF_INET6, libc::SOCK_DGRAM, 17).unwrap()).collect();
         assert!(again.iter().any(|socket| core::ptr::eq(&raw const **socket, address)));
         assert!(again.iter().all(|socket| socket.domain() == libc::AF_INET6 && !socket.is_stream()));
+    }
+
+    #[test]
+    fn a_socket_is_given_to_one_thread_at_a_time() {
+        std::thread::scope(|scope| {
+            for kind in 0..4 {
+                scope.spawn(move || {
+                    for _ in 0..5_000 {
+                        let mine: Vec<_> =
+                            (0..3).map(|_| take(libc::AF_INET, 100 + kind, 6).unwrap()).collect();
+                        assert!(mine.iter().all(|socket| socket.kind() == 100 + kind));
+                    }
+                });
+            }
+        });
     }
 }

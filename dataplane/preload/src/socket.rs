@@ -118,6 +118,8 @@ pub struct Socket {
     pub(crate) refusals: AtomicU32,
     /// Calls with MSG_ZEROCOPY, see [`crate::zero_copy`].
     pub(crate) zero_copy: AtomicU64,
+    /// True once something stands in the journal.
+    pub(crate) remembers: AtomicBool,
     /// What only the slow paths touch.
     pub slow: Lock<Slow>,
 }
@@ -140,6 +142,7 @@ impl Socket {
             zero_copy: AtomicU64::new(0),
             watched: AtomicBool::new(false),
             refusals: AtomicU32::new(0),
+            remembers: AtomicBool::new(false),
             slow: Lock::new(Slow { journal: Vec::new() }),
         }
     }
@@ -155,7 +158,9 @@ impl Socket {
         self.zero_copy.store(0, Relaxed);
         self.watched.store(false, Relaxed);
         self.refusals.store(0, Relaxed);
-        self.slow.lock().journal.clear();
+        if self.remembers.swap(false, Relaxed) {
+            self.slow.lock().journal.clear();
+        }
         self.state.store(State::Undecided as u32, Release);
     }
 

@@ -49,15 +49,15 @@ fn serve(listener: &OwnedFd) {
     let fds = [arena_fd.as_fd(), page_fd.as_fd(), bell.as_fd(), worker.as_fd()];
     attach::send(&connection, welcome.as_bytes(), &fds).unwrap();
     let mut service = Service { arena, bell, sockets: HashMap::new() };
-    page.words().asleep[0].store(1, SeqCst);
-    loop {
+    for sleep in 1.. {
+        page.words().asleep[0].store(sleep, SeqCst);
+        service.turn();
         rustix::event::poll(
             &mut [rustix::event::PollFd::from_borrowed_fd(worker.as_fd(), rustix::event::PollFlags::IN)],
             None,
         )
         .unwrap();
         worker.silence();
-        service.turn();
     }
 }
 
@@ -77,6 +77,11 @@ struct Service {
 
 impl Service {
     fn turn(&mut self) {
+        while let Some(group) = self.arena.closes(0).take() {
+            for slot in tree::numbers(group) {
+                self.sockets.remove(&slot);
+            }
+        }
         while let Some(group) = self.arena.call_marks(0).take() {
             for number in tree::numbers(group) {
                 let mut data = [0; CALL_DATA];
@@ -124,19 +129,20 @@ impl Service {
                         set(Flags::CONNECTED | Flags::WRITABLE);
                     }
                 }
-                cell.changed();
+                if cell.changed(true) {
+                    cell.wake();
+                }
                 let stream = self.sockets[&slot].stream;
                 return (if stream { -i64::from(libc::EINPROGRESS) } else { 0 }, vec![]);
             }
             Op::Shutdown => {
                 set(cell.flags() | Flags::READ_END | Flags::WRITE_END);
-                cell.changed();
+                if cell.changed(true) {
+                    cell.wake();
+                }
             }
             Op::Send => self.pump(slot),
             Op::Name => return (0, self.sockets[&slot].to.as_bytes().to_vec()),
-            Op::Close => {
-                self.sockets.remove(&slot);
-            }
             Op::GetOption => return (0, vec![1, 2, 3, 4]),
             Op::ErrorQueue => return (-i64::from(libc::EAGAIN), vec![]),
             Op::Bind | Op::SetOption | Op::Listen => {}
@@ -174,10 +180,12 @@ impl Service {
         cell.worker.tx_limit.store(mock.tx + 8192, SeqCst);
         cell.worker.rx_tail.store(mock.rx, SeqCst);
         self.arena.news().mark(slot);
-        if self.arena.somebody_sleeps() {
+        if self.arena.sleep().is_some() {
             self.bell.ring();
         }
-        cell.changed();
+        if cell.changed(true) {
+            cell.wake();
+        }
     }
 }
 

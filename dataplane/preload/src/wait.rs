@@ -85,7 +85,9 @@ pub fn until(
         return for_either(fd, events, patience);
     }
     let word = &part.cell.worker.seq;
-    part.cell.program.waiters.fetch_add(1, SeqCst);
+    let program = &part.cell.program;
+    let waiters = if events & libc::EPOLLOUT as u32 != 0 { &program.writers } else { &program.readers };
+    waiters.fetch_add(1, SeqCst);
     let slept = loop {
         let seen = word.load(SeqCst);
         if ready() || part.is_over() {
@@ -110,7 +112,7 @@ pub fn until(
             }
         }
     };
-    part.cell.program.waiters.fetch_sub(1, SeqCst);
+    waiters.fetch_sub(1, SeqCst);
     slept
 }
 

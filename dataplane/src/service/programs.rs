@@ -49,6 +49,7 @@ pub fn prepare(
     let bells = bells.iter().map(|bell| bell.as_fd().try_clone_to_owned()).collect::<Result<_, _>>();
     let settings = session::Settings {
         worker: 0,
+        cpu: config.cores.first().map_or(0, |core| core.cpu),
         programs: programs.programs,
         sockets: config.sockets.connections
             + config.sockets.listeners

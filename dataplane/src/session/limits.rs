@@ -18,6 +18,10 @@ pub const BYTES_A_TURN: usize = 1 << 20;
 /// Sockets that are looked at in one turn.
 pub const SOCKETS_A_TURN: usize = 256;
 
+/// Groups of closes (64 sockets each) of one program that are taken in one turn, unless somebody asks for something that may
+/// depend on them.
+pub const CLOSE_GROUPS_A_TURN: usize = 4;
+
 /// Sockets of programs that ended which are closed in one turn.
 pub const CLOSINGS_A_TURN: usize = 64;
 

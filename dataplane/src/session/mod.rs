@@ -67,6 +67,8 @@ pub fn is_owner(owner: Owner) -> bool {
 pub struct Settings {
     /// The number of the worker among those that programs talk to.
     pub worker: usize,
+    /// Its processor.
+    pub cpu: usize,
     /// Programs at a time, those included that are gone but whose memory others use.
     pub programs: usize,
     /// Sockets of all programs together.
@@ -99,8 +101,12 @@ pub struct Sessions {
     held: VecDeque<(Handle, Instant)>,
     /// Programs whose bells may have to be rung at the end of the turn.
     to_ring: Vec<u16>,
+    /// Sockets whose threads are woken at the end of the turn.
+    to_wake: turn::ToWake,
     /// News that were told so far.
     news: u64,
+    /// Times that the worker went to sleep, never 0 in a sleep.
+    sleeps: u32,
     /// Nanoseconds between 1970 and the origin of the clock.
     wall: u64,
     scratch: Box<[u8]>,
@@ -109,7 +115,10 @@ pub struct Sessions {
 impl Sessions {
     /// No programs yet.
     pub fn new(settings: Settings, page: Arc<ServicePage>, ends: WorkerEnds) -> Sessions {
-        let Settings { worker, programs, sockets, policy, links, listen } = settings;
+        let Settings { worker, cpu, programs, sockets, policy, links, listen } = settings;
+        if let Some(word) = page.words().cpu.get(worker) {
+            word.store(cpu as u32 + 1, core::sync::atomic::Ordering::Relaxed);
+        }
         Sessions {
             worker,
             page,
@@ -123,7 +132,9 @@ impl Sessions {
             queue: VecDeque::with_capacity(sockets),
             held: VecDeque::with_capacity(limits::MAX_HELD),
             to_ring: Vec::with_capacity(programs),
+            to_wake: turn::ToWake(Vec::with_capacity(sockets)),
             news: 0,
+            sleeps: 0,
             wall: 0,
             scratch: vec![0; datagrams::SCRATCH].into_boxed_slice(),
         }

@@ -53,13 +53,26 @@ pub struct Program {
     pub leaving: Option<u32>,
     /// News were marked, and the bell is to be looked at.
     pub has_news: bool,
+    /// The sleep that the bell was rung for last ([`Arena::sleep`]).
+    pub rung: Option<u32>,
 }
 
 impl Program {
     /// A process with nothing open.
     pub fn new(place: u16, arena: Arena, bell: Bell, user: Credentials) -> Program {
         let seats = vec![Seat::default(); arena.geometry().slots as usize].into_boxed_slice();
-        Program { place, arena, bell, seats, user, names: 0, homes: 0, leaving: None, has_news: false }
+        Program {
+            place,
+            arena,
+            bell,
+            seats,
+            user,
+            names: 0,
+            homes: 0,
+            leaving: None,
+            has_news: false,
+            rung: None,
+        }
     }
 
     /// What stands in a slot, whatever number the program says.

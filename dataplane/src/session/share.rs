@@ -14,6 +14,8 @@ impl Sessions {
     /// Does what the control thread asks.
     pub(super) fn carry_out<P: FramePool, M: Probe>(&mut self, host: &mut Host<'_, '_, P, M>) {
         while let Ok(order) = self.ends.orders.pop() {
+            // A child has nothing of what its parent let go of before.
+            self.all_closes(host);
             match order {
                 Order::Attach(program) => self.attach(program),
                 Order::Inherit(program, parent) => self.inherit(program, parent),

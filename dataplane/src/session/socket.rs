@@ -121,6 +121,8 @@ pub struct Socket {
     pub closing: bool,
     /// It stands in the queue of sockets to be looked at.
     pub queued: bool,
+    /// Threads that wait for it are woken at the end of the turn.
+    pub to_wake: bool,
     /// The program said of its rings what cannot be: there is nothing behind the slot any more.
     pub gone: bool,
 }
@@ -157,6 +159,7 @@ impl Socket {
             shut_write: false,
             closing: false,
             queued: false,
+            to_wake: false,
             gone: false,
         }
     }

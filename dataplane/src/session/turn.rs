@@ -1,8 +1,8 @@
 //! The part of the sessions in a worker's turn, bounded for each program and in all.
 //!
 //! ```text
-//!   orders of the control thread ─> calls ─> kicks ─┐
-//!                     news of the stack's sockets ──┴─> queue ─> bytes move, cells say what holds, bells ring
+//!   orders of the control thread ─> closes ─> calls ─> kicks ─┐
+//!                               news of the stack's sockets ──┴─> queue ─> bytes move, cells say what holds, bells ring
 //! ```
 
 use super::program::Place;
@@ -34,6 +34,8 @@ impl Sessions {
                 busy |= self.go_on_leaving(host, place);
                 continue;
             }
+            busy |= self.closes(host, place, limits::CLOSE_GROUPS_A_TURN);
+            let Some(Some(program)) = self.programs.get(usize::from(place)) else { continue };
             if !program.arena.call_marks(self.worker).is_empty() {
                 self.calls(host, place);
                 busy = true;
@@ -77,8 +79,22 @@ impl Sessions {
         if !self.held.is_empty() {
             self.expire_holds(host);
         }
-        self.ring_bells();
         busy
+    }
+
+    /// The end of the turn: wakes those who have news, now that what they said before is on its way. For one that runs on this
+    /// processor may run at once.
+    #[inline]
+    pub fn wake(&mut self) {
+        self.ring_bells();
+        while let Some((handle, home)) = self.to_wake.0.pop() {
+            if let Some(socket) = self.sockets.get_mut(handle) {
+                socket.to_wake = false;
+            }
+            if let Some(Some(program)) = self.programs.get(usize::from(home.program)) {
+                program.arena.cell(home.slot).wake();
+            }
+        }
     }
 
     /// When there is something to do though nobody asks.
@@ -91,18 +107,19 @@ impl Sessions {
     }
 
     /// The worker is about to sleep: programs ring from now on. True when something was left meanwhile.
-    pub fn going_to_sleep(&self) -> bool {
+    pub fn going_to_sleep(&mut self) -> bool {
+        self.sleeps = self.sleeps.checked_add(1).unwrap_or(1);
         if let Some(word) = self.page.words().asleep.get(self.worker) {
-            word.store(1, SeqCst);
+            word.store(self.sleeps, SeqCst);
         }
         let programs =
             self.present.iter().filter_map(|place| self.programs.get(usize::from(*place))?.as_ref());
         !self.queue.is_empty()
             || !self.ends.orders.is_empty()
             || programs.into_iter().any(|program| {
-                let (calls, kicks) =
-                    (program.arena.call_marks(self.worker), program.arena.kicks(self.worker));
-                program.leaving.is_some() && program.names > 0 || !calls.is_empty() || !kicks.is_empty()
+                let (arena, worker) = (&program.arena, self.worker);
+                let marks = [arena.call_marks(worker), arena.kicks(worker), arena.closes(worker)];
+                program.leaving.is_some() && program.names > 0 || marks.iter().any(|marks| !marks.is_empty())
             })
     }
 
@@ -120,6 +137,8 @@ impl Sessions {
         while left > 0 {
             let Some(Some(program)) = self.programs.get(usize::from(place)) else { return };
             let Some(group) = program.arena.call_marks(self.worker).take() else { return };
+            // What was let go of before it was asked is closed before it is answered, whoever let it go.
+            self.all_closes(host);
             for number in tree::numbers(group) {
                 let Some(Some(program)) = self.programs.get(usize::from(place)) else { return };
                 left = left.saturating_sub(1);
@@ -134,6 +153,38 @@ impl Sessions {
                 }
             }
         }
+    }
+
+    /// All slots that programs let go of until now, once over their marks: no more than they have sockets.
+    pub(super) fn all_closes<P: FramePool, M: Probe>(&mut self, host: &mut Host<'_, '_, P, M>) {
+        for index in 0..self.present.len() {
+            let Some(&place) = self.present.get(index) else { break };
+            self.closes(host, place, usize::MAX);
+        }
+    }
+
+    /// Slots that the program let go of, no more groups of them than `most`. True when there were some.
+    #[inline]
+    fn closes<P: FramePool, M: Probe>(
+        &mut self,
+        host: &mut Host<'_, '_, P, M>,
+        place: u16,
+        most: usize,
+    ) -> bool {
+        let Some(Some(program)) = self.programs.get(usize::from(place)) else { return false };
+        if program.arena.closes(self.worker).is_empty() {
+            return false;
+        }
+        let groups = program.seats.len() / 64;
+        for _ in 0..most.min(groups) {
+            let Some(Some(program)) = self.programs.get(usize::from(place)) else { break };
+            let Some(group) = program.arena.closes(self.worker).take() else { break };
+            for slot in tree::numbers(group) {
+                // A slot that names nothing is nobody's concern.
+                let _gone = self.unname(host, Place { program: place, slot });
+            }
+        }
+        true
     }
 
     /// Sockets that the program touched come into the queue. True when there were some.
@@ -163,7 +214,7 @@ impl Sessions {
         handle: Handle,
         more: bool,
     ) -> Moved {
-        let Sessions { programs, sockets, queue, links, policy, wall, scratch, .. } = self;
+        let Sessions { programs, sockets, queue, links, policy, wall, scratch, to_wake, .. } = self;
         let Some(socket) = sockets.get_mut(handle) else { return Moved::default() };
         let Some(Some(home)) = programs.get(usize::from(socket.home.program)) else {
             return Moved::default();
@@ -193,8 +244,8 @@ impl Sessions {
         }
         news |= publish(host, socket, cell);
         news |= has_wanted_room(socket, cell, home.arena.tx(socket.home.slot).size());
-        if news || moved.any {
-            cell.changed();
+        if (news || moved.any) && cell.changed(news) {
+            to_wake.push(socket, handle, cell);
         }
         if news {
             self.tell(handle);
@@ -236,8 +287,10 @@ impl Sessions {
         while let Some(place) = self.to_ring.pop() {
             let Some(Some(program)) = self.programs.get_mut(usize::from(place)) else { continue };
             program.has_news = false;
-            if program.arena.somebody_sleeps() {
+            let sleep = program.arena.sleep();
+            if sleep.is_some() && sleep != program.rung {
                 program.bell.ring();
+                program.rung = sleep;
             }
         }
     }
@@ -251,12 +304,33 @@ impl Sessions {
             let cell = home.arena.cell(socket.home.slot);
             cell.error.store(libc::ECONNABORTED as u32, Release);
             publish(host, socket, cell);
-            cell.changed();
+            if cell.changed(true) {
+                self.to_wake.push(socket, handle, cell);
+            }
         }
         self.tell(handle);
         if self.sockets.get(handle).is_some_and(|socket| socket.closing) {
             self.go_on_closing(host, handle);
         }
+    }
+}
+
+/// Sockets whose threads sleep and are to be woken at the end of the turn; each stands in it once.
+#[derive(Debug)]
+pub(super) struct ToWake(pub(super) Vec<(Handle, Place)>);
+
+impl ToWake {
+    #[inline]
+    fn push(&mut self, socket: &mut Socket, handle: Handle, cell: &Cell) {
+        if socket.to_wake {
+            return;
+        }
+        // More than there is room for: sockets were closed and opened in their places in one turn.
+        if self.0.len() == self.0.capacity() {
+            return cell.wake();
+        }
+        socket.to_wake = true;
+        self.0.push((handle, socket.home));
     }
 }
 

@@ -33,8 +33,8 @@ fn connections_and_their_bytes_allocate_nothing() {
         assert!(!server.read(5, 100_000).is_empty());
         house.turns(2);
         done(&house);
-        assert_eq!(house.call(&client, Op::Close, 5, [0; 4]), 0);
-        assert_eq!(house.call(&server, Op::Close, 5, [0; 4]), 0);
+        house.close(&client, 5);
+        house.close(&server, 5);
         house.turns(6);
         done(&house);
         house.open(&client, 6, libc::AF_INET, libc::SOCK_DGRAM, 0);
@@ -45,7 +45,7 @@ fn connections_and_their_bytes_allocate_nothing() {
         };
         client.write(6, &[record.as_bytes(), &[1; 100]].concat());
         house.turns(4);
-        assert_eq!(house.call(&client, Op::Close, 6, [0; 4]), 0);
+        house.close(&client, 6);
         done(&house);
         // What is made once was made in the first rounds. A connection to a destination whose path is remembered notes that
         // on the side, when it is opened: one allocation of the call, and none of what follows.

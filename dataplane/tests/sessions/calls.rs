@@ -43,7 +43,7 @@ fn names_are_ours_free_and_allowed() {
     for (client, may) in [(&root, true), (&web, true), (&user, false)] {
         house.tcp(client, 1);
         assert_eq!(house.at(client, Op::Bind, 1, "10.0.1.1:80"), if may { 0 } else { no(libc::EACCES) });
-        assert_eq!(house.call(client, Op::Close, 1, [0; 4]), 0);
+        house.close(client, 1);
     }
     house.tcp(&user, 1);
     house.tcp(&user, 2);
@@ -56,7 +56,7 @@ fn names_are_ours_free_and_allowed() {
     let chosen = house.name(&user, 2, false);
     assert!(chosen.port() >= 32768 && chosen.ip().to_string() == "10.0.1.1", "{chosen}");
     // Closed, the name is free again.
-    assert_eq!(house.call(&user, Op::Close, 1, [0; 4]), 0);
+    house.close(&user, 1);
     house.tcp(&web, 1);
     assert_eq!(house.at(&web, Op::Bind, 1, AT), 0);
 }
@@ -102,7 +102,7 @@ fn slots_are_the_programs_own_and_taken_once() {
     assert_eq!(house.call(&one, Op::Open, 2, [1, 1, 0, 0]), no(libc::EAFNOSUPPORT));
     assert_eq!(house.call(&one, Op::Open, 2, [2, 5, 0, 0]), no(libc::ESOCKTNOSUPPORT));
     assert_eq!(house.call(&one, Op::Open, 2, [2, 1, 132, 0]), no(libc::EPROTONOSUPPORT));
-    for op in [Op::Bind, Op::Listen, Op::Close, Op::Name, Op::Accept, Op::Hold, Op::ErrorQueue, Op::Send] {
+    for op in [Op::Bind, Op::Listen, Op::Name, Op::Accept, Op::Hold, Op::ErrorQueue, Op::Send] {
         assert_eq!(house.call(&other, op, 1, [0; 4]), no(libc::EBADF), "{op:?}");
     }
     assert_eq!(house.call(&one, Op::Accept, 1, [2, 0, 0, 0]), no(libc::EINVAL), "it does not listen");
@@ -110,6 +110,25 @@ fn slots_are_the_programs_own_and_taken_once() {
     assert_eq!(house.call(&one, Op::Accept, 1, [2, 0, 0, 0]), no(libc::EAGAIN));
     assert_eq!(house.call(&one, Op::Accept, 1, [1, 0, 0, 0]), no(libc::EBUSY));
     assert_eq!(house.call(&one, Op::Shutdown, 1, [7, 0, 0, 0]), no(libc::EINVAL));
+}
+
+#[test]
+fn what_was_let_go_of_is_closed_before_what_is_asked_later() {
+    let mut house = house(Claim::Owned);
+    let (one, other) = (house.attach(0), house.attach(0));
+    // Whoever of the two the worker looks at first.
+    for (closes, binds) in [(&one, &other), (&other, &one), (&one, &one)] {
+        house.tcp(closes, 1);
+        house.tcp(binds, 2);
+        assert_eq!(house.at(closes, Op::Bind, 1, AT), 0);
+        closes.let_go(1);
+        assert_eq!(house.at(binds, Op::Bind, 2, AT), 0, "the name is free");
+        house.close(binds, 2);
+    }
+    house.tcp(&one, 1);
+    one.let_go(1);
+    house.tcp(&one, 1);
+    assert_eq!(house.sessions().sockets(), 1);
 }
 
 #[test]
@@ -139,7 +158,7 @@ fn unread_data_reset_the_peer_on_close() {
     house.connected(&server, &client, AT);
     client.write(1, b"nobody reads this");
     house.turns(4);
-    assert_eq!(house.call(&server, Op::Close, 2, [0; 4]), 0);
+    house.close(&server, 2);
     house.turns(4);
     assert!(client.flags(1).contains(Flags::ERROR | Flags::HANG_UP), "{:?}", client.flags(1));
     assert_eq!(client.error(1), libc::ECONNRESET);
@@ -156,7 +175,7 @@ fn what_was_read_is_no_reason_for_a_reset() {
     house.turns(4);
     // Read, and closed before the worker heard of the reading.
     assert_eq!(server.read(2, 100).len(), 19);
-    assert_eq!(house.call(&server, Op::Close, 2, [0; 4]), 0);
+    house.close(&server, 2);
     house.turns(4);
     assert!(client.flags(1).contains(Flags::READ_END));
     assert!(!client.flags(1).intersects(Flags::ERROR | Flags::HANG_UP), "{:?}", client.flags(1));

@@ -55,6 +55,7 @@ pub fn house(claim: Claim) -> House {
     };
     let settings = Settings {
         worker: 0,
+        cpu: 0,
         programs: 8,
         sockets: 512,
         policy,
@@ -140,7 +141,7 @@ impl House {
         client.arena.call_marks(0).mark(7);
         self.turns(2);
         assert!(call.is_answered(), "{op:?} of slot {slot} was not answered");
-        let result = call.wait(|| true).unwrap();
+        let result = call.wait(false, || true).unwrap();
         let mut out = [0; CALL_DATA];
         let len = call.answer_data(&mut out);
         call.release();
@@ -149,6 +150,12 @@ impl House {
 
     pub fn call(&mut self, client: &Client, op: Op, slot: u32, args: [u64; 4]) -> i64 {
         self.call_with(client, op, slot, args, &[]).0
+    }
+
+    /// The program lets go of a slot, and the worker hears of it.
+    pub fn close(&mut self, client: &Client, slot: u32) {
+        client.let_go(slot);
+        self.turns(1);
     }
 
     pub fn open(&mut self, client: &Client, slot: u32, domain: i32, kind: i32, protocol: i32) {
@@ -225,6 +232,11 @@ impl Client {
         self.arena.kicks(0).mark(slot);
     }
 
+    /// As close(2): it waits for nobody.
+    pub fn let_go(&self, slot: u32) {
+        self.arena.closes(0).mark(slot);
+    }
+
     /// The sockets with news.
     pub fn news(&self) -> Vec<u32> {
         let mut all = Vec::new();
@@ -240,6 +252,6 @@ impl Client {
     }
 
     pub fn sleep(&self, sleeps: bool) {
-        self.arena.head().sleepers.store(u32::from(sleeps), SeqCst);
+        if sleeps { self.arena.head().lie_down() } else { self.arena.head().get_up() }
     }
 }

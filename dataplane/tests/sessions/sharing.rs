@@ -24,7 +24,7 @@ fn a_child_goes_on_with_what_the_parent_closed() {
     house.connected(&parent, &client, AT);
     let child = house.fork(&parent);
     let args = [2, 1, 0, 0];
-    assert_eq!(house.call(&parent, Op::Close, 2, [0; 4]), 1, "the child still has it");
+    house.close(&parent, 2);
     assert_eq!(house.call(&parent, Op::Open, 2, args), -i64::from(libc::EBUSY), "its home is in use");
     client.write(1, b"for the child");
     house.turns(4);
@@ -39,7 +39,7 @@ fn a_child_goes_on_with_what_the_parent_closed() {
     house.turns(2);
     // The child's own slot with this number is no home.
     assert_eq!(house.call(&child, Op::Open, 2, args), -i64::from(libc::EBUSY));
-    assert_eq!(house.call(&child, Op::Close, 2, [0; 4]), 0, "the last one");
+    house.close(&child, 2);
     house.turns(4);
     assert!(client.flags(1).contains(Flags::READ_END) && !client.flags(1).contains(Flags::ERROR));
     assert_eq!(house.call(&parent, Op::Open, 2, args), 0, "and its home is free");
@@ -59,7 +59,7 @@ fn a_process_that_is_killed_leaves_nothing_behind() {
     assert_eq!(house.sessions().sockets(), 1, "the client's");
     // What it had written before is sent.
     let server = house.attach(0);
-    assert_eq!(house.call(&client, Op::Close, 1, [0; 4]), 0);
+    house.close(&client, 1);
     house.connected(&server, &client, "10.0.1.1:8081");
     server.write(2, b"last words");
     house.kill(&server);

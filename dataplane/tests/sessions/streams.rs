@@ -2,7 +2,7 @@
 
 use crate::client::house;
 use flumen::session::policy::Claim;
-use flumen_ipc::{Flags, Op};
+use flumen_ipc::Flags;
 
 const AT: &str = "10.0.1.1:8080";
 
@@ -22,11 +22,11 @@ fn two_programs_talk_over_an_address_of_ours() {
     assert!(client.news().contains(&1));
     assert_eq!(client.read(1, 100), b"answer");
     // The client closes, the server sees the end, and closes too.
-    assert_eq!(house.call(&client, Op::Close, 1, [0; 4]), 0);
+    house.close(&client, 1);
     house.turns(4);
     assert!(server.flags(2).contains(Flags::READ_END) && !server.flags(2).contains(Flags::HANG_UP));
-    assert_eq!(house.call(&server, Op::Close, 2, [0; 4]), 0);
-    assert_eq!(house.call(&server, Op::Close, 1, [0; 4]), 0);
+    house.close(&server, 2);
+    house.close(&server, 1);
     house.turns(4);
     assert_eq!(house.sessions().sockets(), 0);
     assert_eq!(house.rig.worker.stack.tcp.connections(), 0);

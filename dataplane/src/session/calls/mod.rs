@@ -83,9 +83,6 @@ impl Sessions {
             _ => {}
         }
         let handle = self.named(place).ok_or(Errno::BADF)?;
-        if request.op == Op::Close {
-            return self.close_name(host, handle, &ask);
-        }
         // What the program wrote or read before it asked is done before.
         self.serve(host, handle, request.op == Op::Send && ask.args[1] & flumen_ipc::call::SEND_MORE != 0);
         let answer = self.ask_socket(host, handle, request.op, &mut ask);
@@ -138,7 +135,7 @@ impl Sessions {
                 self.hold(host, handle);
                 DONE
             }
-            Op::Whose | Op::Open | Op::Close => Err(Errno::INVAL),
+            Op::Whose | Op::Open => Err(Errno::INVAL),
         }
     }
 
@@ -198,24 +195,6 @@ impl Sessions {
         }
         self.serve(host, handle, false);
         DONE
-    }
-
-    fn close_name<P: FramePool, M: Probe>(
-        &mut self,
-        host: &mut Host<'_, '_, P, M>,
-        handle: Handle,
-        ask: &Ask<'_>,
-    ) -> Answer {
-        let is_last = self.sockets.get(handle).is_some_and(|socket| socket.owners == 1);
-        if ask.args[0] == 1 && is_last {
-            // First the end, so that nothing of what waits in the rings is sent.
-            if let Some(socket) = self.sockets.get_mut(handle) {
-                socket.leave_the_stack(host, true);
-                socket.kind = Kind::TcpClosed;
-            }
-        }
-        let shared = self.unname(host, ask.place)?;
-        Ok((i64::from(shared), 0))
     }
 
     fn bind<P: FramePool, M: Probe>(
