@@ -101,6 +101,8 @@ pub struct Sessions {
     held: VecDeque<(Handle, Instant)>,
     /// Programs whose bells may have to be rung at the end of the turn.
     to_ring: Vec<u16>,
+    /// The turn that this is, counted from 1.
+    turn: u64,
     /// Sockets whose threads are woken at the end of the turn.
     to_wake: turn::ToWake,
     /// News that were told so far.
@@ -132,6 +134,7 @@ impl Sessions {
             queue: VecDeque::with_capacity(sockets),
             held: VecDeque::with_capacity(limits::MAX_HELD),
             to_ring: Vec::with_capacity(programs),
+            turn: 1,
             to_wake: turn::ToWake(Vec::with_capacity(sockets)),
             news: 0,
             sleeps: 0,

@@ -111,6 +111,8 @@ pub struct Socket {
     pub told: Flags,
     /// TCP: the connection stood once.
     pub was_connected: bool,
+    /// TCP: it was looked whether the peer is this node.
+    pub knows_peer: bool,
     /// TCP fast open was asked for: what stands in the send ring goes with the SYN.
     pub sends_with_syn: bool,
     /// Reading was shut down.
@@ -121,6 +123,8 @@ pub struct Socket {
     pub closing: bool,
     /// It stands in the queue of sockets to be looked at.
     pub queued: bool,
+    /// The turn in which bytes came into the send buffer last; 0: none yet.
+    pub wrote_in: u64,
     /// Threads that wait for it are woken at the end of the turn.
     pub to_wake: bool,
     /// The program said of its rings what cannot be: there is nothing behind the slot any more.
@@ -154,11 +158,13 @@ impl Socket {
             sent: None,
             told: Flags::NONE,
             was_connected: false,
+            knows_peer: false,
             sends_with_syn: false,
             shut_read: false,
             shut_write: false,
             closing: false,
             queued: false,
+            wrote_in: 0,
             to_wake: false,
             gone: false,
         }

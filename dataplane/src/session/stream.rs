@@ -27,6 +27,8 @@ pub struct Moved {
     pub readable: bool,
     /// Something moved that a sleeping thread may wait for.
     pub any: bool,
+    /// Bytes came into the send buffer, and leave at the end of the turn.
+    pub wrote: bool,
     /// There is more to move, in another turn.
     pub again: bool,
     /// Bytes that were copied.
@@ -111,6 +113,7 @@ fn send<P: FramePool, M: Probe>(
         match sent {
             Ok(count) => {
                 moved.bytes += count;
+                moved.wrote = count > 0;
                 cursors.tx_head += count as u64;
             }
             // This direction is over: what was written goes nowhere.

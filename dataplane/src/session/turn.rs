@@ -86,6 +86,7 @@ impl Sessions {
     /// processor may run at once.
     #[inline]
     pub fn wake(&mut self) {
+        self.turn += 1;
         self.ring_bells();
         while let Some((handle, home)) = self.to_wake.0.pop() {
             if let Some(socket) = self.sockets.get_mut(handle) {
@@ -214,11 +215,14 @@ impl Sessions {
         handle: Handle,
         more: bool,
     ) -> Moved {
-        let Sessions { programs, sockets, queue, links, policy, wall, scratch, to_wake, .. } = self;
+        let Sessions { programs, sockets, queue, links, policy, wall, scratch, to_wake, turn, .. } = self;
         let Some(socket) = sockets.get_mut(handle) else { return Moved::default() };
         let Some(Some(home)) = programs.get(usize::from(socket.home.program)) else {
             return Moved::default();
         };
+        if socket.was_connected && !core::mem::replace(&mut socket.knows_peer, true) {
+            socket.meet_peer(host);
+        }
         let moved = match socket.kind {
             Kind::Tcp(tcp) => stream::pump(host, socket, tcp, &home.arena, more),
             Kind::Udp(_) | Kind::Raw(_) | Kind::Ping(_) => {
@@ -233,6 +237,9 @@ impl Sessions {
         };
         if moved.again {
             enqueue(socket, handle, queue);
+        }
+        if moved.wrote {
+            socket.wrote_in = *turn;
         }
         let cell = home.arena.cell(socket.home.slot);
         let mut news = moved.readable;
@@ -250,8 +257,14 @@ impl Sessions {
         if news {
             self.tell(handle);
         }
-        if self.sockets.get(handle).is_some_and(|socket| socket.closing) {
-            self.go_on_closing(host, handle);
+        let Sessions { sockets, queue, turn, .. } = self;
+        let Some(socket) = sockets.get_mut(handle).filter(|socket| socket.closing) else { return moved };
+        match socket.kind {
+            // What was written before the close was on its way, in Linux, before the reset: it leaves with this turn.
+            Kind::Tcp(tcp) if socket.wrote_in == *turn && host.tcp().tcp_resets_on_close(tcp) => {
+                enqueue(socket, handle, queue);
+            }
+            _ => self.go_on_closing(host, handle),
         }
         moved
     }
@@ -381,6 +394,15 @@ fn has_wanted_room(socket: &Socket, cell: &Cell, size: usize) -> bool {
 }
 
 impl Socket {
+    /// The connection stands: is the peer this node?
+    fn meet_peer<P: FramePool, M: Probe>(&self, host: &mut Host<'_, '_, P, M>) {
+        let Kind::Tcp(tcp) = self.kind else { return };
+        if host.tcp().tcp_peer(tcp).is_ok_and(|peer| host.stack.owns(peer.ip().to_canonical())) {
+            // One that is gone has nothing to write.
+            let _gone = host.tcp().tcp_set_near(tcp);
+        }
+    }
+
     /// The error that waits in the stack, which waits there no longer.
     fn error<P: FramePool, M: Probe>(&self, host: &mut Host<'_, '_, P, M>) -> Option<Error> {
         match self.kind {

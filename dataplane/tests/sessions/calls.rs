@@ -167,6 +167,23 @@ fn unread_data_reset_the_peer_on_close() {
 }
 
 #[test]
+fn what_was_written_before_a_reset_on_close_goes_before_it() {
+    let mut house = house(Claim::Owned);
+    let (server, client) = (house.attach(0), house.attach(0));
+    house.connected(&server, &client, AT);
+    // struct linger: on, no time.
+    let linger = [1i32.to_ne_bytes(), 0i32.to_ne_bytes()].concat();
+    let option = [libc::SOL_SOCKET as u64, libc::SO_LINGER as u64, 0, 0];
+    assert_eq!(house.call_with(&client, Op::SetOption, 1, option, &linger).0, 0);
+    client.write(1, b"last words");
+    client.let_go(1);
+    house.turns(6);
+    assert_eq!(server.read(2, 100), b"last words");
+    assert_eq!(server.error(2), libc::ECONNRESET);
+    assert_eq!(house.sessions().sockets(), 2, "the listener and what it accepted");
+}
+
+#[test]
 fn what_was_read_is_no_reason_for_a_reset() {
     let mut house = house(Claim::Owned);
     let (server, client) = (house.attach(0), house.attach(0));

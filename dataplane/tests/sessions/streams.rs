@@ -50,3 +50,14 @@ fn a_megabyte_arrives_whole_whatever_the_pieces() {
     assert_eq!(written, sent.len());
     assert!(read == sent, "{} bytes of {}", read.len(), sent.len());
 }
+
+#[test]
+fn to_ourselves_as_much_is_written_at_once_as_on_the_loopback_interface() {
+    let mut house = house(Claim::Owned);
+    let (server, client) = (house.attach(0), house.attach(0));
+    house.connected(&server, &client, "10.0.1.1:8080");
+    for (place, slot) in [(client.place, 1), (server.place, 2)] {
+        let room = house.map(place).cell(slot).worker.tx_limit.load(std::sync::atomic::Ordering::SeqCst);
+        assert!(room > 1 << 20, "{room}");
+    }
+}

@@ -202,6 +202,8 @@ pub(super) struct Transmitter {
     pub(super) starved: bool,
     /// The owner chose the buffer's size: no autotuning.
     pub(super) locked: bool,
+    /// The peer is this node.
+    pub(super) near: bool,
     /// The SYN is to be sent (or sent again).
     pub(super) syn: bool,
 }
@@ -267,6 +269,9 @@ pub struct Connection {
     pub(super) counts: super::info::Counts,
     pub(super) rare: Option<Box<Rare>>,
 }
+
+/// Data of a segment on Linux's loopback interface (MTU 65536) over IPv4, with timestamps.
+const LOOPBACK_SEGMENT: u32 = 65_483;
 
 impl Connection {
     /// Begins an active open: CLOSED to SYN-SENT. `poll_transmit` gives the SYN. Options that must stand before
@@ -365,6 +370,7 @@ impl Connection {
                 repeat: None,
                 starved: false,
                 locked: false,
+                near: false,
                 syn: false,
             },
             sender: Sender::new(first, &settings.sender),
@@ -493,13 +499,15 @@ impl Connection {
         self.sender.set_mss(self.tx.mss);
     }
 
-    /// The send buffer follows the congestion window: twice what may be in flight (as Linux).
+    /// The send buffer follows the congestion window: twice what may be in flight (as Linux). To ourselves it is as large as
+    /// for the segments of Linux's loopback interface, though ours are smaller: programs write as much at once there.
     pub(super) fn grow_send_buffer(&mut self, settings: &TcpSettings) {
         if self.tx.locked {
             return;
         }
         let segments = self.sender.cwnd().max(10);
-        let wanted = segments.saturating_mul(2).saturating_mul(u32::from(self.tx.mss));
+        let segment = if self.tx.near { LOOPBACK_SEGMENT } else { u32::from(self.tx.mss) };
+        let wanted = segments.saturating_mul(2).saturating_mul(segment);
         self.tx.limit = self.tx.limit.max(wanted.min(settings.send.max));
     }
 

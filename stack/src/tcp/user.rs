@@ -303,6 +303,17 @@ impl Connection {
         self.tx.fin || self.state == State::Closed
     }
 
+    /// The peer is this node: what is written waits in as large a buffer as on Linux's loopback interface.
+    pub fn set_near(&mut self, cx: &mut Context<'_>) {
+        self.tx.near = true;
+        self.grow_send_buffer(cx.settings);
+    }
+
+    /// True when closing now would reset the connection: data are unread, or SO_LINGER is on with no time.
+    pub fn resets_on_close(&self) -> bool {
+        self.state != State::Closed && (self.readable() > 0 || self.knobs.linger_zero)
+    }
+
     /// The bytes that can be read without copying them; [`Connection::consume`] takes them.
     pub fn read_slice<'b>(&mut self, cx: &'b mut Context<'_>) -> &'b [u8] {
         self.skip_urgent(cx);

@@ -136,6 +136,7 @@ impl Sessions {
             host.tcp().tcp_connect_bound(owner_of(handle), to, &options, &mut socket.bind).map_err(errno)?;
         socket.kind = Kind::Tcp(tcp);
         (socket.was_connected, socket.shut_read, socket.shut_write) = (false, false, false);
+        socket.knows_peer = false;
         socket.sends_with_syn = options.fast_open;
         self.with_options(handle, |about, socket| options::apply(host, about, socket).map(|()| (0, 0)))?;
         Err(Errno::INPROGRESS)

@@ -311,6 +311,22 @@ impl<F: Frame> Sockets<'_, F> {
         self.stack.tcp.entries.get(socket).is_none_or(|entry| entry.connection.is_write_closed())
     }
 
+    /// The peer is this node: what is written waits in as large a buffer as on Linux's loopback interface.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn tcp_set_near(&mut self, socket: Handle) -> Result<(), Error> {
+        self.tcp_call(socket, |connection, cx| {
+            connection.set_near(cx);
+            Ok(())
+        })
+    }
+
+    /// True when [`Sockets::tcp_close`] would reset the connection: data are unread, or SO_LINGER is on with no time.
+    pub fn tcp_resets_on_close(&self, socket: Handle) -> bool {
+        self.stack.tcp.entries.get(socket).is_some_and(|entry| entry.connection.resets_on_close())
+    }
+
     /// Closes a direction (shutdown).
     ///
     /// # Errors
