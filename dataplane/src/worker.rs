@@ -457,6 +457,7 @@ impl Worker {
             self.services.set_wall(now, unix);
             if let Some(sessions) = &mut self.sessions {
                 sessions.set_wall(now, unix);
+                sessions.set_generation(self.stack.ways_generation());
             }
         }
         while let Ok(command) = self.commands.pop() {
@@ -579,6 +580,9 @@ impl Worker {
         self.stack.stop_waiting(&mut turn);
         for port in (0..self.ways.len()).filter_map(PortId::new) {
             self.egress.give_up(port, DropReason::Stopping, &mut self.stack.counters);
+        }
+        if let Some(sessions) = &mut self.sessions {
+            sessions.stop();
         }
         self.hand_over_facts();
         // Dropped, they tell the readers that nothing more will come.

@@ -505,6 +505,11 @@ impl<F: Frame> Stack<F> {
         self.begin_burst();
     }
 
+    /// Changes whenever another answer may be given to where an address leads, or whether it is ours.
+    pub fn ways_generation(&self) -> u64 {
+        self.routes.generation() + self.cache_epoch
+    }
+
     /// The quiescent point of the forwarding table, and the end of what caches remember of an older one.
     #[inline]
     fn begin_burst(&mut self) {

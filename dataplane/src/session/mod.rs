@@ -175,6 +175,28 @@ impl Sessions {
         })
     }
 
+    /// Whose addresses are may be another answer than before, when this is another number than before: programs remember answers.
+    pub fn set_generation(&self, generation: u64) {
+        self.page.words().generation.store(generation as u32, core::sync::atomic::Ordering::Release);
+    }
+
+    /// The service stops: programs find all their sockets dead from now on, and those who sleep hear of it.
+    pub fn stop(&mut self) {
+        self.page.words().stopping.store(1, core::sync::atomic::Ordering::SeqCst);
+        for program in self.programs.iter().flatten() {
+            program.bell.ring();
+        }
+        for (_, socket) in self.sockets.iter() {
+            let home = self.programs.get(usize::from(socket.home.program)).and_then(Option::as_ref);
+            if let Some(home) = home {
+                let cell = home.arena.cell(socket.home.slot);
+                if cell.changed(true) {
+                    cell.wake();
+                }
+            }
+        }
+    }
+
     /// Corrects the time of day: at `now` it is `unix` after 1970.
     pub fn set_wall(&mut self, now: Instant, unix: core::time::Duration) {
         self.wall = datagrams::wall(now, unix);

@@ -28,6 +28,7 @@ pub struct House {
     /// What the worker allocated in all turns.
     pub allocations: u64,
     arenas: Vec<OwnedFd>,
+    page: ServicePage,
 }
 
 /// A program.
@@ -41,7 +42,8 @@ pub fn house(claim: Claim) -> House {
     let ((lan, lan_peer), (wan, wan_peer)) = (wire(LAN, 256), wire(WAN, 256));
     let mut rig = Parts::alone(vec![lan, wan]).build(&rib());
     let (control, ends) = order::channel().unwrap();
-    let (page, _) = ServicePage::create().unwrap();
+    let (page, page_fd) = ServicePage::create().unwrap();
+    let seen = ServicePage::open(page_fd).unwrap();
     let policy = Policy {
         claim,
         rules: Vec::new(),
@@ -64,7 +66,7 @@ pub fn house(claim: Claim) -> House {
     };
     rig.worker.stack.set_loopback(claim == Claim::All);
     rig.worker.sessions = Some(Box::new(Sessions::new(settings, Arc::new(page), ends)));
-    House { rig, control, _lan: lan_peer, _wan: wan_peer, allocations: 0, arenas: Vec::new() }
+    House { rig, control, _lan: lan_peer, _wan: wan_peer, allocations: 0, arenas: Vec::new(), page: seen }
 }
 
 impl House {
@@ -75,6 +77,11 @@ impl House {
             });
             self.allocations += counted.count_total;
         }
+    }
+
+    /// The service's page as programs see it.
+    pub fn page(&self) -> &ServicePage {
+        &self.page
     }
 
     pub fn sessions(&self) -> &Sessions {

@@ -5,6 +5,7 @@ use core::time::Duration;
 use flumen::session::order::{Done, Found, Order};
 use flumen::session::policy::Claim;
 use flumen_ipc::{Flags, Op};
+use std::sync::atomic::Ordering::SeqCst;
 
 const AT: &str = "10.0.1.1:8080";
 
@@ -43,6 +44,27 @@ fn a_child_goes_on_with_what_the_parent_closed() {
     house.turns(4);
     assert!(client.flags(1).contains(Flags::READ_END) && !client.flags(1).contains(Flags::ERROR));
     assert_eq!(house.call(&parent, Op::Open, 2, args), 0, "and its home is free");
+}
+
+#[test]
+fn programs_hear_that_the_service_stops_and_that_addresses_are_others() {
+    let mut house = house(Claim::Owned);
+    let client = house.attach(0);
+    house.tcp(&client, 1);
+    house.rig.worker.housekeeping();
+    let generation = house.page().words().generation.load(SeqCst);
+    let lan = house.rig.worker.stack.interfaces.iter().next().unwrap().id;
+    let now = house.rig.worker.clock.now();
+    assert!(house.rig.worker.stack.add_address(now, lan, "10.0.1.77/24".parse().unwrap()));
+    house.rig.worker.housekeeping();
+    assert_ne!(house.page().words().generation.load(SeqCst), generation);
+    let home = house.map(client.place);
+    home.cell(1).program.readers.store(1, SeqCst);
+    let seen = home.cell(1).worker.seq.load(SeqCst);
+    assert!(!client.rang() && house.page().words().stopping.load(SeqCst) == 0);
+    house.rig.worker.leave();
+    assert_ne!(house.page().words().stopping.load(SeqCst), 0);
+    assert!(client.rang() && home.cell(1).worker.seq.load(SeqCst) != seen);
 }
 
 #[test]
