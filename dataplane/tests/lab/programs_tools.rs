@@ -18,6 +18,21 @@ fn same(one: &str, other: &str) {
     assert!(read(one) == read(other), "{one} and {other} differ");
 }
 
+pub fn small_programs_are_clean_under_valgrind() {
+    let lab = lab();
+    let bytes = noise(9, 300_000);
+    lab.file("served", &bytes);
+    let folder = lab.folder().display().to_string();
+    let _server = lab.start_on_kernel(Role::Client, &format!("python3 -m http.server --bind {THERE} -d {folder} 8000"));
+    // What the library does wrong in a program is an error of the program's for valgrind: its status says so.
+    let valgrind = "valgrind -q --error-exitcode=99 --leak-check=no";
+    let fetched = lab.folder().join("fetched").display().to_string();
+    lab.run_on_flumen(&format!("{valgrind} curl -sS -m 60 -o {fetched} http://{THERE}:8000/served")).must();
+    same(&fetched, &lab.folder().join("served").display().to_string());
+    let answered = lab.run_on_flumen(&format!("{valgrind} nc -z -w 20 {THERE} 8000"));
+    answered.must();
+}
+
 pub fn nc_sends_and_receives_every_byte() {
     let lab = lab();
     let sent = lab.file("sent", noise(1, 4 << 20));

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
 mod allocation;
+mod attach;
 mod calls;
+mod churn;
 mod client;
 mod datagrams;
 mod hostile;

@@ -1,0 +1,220 @@
+//! The attach server, with a process at one end and, in place of a worker, the test at the other.
+
+use core::time::Duration;
+use flumen::session::attach::{AttachServer, Settings};
+use flumen::session::order::{self, Done, Found, Order, WorkerEnds};
+use flumen_ipc::attach::{self, ADOPT, ATTACH, Adopted, Hello, INHERIT, Welcome};
+use flumen_ipc::wake::Bell;
+use flumen_ipc::{Arena, Geometry, ServicePage};
+use flumen_stack::socket::Family;
+use mio::{Events, Poll, Token};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use zerocopy::{FromBytes, IntoBytes};
+
+const GEOMETRY: Geometry =
+    Geometry { slots: 64, calls: 64, rx_bytes: 131_072, tx_bytes: 131_072, workers: 1 };
+
+struct Door {
+    server: AttachServer,
+    worker: WorkerEnds,
+    poll: Poll,
+    path: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+fn door(programs: usize, programs_per_user: usize) -> Door {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("programs.sock");
+    let poll = Poll::new().unwrap();
+    let (control, worker) = order::channel().unwrap();
+    let (_, page) = ServicePage::create().unwrap();
+    let bell = Bell::new().unwrap().as_fd().try_clone_to_owned().unwrap();
+    let settings = Settings {
+        path: &path,
+        mode: 0o600,
+        owner: (None, None),
+        programs,
+        programs_per_user,
+        geometry: GEOMETRY,
+    };
+    let server =
+        AttachServer::bind(&settings, control, page, vec![bell], poll.registry(), Token(10)).unwrap();
+    Door { server, worker, poll, path, _folder: folder }
+}
+
+impl Door {
+    /// The control thread takes all events that there are.
+    fn turn(&mut self) {
+        let mut events = Events::with_capacity(16);
+        loop {
+            self.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+            if events.is_empty() {
+                return;
+            }
+            for event in &events {
+                assert!(self.server.owns(event.token()));
+                self.server.on_event(event.token());
+            }
+        }
+    }
+
+    /// A process connects and says something.
+    fn say(&mut self, hello: Hello) -> OwnedFd {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        rustix::net::connect(&socket, &SocketAddrUnix::new(&self.path).unwrap()).unwrap();
+        self.say_more(&socket, hello, &[]);
+        socket
+    }
+
+    fn say_more(&mut self, socket: &OwnedFd, hello: Hello, beside: &[BorrowedFd<'_>]) {
+        attach::send(socket, hello.as_bytes(), beside).unwrap();
+        self.turn();
+    }
+
+    fn order(&mut self) -> Option<Order> {
+        self.worker.orders.pop().ok()
+    }
+
+    fn done(&mut self, done: Done) {
+        self.worker.answer(done);
+        self.turn();
+    }
+
+    /// A process attaches, and the worker takes it.
+    fn attached(&mut self) -> (OwnedFd, u16, Welcome) {
+        let socket = self.say(Hello::new(ATTACH));
+        let Some(Order::Attach(program)) = self.order() else { panic!("no order") };
+        let place = program.place;
+        assert!(receive(&socket).is_none(), "nobody is welcome before the worker has it");
+        self.done(Done::Attached(place));
+        let (bytes, beside) = receive(&socket).unwrap();
+        let welcome = Welcome::read_from_bytes(&bytes).unwrap();
+        assert_eq!((welcome.status, welcome.geometry, beside.len()), (0, GEOMETRY, 4));
+        // What came is the memory that the worker has.
+        Arena::open(&beside[0], GEOMETRY).unwrap().news().mark(7);
+        assert!(program.arena.news().is_marked(7));
+        (socket, place, welcome)
+    }
+}
+
+/// What came: the message, and descriptors beside it; `None`: nothing yet.
+fn receive(socket: &OwnedFd) -> Option<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut buffer = [0; 256];
+    match attach::receive(socket, &mut buffer) {
+        Ok((len, beside)) => Some((buffer[..len].to_vec(), beside)),
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The errno of a refusal, after which the connection is closed.
+fn refused(socket: &OwnedFd) -> i32 {
+    let (bytes, beside) = receive(socket).unwrap();
+    assert!(beside.is_empty());
+    assert!(receive(socket).unwrap().0.is_empty(), "closed");
+    Welcome::read_from_bytes(&bytes).unwrap().status as i32
+}
+
+#[test]
+fn a_process_is_welcome_when_the_worker_has_it_and_its_end_is_told() {
+    let mut door = door(8, 8);
+    let (socket, place, _) = door.attached();
+    assert_eq!(
+        door.server.programs().map(|row| (row.place, row.is_gone)).collect::<Vec<_>>(),
+        [(place, false)]
+    );
+    drop(socket);
+    door.turn();
+    assert!(matches!(door.order(), Some(Order::Detach(gone)) if gone == place));
+    assert!(door.server.programs().all(|row| row.is_gone), "its memory may still be in use");
+    // Its place is another's only when nothing is left of it.
+    let (_other, next, _) = door.attached();
+    assert_ne!(next, place);
+}
+
+#[test]
+fn one_that_goes_while_it_waits_is_detached_when_the_worker_has_it() {
+    let mut door = door(8, 8);
+    let socket = door.say(Hello::new(ATTACH));
+    let Some(Order::Attach(program)) = door.order() else { panic!("no order") };
+    drop(socket);
+    door.turn();
+    assert!(door.order().is_none(), "the worker does not have it yet");
+    door.done(Done::Attached(program.place));
+    assert!(matches!(door.order(), Some(Order::Detach(place)) if place == program.place));
+    let place = program.place;
+    door.done(Done::Gone(program));
+    assert_eq!(door.server.programs().count(), 0);
+    assert_eq!(door.attached().1, place, "the place is free");
+}
+
+#[test]
+fn who_speaks_otherwise_or_is_one_too_many_is_refused() {
+    let mut door = door(8, 2);
+    for wrong in [
+        Hello { version: attach::VERSION + 1, ..Hello::new(ATTACH) },
+        Hello { magic: 1, ..Hello::new(ATTACH) },
+        Hello::new(ADOPT),
+        Hello::new(99),
+    ] {
+        let socket = door.say(wrong);
+        assert_eq!(refused(&socket), libc::EPROTO, "{wrong:?}");
+    }
+    assert!(door.order().is_none());
+    let _two = [door.attached(), door.attached()];
+    let third = door.say(Hello::new(ATTACH));
+    assert_eq!(refused(&third), libc::EMFILE, "two programs of a user");
+    assert!(door.order().is_none());
+}
+
+#[test]
+fn a_child_names_its_parent_by_a_secret() {
+    let mut door = door(8, 8);
+    let (_parent, place, welcome) = door.attached();
+    let stranger = door.say(Hello { token: [1; 16], ..Hello::new(INHERIT) });
+    assert_eq!(refused(&stranger), libc::ESRCH);
+    let child = door.say(Hello { token: welcome.token, ..Hello::new(INHERIT) });
+    let Some(Order::Inherit(program, parent)) = door.order() else { panic!("no order") };
+    assert_eq!(parent, place);
+    // The worker may know better: the parent is going.
+    door.done(Done::Refused(program));
+    assert_eq!(refused(&child), libc::ESRCH);
+    assert_eq!(door.server.programs().count(), 1);
+}
+
+#[test]
+fn a_descriptor_leads_to_the_socket_behind_it() {
+    let mut door = door(8, 8);
+    let (home_socket, home, home_welcome) = door.attached();
+    let (socket, place, _) = door.attached();
+    let descriptor = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let cookie = sockopt::socket_cookie(&descriptor).unwrap();
+    let adopted = |door: &mut Door, found| {
+        door.say_more(&socket, Hello { slot: 9, ..Hello::new(ADOPT) }, &[descriptor.as_fd()]);
+        let order = door.order();
+        let Some(Order::Adopt { program, slot: 9, cookie: asked }) = order else { panic!("{order:?}") };
+        assert_eq!((program, asked), (place, cookie));
+        door.done(Done::Adopted(place, found));
+        let (bytes, beside) = receive(&socket).unwrap();
+        (Adopted::read_from_bytes(&bytes).unwrap(), beside.len())
+    };
+    let udp = Found { home, slot: 3, family: Family::Ipv6, socket_type: libc::SOCK_DGRAM, protocol: 17 };
+    let (answer, beside) = adopted(&mut door, Ok(Some(udp)));
+    assert_eq!((answer.status, answer.slot, answer.home, beside), (0, 3, home_welcome.token, 1));
+    assert_eq!((answer.domain, answer.kind, answer.protocol), (libc::AF_INET6 as u32, 2, 17));
+    assert_eq!(adopted(&mut door, Ok(None)).0.status as i32, libc::ENOENT);
+    assert_eq!(adopted(&mut door, Err(())).0.status as i32, libc::EBUSY);
+    // The memory of one that is gone is still there for those who share its sockets.
+    drop(home_socket);
+    door.turn();
+    assert!(matches!(door.order(), Some(Order::Detach(gone)) if gone == home));
+    assert_eq!(adopted(&mut door, Ok(Some(udp))).1, 1);
+    // Without a socket beside it there is nothing to look for.
+    door.say_more(&socket, Hello::new(ADOPT), &[]);
+    let (bytes, _) = receive(&socket).unwrap();
+    assert_eq!(Adopted::read_from_bytes(&bytes).unwrap().status as i32, libc::ENOENT);
+}
