@@ -20,9 +20,15 @@ impl MacAddr {
 
     /// True when one station can have this address.
     pub const fn is_station(self) -> bool {
-        let [a, b, c, d, e, f] = self.0; // as words, which costs one load each
-        let (front, back) = (u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]));
+        let (front, back) = self.words();
         !self.is_group() && (front != 0 || back != 0)
+    }
+
+    /// The address in two words of the processor: on the packet path it is compared as these, which costs one load each.
+    #[inline]
+    pub(crate) const fn words(self) -> (u32, u16) {
+        let [a, b, c, d, e, f] = self.0;
+        (u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]))
     }
 }
 

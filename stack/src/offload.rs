@@ -14,8 +14,8 @@
 use crate::burst::Burst;
 use crate::checksum::{self, Integrity, Sum};
 use crate::counters::{Counter, Counters};
-use crate::ethernet::Sorted;
 use crate::frame::Frame;
+use crate::interface::ChecksumPolicy;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 const TCP: u8 = 6;
@@ -34,31 +34,52 @@ struct Segment {
     protocol: u8,
 }
 
+/// What the policy of their port wants done with the checksums of IPv4 packets.
+#[inline]
+pub fn ipv4<F: Frame>(policy: ChecksumPolicy, burst: &mut Burst<F>, counters: &mut Counters) {
+    apply(policy, burst, segment4, counters);
+}
+
+/// What the policy of their port wants done with the checksums of IPv6 packets.
+#[inline]
+pub fn ipv6<F: Frame>(policy: ChecksumPolicy, burst: &mut Burst<F>, counters: &mut Counters) {
+    apply(policy, burst, segment6, counters);
+}
+
+#[inline]
+fn apply<F: Frame>(
+    policy: ChecksumPolicy,
+    burst: &mut Burst<F>,
+    segment: impl Fn(&[u8]) -> Option<Segment>,
+    counters: &mut Counters,
+) {
+    match policy {
+        ChecksumPolicy::Repair => repair(burst, segment, counters),
+        ChecksumPolicy::Verify => watch(burst, segment, counters),
+        ChecksumPolicy::Trust => {}
+    }
+}
+
 /// Completes the partial checksums of a burst.
 #[inline]
-pub fn repair<F: Frame>(sorted: &mut Sorted<F>, counters: &mut Counters) {
-    for frame in sorted.ipv4.iter_mut().chain(&mut sorted.ipv4_group) {
-        if let Some(segment) = suspect(frame, segment4(frame)) {
-            complete(frame, &segment, counters);
-        }
-    }
-    for frame in sorted.ipv6.iter_mut().chain(&mut sorted.ipv6_group) {
-        if let Some(segment) = suspect(frame, segment6(frame)) {
+fn repair<F: Frame>(
+    burst: &mut Burst<F>,
+    segment: impl Fn(&[u8]) -> Option<Segment>,
+    counters: &mut Counters,
+) {
+    for frame in burst {
+        if let Some(segment) = suspect(frame, segment(frame)) {
             complete(frame, &segment, counters);
         }
     }
 }
 
-/// Counts one partial checksum of a burst, if its first packet of either family has one: a sample that
-/// costs little, and every flow from such a peer shows up in it.
+/// Counts one partial checksum of a burst, if its first packet has one: a sample that costs little, and every flow
+/// from such a peer shows up in it.
 #[inline]
-pub fn watch<F: Frame>(sorted: &Sorted<F>, counters: &mut Counters) {
-    let first = |burst: &Burst<F>, segment: fn(&[u8]) -> Option<Segment>| {
-        burst.first().is_some_and(|frame| {
-            suspect(frame, segment(frame)).is_some_and(|found| judge(frame, &found) == Integrity::Partial)
-        })
-    };
-    if first(&sorted.ipv4, segment4) || first(&sorted.ipv6, segment6) {
+fn watch<F: Frame>(burst: &Burst<F>, segment: impl Fn(&[u8]) -> Option<Segment>, counters: &mut Counters) {
+    let Some(frame) = burst.first() else { return };
+    if suspect(frame, segment(frame)).is_some_and(|found| judge(frame, &found) == Integrity::Partial) {
         counters.count(Counter::PartialChecksumsSeen);
     }
 }
@@ -150,6 +171,7 @@ fn sums<F: Frame>(packet: &F, segment: &Segment) -> Option<(Sum, Sum)> {
     Some((whole.sum(), rest))
 }
 
+#[cold]
 fn judge<F: Frame>(packet: &F, segment: &Segment) -> Integrity {
     let at = segment.start + segment.field;
     match (sums(packet, segment), packet.get(at..at + 2)) {
@@ -215,11 +237,11 @@ mod tests {
 
     fn repaired(packet: &[u8], chunk: usize) -> (Vec<u8>, u64) {
         let mut pool = HeapPool::new(64, HEADROOM + chunk);
-        let mut sorted = Sorted::default();
-        sorted.ipv4.push(pool.frame(packet).unwrap());
+        let mut burst = Burst::new();
+        burst.push(pool.frame(packet).unwrap());
         let mut counters = Counters::default();
-        repair(&mut sorted, &mut counters);
-        (sorted.ipv4[0].to_vec(), counters.get(Counter::PartialChecksumsRepaired))
+        ipv4(ChecksumPolicy::Repair, &mut burst, &mut counters);
+        (burst[0].to_vec(), counters.get(Counter::PartialChecksumsRepaired))
     }
 
     fn is_intact(packet: &[u8]) -> bool {
@@ -259,12 +281,12 @@ mod tests {
     #[test]
     fn a_port_that_does_not_repair_notices() {
         let mut pool = HeapPool::new(4, 2048);
-        let mut sorted = Sorted::default();
-        sorted.ipv4.push(pool.frame(&partial(40)).unwrap());
+        let mut burst = Burst::new();
+        burst.push(pool.frame(&partial(40)).unwrap());
         let mut counters = Counters::default();
-        watch(&sorted, &mut counters);
+        ipv4(ChecksumPolicy::Verify, &mut burst, &mut counters);
         assert_eq!(counters.get(Counter::PartialChecksumsSeen), 1);
-        assert_eq!(sorted.ipv4[0].to_vec(), partial(40), "and changes nothing");
+        assert_eq!(burst[0].to_vec(), partial(40), "and changes nothing");
     }
 
     #[test]

@@ -10,7 +10,7 @@
 use crate::address::Checks;
 use crate::burst::Burst;
 use crate::counters::Counters;
-use crate::ethernet::{self, LinkCast, Sorted};
+use crate::ethernet::{self, Found, Kind, LinkCast};
 use crate::frame::{Frame, FramePool};
 use crate::groups::Groups;
 use crate::icmp::limit::{EchoLimiter, IcmpLimiter, IcmpLimits};
@@ -278,36 +278,59 @@ impl<F: Frame> Stack<F> {
                 return;
             }
         };
-        let mut sorted = Sorted::default();
         let counters = &mut self.counters;
-        ethernet::input(burst, station, &mut sorted, |reason| {
+        let found = ethernet::input(burst, station, |reason| {
             counters.drop(reason);
             counters.port_mut(port).drops += 1;
         });
-        match policy {
-            ChecksumPolicy::Repair => offload::repair(&mut sorted, &mut self.counters),
-            ChecksumPolicy::Verify => offload::watch(&sorted, &mut self.counters),
-            ChecksumPolicy::Trust => {}
-        }
         turn.probe.mark(Stage::Ethernet);
+        match found {
+            Found::All(kind) => self.take_kind(turn, port, policy, kind, burst),
+            Found::Mixed(kinds) => {
+                let mut sorted: [Burst<F>; Kind::ALL.len()] = Default::default();
+                for (frame, kind) in burst.drain(..).zip(kinds) {
+                    sorted[kind as usize].push(frame);
+                }
+                for (mut burst, kind) in sorted.into_iter().zip(Kind::ALL) {
+                    self.take_kind(turn, port, policy, kind, &mut burst);
+                }
+            }
+        }
+    }
 
-        if !sorted.ipv4.is_empty() {
-            ipv4::input::input(self, turn, port, LinkCast::Unicast, &mut sorted.ipv4);
+    /// Takes frames of one kind.
+    #[inline(never)] // at two places, one of them the hot one
+    fn take_kind<P, M>(
+        &mut self,
+        turn: &mut Turn<'_, P, M>,
+        port: PortId,
+        policy: ChecksumPolicy,
+        kind: Kind,
+        burst: &mut Burst<F>,
+    ) where
+        P: FramePool<Frame = F>,
+        M: Probe,
+    {
+        if burst.is_empty() {
+            return;
         }
-        if !sorted.ipv6.is_empty() {
-            ipv6::input::input(self, turn, port, LinkCast::Unicast, &mut sorted.ipv6);
-        }
-        if !sorted.ipv4_group.is_empty() {
-            ipv4::input::input(self, turn, port, LinkCast::Group, &mut sorted.ipv4_group);
-        }
-        if !sorted.ipv6_group.is_empty() {
-            ipv6::input::input(self, turn, port, LinkCast::Group, &mut sorted.ipv6_group);
-        }
-        for frame in sorted.arp.drain(..) {
-            ipv4::arp::input(self, turn, port, &frame);
-        }
-        if !sorted.tagged.is_empty() {
-            ethernet::vlan::input(self, turn, port, &mut sorted.tagged);
+        match kind {
+            Kind::Ipv4 | Kind::Ipv4Group => {
+                let cast = if kind == Kind::Ipv4 { LinkCast::Unicast } else { LinkCast::Group };
+                offload::ipv4(policy, burst, &mut self.counters);
+                ipv4::input::input(self, turn, port, cast, burst);
+            }
+            Kind::Ipv6 | Kind::Ipv6Group => {
+                let cast = if kind == Kind::Ipv6 { LinkCast::Unicast } else { LinkCast::Group };
+                offload::ipv6(policy, burst, &mut self.counters);
+                ipv6::input::input(self, turn, port, cast, burst);
+            }
+            Kind::Arp => {
+                for frame in burst.drain(..) {
+                    ipv4::arp::input(self, turn, port, &frame);
+                }
+            }
+            Kind::Tagged => ethernet::vlan::input(self, turn, port, burst),
         }
     }
 

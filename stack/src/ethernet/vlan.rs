@@ -20,31 +20,37 @@ use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
 
+/// The TPID of a customer tag (802.1Q).
+const CUSTOMER: [u8; 2] = [0x81, 0x00];
+
+/// The TPID of a service tag (802.1ad).
+const SERVICE: [u8; 2] = [0x88, 0xa8];
+
 /// Bytes of a tag.
 pub const TAG_LEN: usize = 4;
 
 /// Which kind of tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TagProtocol {
-    /// A customer tag (802.1Q), TPID 0x8100.
+    /// A customer tag (802.1Q).
     Customer,
-    /// A service tag (802.1ad), TPID 0x88a8.
+    /// A service tag (802.1ad).
     Service,
 }
 
 impl TagProtocol {
     const fn of(tpid: [u8; 2]) -> Option<TagProtocol> {
         match tpid {
-            [0x81, 0x00] => Some(TagProtocol::Customer),
-            [0x88, 0xa8] => Some(TagProtocol::Service),
+            CUSTOMER => Some(TagProtocol::Customer),
+            SERVICE => Some(TagProtocol::Service),
             _ => None,
         }
     }
 
     const fn tpid(self) -> [u8; 2] {
         match self {
-            TagProtocol::Customer => [0x81, 0x00],
-            TagProtocol::Service => [0x88, 0xa8],
+            TagProtocol::Customer => CUSTOMER,
+            TagProtocol::Service => SERVICE,
         }
     }
 }
@@ -103,10 +109,16 @@ fn priority_of(frame: &[u8]) -> u8 {
     }
 }
 
+/// True for the TPID of a tag, which stands where an untagged frame has its EtherType.
+#[inline]
+pub(super) fn is_tag(ethertype: [u8; 2]) -> bool {
+    ethertype == CUSTOMER || ethertype == SERVICE
+}
+
 /// True for a frame with a tag.
 #[inline]
 pub(crate) fn is_tagged(frame: &[u8]) -> bool {
-    matches!(frame.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8]))
+    frame.get(12..).and_then(<[u8]>::first_chunk).is_some_and(|ethertype| is_tag(*ethertype))
 }
 
 /// Bytes of tags behind the addresses of a frame, up to what a frame may have.
