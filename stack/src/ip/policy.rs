@@ -8,6 +8,7 @@ use crate::burst::Burst;
 use crate::frame::Frame;
 use crate::hash::hash2;
 use crate::ip::path::{Hop, Path, Refusal};
+use crate::limits::BURST;
 use crate::port::PortId;
 use crate::route::rules::{Question, RuleAction, Rules, Traits};
 use crate::route::{Flow4, Flow6, NextHop, NextHopId, RouteMetrics};
@@ -61,7 +62,7 @@ impl Outgoing {
 impl<F: Frame> Stack<F> {
     /// The classes of a burst's packets, when rules look into packets.
     #[cold]
-    pub(crate) fn classify_burst4(&self, frames: &Burst<F>, keys: &mut Burst<Flow4>) {
+    pub(crate) fn classify_burst4(&self, frames: &Burst<F>, keys: &mut [Flow4; BURST]) {
         for (frame, key) in frames.iter().zip(keys) {
             key.class = self.routing.rules.classify(Traits::of4(frame));
         }
@@ -69,7 +70,7 @@ impl<F: Frame> Stack<F> {
 
     /// The same for IPv6.
     #[cold]
-    pub(crate) fn classify_burst6(&self, frames: &Burst<F>, keys: &mut Burst<Flow6>) {
+    pub(crate) fn classify_burst6(&self, frames: &Burst<F>, keys: &mut [Flow6; BURST]) {
         for (frame, key) in frames.iter().zip(keys) {
             key.class = self.routing.rules.classify(Traits::of6(frame));
         }

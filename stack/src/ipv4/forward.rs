@@ -14,6 +14,7 @@ use crate::icmp::redirect;
 use crate::icmp::v4::{self, Error};
 use crate::ip::originate::Exit;
 use crate::ip::path::Hop;
+use crate::port::PortId;
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
@@ -51,8 +52,33 @@ fn decide(header: &[u8; super::HEADER_LEN], len: usize, mtu: u16) -> Decision {
     Decision::Fragment
 }
 
-/// Forwards a packet by `hop`.
-#[inline(always)] // a frame is three words: passed through memory at every call otherwise
+/// What all packets of a burst have in common on their way through.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Transit {
+    /// The port that they came in on.
+    pub(super) port: PortId,
+    /// They were sent to us alone, by a port whose packets may go on.
+    pub(super) open: bool,
+}
+
+impl Transit {
+    /// Lowers the TTL of a packet that can leave by `hop` as it is: nearly all of them can. False for one of which
+    /// anything is out of the ordinary, which is for [`forward`] then, unchanged.
+    #[inline(always)] // in the loop over the burst: a frame is three words, and they stay in registers
+    pub(super) fn lets_pass<F: Frame>(self, frame: &mut F, hop: &Hop) -> bool {
+        let len = frame.packet_len();
+        let Some(header) = frame.first_chunk_mut::<{ super::HEADER_LEN }>() else { return false };
+        let ordinary = header[0] == PLAIN && decide(header, len, hop.mtu) == Decision::Pass;
+        // By the port that it came in on: the sender may be told of a better way.
+        if !(ordinary & self.open & (hop.port != self.port)) {
+            return false;
+        }
+        lower_ttl(header);
+        true
+    }
+}
+
+/// Forwards a packet by `hop`, whatever it is.
 pub fn forward<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,

@@ -7,15 +7,17 @@
 //! `local`, or the end with a reason and, where RFC 1812 wants one, an ICMP error.
 
 use super::HEADER_LEN;
-use crate::burst::Burst;
+use super::forward::Transit;
+use crate::burst::{self, Burst};
 use crate::checksum;
 use crate::counters::Counter;
-use crate::ethernet::LinkCast;
+use crate::ethernet::{LinkCast, ethertype};
 use crate::frame::{Frame, FramePool};
+use crate::ip;
 use crate::ip::path::{Path, Refusal};
 use crate::limits::BURST;
 use crate::port::PortId;
-use crate::route::Flow4;
+use crate::route::{CacheKey, Flow4};
 use crate::stack::Stack;
 use crate::turn::{Probe, Stage, Turn};
 use crate::verdict::DropReason;
@@ -50,30 +52,47 @@ pub fn input<P, M>(
 {
     stack.counters.add(Counter::Ipv4Received, burst.len() as u64);
     // The frames stay where they are: most bursts lose none of them.
-    let mut keys: Burst<Flow4> = Burst::new();
-    burst.retain(|frame| match check(frame, frame.packet_len()) {
-        Ok(Checked { source, destination, total_len }) => {
-            frame.truncate(usize::from(total_len));
-            keys.push(Flow4 { destination, source, port: port.index() as u16, class: 0 });
-            true
+    let mut keys = [Flow4::NULL; BURST];
+    let mut refused = 0u64;
+    for (place, (frame, key)) in burst.iter_mut().zip(&mut keys).enumerate() {
+        match check(frame, frame.packet_len()) {
+            Ok(Checked { source, destination, total_len }) => {
+                frame.truncate(usize::from(total_len));
+                *key = Flow4 { destination, source, port: port.index() as u16, class: 0 };
+            }
+            Err(reason) => {
+                stack.note_martian(turn.now, port, frame, reason);
+                stack.drop_received(port, reason);
+                refused |= 1 << place;
+            }
         }
-        Err(reason) => {
-            stack.note_martian(turn.now, port, frame, reason);
-            stack.drop_received(port, reason);
-            false
-        }
-    });
+    }
+    if refused != 0 {
+        burst::remove(burst, &mut keys, refused);
+    }
     if stack.routing.rules.ask_for_traits() {
         stack.classify_burst4(burst, &mut keys);
     }
     turn.probe.mark(Stage::IpInput);
     let mut paths = [Path::default(); BURST];
-    stack.route_burst4(turn.now, &keys, &mut paths);
+    stack.route_burst4(turn.now, &keys[..burst.len()], &mut paths);
     turn.probe.mark(Stage::Route);
-    for ((frame, key), path) in burst.drain(..).zip(&keys).zip(paths) {
-        let Flow4 { source, destination, .. } = *key;
-        act(stack, turn, Arrival { frame, source, destination, port, cast }, path);
+    // What decides over all of the burst is asked once.
+    let transit = Transit { port, open: cast == LinkCast::Unicast && stack.forwards(port) };
+    let mut passed = 0;
+    for ((mut frame, key), path) in burst.drain(..).zip(&keys).zip(&paths) {
+        match path {
+            Path::Hop(hop) if transit.lets_pass(&mut frame, hop) => {
+                passed += 1;
+                ip::output::transmit(stack, turn, frame, *hop, ethertype::IPV4);
+            }
+            path => {
+                let Flow4 { source, destination, .. } = *key;
+                act(stack, turn, Arrival { frame, source, destination, port, cast }, *path);
+            }
+        }
     }
+    stack.counters.add(Counter::Ipv4Forwarded, passed);
     turn.probe.mark(Stage::Forward);
 }
 
@@ -137,7 +156,8 @@ fn check_with_options(packet: &[u8], version_ihl: u8, total_len: usize) -> Resul
     Ok(())
 }
 
-#[inline(always)] // one call, in the loop over the burst
+/// Acts on a packet for us, or one in transit of which anything is out of the ordinary.
+#[inline(never)]
 fn act<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, arrival: Arrival<P::Frame>, path: Path)
 where
     P: FramePool,

@@ -10,6 +10,7 @@ use crate::icmp::redirect;
 use crate::icmp::v6::{self, Error};
 use crate::ip::output::transmit;
 use crate::ip::path::Hop;
+use crate::port::PortId;
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
@@ -44,8 +45,36 @@ fn decide(header: &[u8; HEADER_LEN], len: usize, mtu: u16) -> Decision {
     Decision::Pass
 }
 
-/// Forwards a packet by `hop`.
-#[inline(always)] // as its IPv4 twin
+/// The next header field of a packet with hop-by-hop options (RFC 8200 section 4.3).
+const HOP_BY_HOP: u8 = 0;
+
+/// What all packets of a burst have in common on their way through; as its IPv4 twin.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Transit {
+    /// The port that they came in on.
+    pub(super) port: PortId,
+    /// They were sent to us alone, by a port whose packets may go on, and no socket waits for alerts among them.
+    pub(super) open: bool,
+}
+
+impl Transit {
+    /// Lowers the hop limit of a packet that can leave by `hop` as it is: nearly all of them can. False for one of
+    /// which anything is out of the ordinary, which is for [`forward`] then, unchanged.
+    #[inline(always)] // in the loop over the burst: a frame is three words, and they stay in registers
+    pub(super) fn lets_pass<F: Frame>(self, frame: &mut F, hop: &Hop) -> bool {
+        let len = frame.packet_len();
+        let Some(header) = frame.first_chunk_mut::<HEADER_LEN>() else { return false };
+        let ordinary = header[6] != HOP_BY_HOP && decide(header, len, hop.mtu) == Decision::Pass;
+        // By the port that it came in on: the sender may be told of a better way.
+        if !(ordinary & self.open & (hop.port != self.port)) {
+            return false;
+        }
+        header[7] -= 1;
+        true
+    }
+}
+
+/// Forwards a packet by `hop`, whatever it is.
 pub fn forward<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
@@ -65,8 +94,8 @@ pub fn forward<P, M>(
     let Some(header) = arrival.frame.first_chunk_mut::<HEADER_LEN>() else {
         return stack.drop_received(arrival.port, DropReason::Ipv6Truncated);
     };
-    // Hop-by-hop options are for every node on the way (RFC 8200 section 4.3).
-    if header[6] == 0 && !super::extension::examine_hop_by_hop(stack, turn, &arrival) {
+    // Hop-by-hop options are for every node on the way.
+    if header[6] == HOP_BY_HOP && !super::extension::examine_hop_by_hop(stack, turn, &arrival) {
         return;
     }
     if stack.raw.wants_alerts()

@@ -6,18 +6,21 @@
 //! delivery, which knows what the port listens to.
 
 use super::HEADER_LEN;
+use super::forward::Transit;
 use crate::burst::Burst;
 use crate::counters::Counter;
-use crate::ethernet::LinkCast;
+use crate::ethernet::{LinkCast, ethertype};
 use crate::frame::{Frame, FramePool};
 use crate::icmp::v6::{self, Error};
+use crate::ip;
 use crate::ip::path::{Path, Refusal};
 use crate::limits::BURST;
 use crate::port::PortId;
-use crate::route::Flow6;
+use crate::route::{CacheKey, Flow6};
 use crate::stack::Stack;
 use crate::turn::{Probe, Stage, Turn};
 use crate::verdict::DropReason;
+use crate::wire::address;
 use core::net::Ipv6Addr;
 
 /// A packet whose header passed the checks.
@@ -47,47 +50,54 @@ pub fn input<P, M>(
     M: Probe,
 {
     stack.counters.add(Counter::Ipv6Received, burst.len() as u64);
-    let mut routed: Burst<P::Frame> = Burst::new();
-    let mut keys: Burst<Flow6> = Burst::new();
-    for mut frame in burst.drain(..) {
-        match check(&frame, frame.packet_len()) {
+    let mut keys = [Flow6::NULL; BURST];
+    let (mut refused, mut nearby) = (0u64, 0u64);
+    for (place, (frame, key)) in burst.iter_mut().zip(&mut keys).enumerate() {
+        match check(frame, frame.packet_len()) {
             // Every link has the same link-local addresses, so the forwarding table does not know ours.
             Ok(Checked { source, .. }) if is_our_link_local(stack, source, port) => {
                 stack.drop_received(port, DropReason::Ipv6MartianSource);
+                refused |= 1 << place;
             }
             Ok(Checked { source, destination, total_len, scope }) => {
                 frame.truncate(total_len);
-                match scope {
-                    Scope::Global => {
-                        keys.push(Flow6 { destination, source, port: port.index() as u16, class: 0 });
-                        routed.push(frame);
-                    }
-                    Scope::Group => {
-                        let arrival = Arrival { frame, source, destination, port, cast };
-                        super::local::deliver_group(stack, turn, arrival);
-                    }
-                    Scope::Link => {
-                        act_on_link(stack, turn, Arrival { frame, source, destination, port, cast });
-                    }
-                }
+                *key = Flow6 { destination, source, port: port.index() as u16, class: 0 };
+                nearby |= u64::from(scope != Scope::Global) << place;
             }
             Err(reason) => {
-                stack.note_martian(turn.now, port, &frame, reason);
+                stack.note_martian(turn.now, port, frame, reason);
                 stack.drop_received(port, reason);
+                refused |= 1 << place;
             }
         }
     }
+    if refused | nearby != 0 {
+        take_nearby(stack, turn, (port, cast), burst, &mut keys, (refused, nearby));
+    }
     if stack.routing.rules.ask_for_traits() {
-        stack.classify_burst6(&routed, &mut keys);
+        stack.classify_burst6(burst, &mut keys);
     }
     turn.probe.mark(Stage::IpInput);
     let mut paths = [Path::default(); BURST];
-    stack.route_burst6(turn.now, &keys, &mut paths);
+    stack.route_burst6(turn.now, &keys[..burst.len()], &mut paths);
     turn.probe.mark(Stage::Route);
-    for ((frame, key), path) in routed.drain(..).zip(&keys).zip(paths) {
-        let Flow6 { source, destination, .. } = *key;
-        act(stack, turn, Arrival { frame, source, destination, port, cast }, path);
+    // What decides over all of the burst is asked once.
+    let open = cast == LinkCast::Unicast && stack.forwards(port) && !stack.raw.wants_alerts();
+    let transit = Transit { port, open };
+    let mut passed = 0;
+    for ((mut frame, key), path) in burst.drain(..).zip(&keys).zip(&paths) {
+        match path {
+            Path::Hop(hop) if transit.lets_pass(&mut frame, hop) => {
+                passed += 1;
+                ip::output::transmit(stack, turn, frame, *hop, ethertype::IPV6);
+            }
+            path => {
+                let Flow6 { source, destination, .. } = *key;
+                act(stack, turn, Arrival { frame, source, destination, port, cast }, *path);
+            }
+        }
     }
+    stack.counters.add(Counter::Ipv6Forwarded, passed);
     turn.probe.mark(Stage::Forward);
 }
 
@@ -128,22 +138,18 @@ fn check(packet: &[u8], len: usize) -> Result<Checked, DropReason> {
     }
     let source = address_at(header, 8);
     let destination = address_at(header, 24);
-    // The top word tells most addresses apart: 2000::/3, the global unicast space, needs no further look.
-    let source_top = header[8];
-    if source_top & 0xe0 != 0x20 && is_martian_source(source) {
+    if address::ipv6_source_is_martian(&source) {
         return Err(DropReason::Ipv6MartianSource);
     }
-    let scope = match header[24] {
-        0xff => {
-            if header[25] & 0x0f <= 1 {
-                // Scope 0 is reserved and scope 1 never leaves a node (RFC 4291 section 2.7).
-                return Err(DropReason::Ipv6MartianDestination);
-            }
-            Scope::Group
-        }
-        0xfe if destination.is_unicast_link_local() => Scope::Link,
-        0x00 if is_martian_destination(destination) => return Err(DropReason::Ipv6MartianDestination),
-        _ => Scope::Global,
+    if address::ipv6_destination_is_martian(&destination) {
+        return Err(DropReason::Ipv6MartianDestination);
+    }
+    let scope = if address::ipv6_is_multicast(&destination) {
+        Scope::Group
+    } else if address::ipv6_is_link_local(&destination) {
+        Scope::Link
+    } else {
+        Scope::Global
     };
     Ok(Checked { source, destination, total_len, scope })
 }
@@ -155,20 +161,42 @@ fn address_at(header: &[u8; HEADER_LEN], at: usize) -> Ipv6Addr {
     Ipv6Addr::from(octets)
 }
 
-/// No packet on the wire comes from a group, the loopback address, or an IPv4-mapped one (RFC 4291 sections
-/// 2.5.3 and 2.7; RFC 6890). The unspecified address is judged where it matters: by neighbour discovery, and
-/// by forwarding, which refuses it.
-fn is_martian_source(source: Ipv6Addr) -> bool {
-    source.is_multicast() || source.is_loopback() || source.to_ipv4_mapped().is_some()
-}
-
-fn is_martian_destination(destination: Ipv6Addr) -> bool {
-    destination.is_unspecified() || destination.is_loopback() || destination.to_ipv4_mapped().is_some()
-}
-
 #[inline]
 fn is_our_link_local<F: Frame>(stack: &Stack<F>, source: Ipv6Addr, port: PortId) -> bool {
-    source.is_unicast_link_local() && stack.is_local6(source, port)
+    address::ipv6_is_link_local(&source) && stack.is_local6(source, port)
+}
+
+/// Takes what goes no further than the link out of a burst: packets to groups and link-local addresses (the places of
+/// `nearby`), and those of `refused`, which are counted already. `keys` move up with the rest.
+#[inline(never)]
+fn take_nearby<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    (port, cast): (PortId, LinkCast),
+    burst: &mut Burst<P::Frame>,
+    keys: &mut [Flow6; BURST],
+    (refused, nearby): (u64, u64),
+) where
+    P: FramePool,
+    M: Probe,
+{
+    for (place, frame) in core::mem::take(burst).into_iter().enumerate() {
+        let Flow6 { source, destination, .. } = keys[place];
+        if refused >> place & 1 != 0 {
+            continue;
+        }
+        if nearby >> place & 1 == 0 {
+            keys[burst.len()] = keys[place];
+            burst.push(frame);
+            continue;
+        }
+        let arrival = Arrival { frame, source, destination, port, cast };
+        if destination.is_multicast() {
+            super::local::deliver_group(stack, turn, arrival);
+        } else {
+            act_on_link(stack, turn, arrival);
+        }
+    }
 }
 
 /// A link-local destination: ours, or nobody's here.
@@ -189,7 +217,8 @@ where
     }
 }
 
-#[inline(always)] // one call, in the loop over the burst
+/// Acts on a packet for us, or one in transit of which anything is out of the ordinary.
+#[inline(never)]
 fn act<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, arrival: Arrival<P::Frame>, path: Path)
 where
     P: FramePool,
