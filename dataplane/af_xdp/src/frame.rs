@@ -44,10 +44,21 @@ impl Frame {
     /// any of its chunks is not on the free list. `offset + len` is at most the chunk size.
     #[inline]
     pub(crate) unsafe fn own(core: *const Core, chunk: u32, offset: usize, len: usize) -> Frame {
-        // SAFETY: `core` came from an `Rc` and is not null; chunk and offset are in range as the caller promised.
+        // SAFETY: as the caller promised.
         unsafe {
-            let data = (*core).at(chunk, offset);
             debug_assert!(offset + len <= (*core).chunk_size());
+            Frame::own_at(core, chunk, (*core).at(chunk, offset), len)
+        }
+    }
+
+    /// The same for a caller that has the address of the packet already.
+    ///
+    /// # Safety
+    /// As [`Frame::own`]; `data` is the address of a byte of the chunk.
+    #[inline]
+    pub(crate) unsafe fn own_at(core: *const Core, chunk: u32, data: *mut u8, len: usize) -> Frame {
+        // SAFETY: `core` came from an `Rc`, and `data` points into its region: neither is null.
+        unsafe {
             Frame {
                 data: NonNull::new_unchecked(data),
                 core: NonNull::new_unchecked(core.cast_mut()),

@@ -221,8 +221,9 @@ impl Pool {
         // as long as a chunk is not free. The handle is made last, in one piece: one that is changed and then
         // moved at once waits for its own stores.
         unsafe {
-            copy(bytes, self.core.at(chunk, offset));
-            Some(Frame::own(self.core.as_ptr(), chunk, offset, bytes.len()))
+            let data = self.core.at(chunk, offset);
+            copy(bytes, data);
+            Some(Frame::own_at(self.core.as_ptr(), chunk, data, bytes.len()))
         }
     }
 

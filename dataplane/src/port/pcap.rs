@@ -58,11 +58,18 @@ pub enum PcapError {
     },
 }
 
+/// Where a packet lies in the bytes of a [`Replay`].
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    start: u32,
+    end: u32,
+}
+
 /// The packets of a file, in one piece.
 #[derive(Debug, Default)]
 pub struct Replay {
     bytes: Vec<u8>,
-    ends: Vec<u32>,
+    spans: Vec<Span>,
     /// When each was captured, since the first.
     times: Vec<Duration>,
     next: usize,
@@ -84,7 +91,7 @@ impl Replay {
         } else {
             replay.read_pcap(path, BufReader::new(file))?;
         }
-        if replay.ends.is_empty() {
+        if replay.spans.is_empty() {
             return Err(PcapError::Unusable { path: path.to_owned(), reason: "the capture holds no packet" });
         }
         Ok(replay)
@@ -94,9 +101,7 @@ impl Replay {
     pub fn of_packets<'a>(packets: impl IntoIterator<Item = &'a [u8]>, repeat: bool) -> Replay {
         let mut replay = Replay { repeat, ..Replay::default() };
         for packet in packets {
-            replay.bytes.extend_from_slice(packet);
-            replay.ends.push(replay.bytes.len() as u32);
-            replay.times.push(Duration::ZERO);
+            replay.append(packet, Duration::ZERO);
         }
         replay
     }
@@ -104,24 +109,23 @@ impl Replay {
     /// Packet `index` of the file, and how long after the first it was captured (never less than the one before it;
     /// packets without a time came with that one). For who sends them in his own time.
     pub fn packet(&self, index: usize) -> Option<(Duration, &[u8])> {
-        let end = *self.ends.get(index)? as usize;
-        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
-        Some((self.times[index], &self.bytes[start..end]))
+        let Span { start, end } = *self.spans.get(index)?;
+        Some((self.times[index], &self.bytes[start as usize..end as usize]))
     }
 
     /// How many packets the file holds.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.spans.len()
     }
 
     /// True when it holds none.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.spans.is_empty()
     }
 
     /// True when every packet has been replayed and none will come again.
     pub fn is_finished(&self) -> bool {
-        !self.repeat && self.next == self.ends.len()
+        !self.repeat && self.next == self.spans.len()
     }
 
     fn read_pcap(&mut self, path: &Path, file: impl Read) -> Result<(), PcapError> {
@@ -161,32 +165,36 @@ impl Replay {
                 "a packet is longer than the largest MTU allows; captured with segmentation offload on?",
             ));
         }
-        self.bytes.extend_from_slice(packet);
-        if self.bytes.len() > MAX_REPLAY_BYTES {
+        if self.bytes.len() + packet.len() > MAX_REPLAY_BYTES {
             return Err(unusable("the capture holds more than 1 GiB of packets"));
         }
-        self.ends.push(self.bytes.len() as u32);
         let before = self.times.last().copied().unwrap_or_default();
-        self.times.push(time.max(before));
+        self.append(packet, time.max(before));
         Ok(())
     }
 
+    fn append(&mut self, packet: &[u8], time: Duration) {
+        let start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(packet);
+        self.spans.push(Span { start, end: self.bytes.len() as u32 });
+        self.times.push(time);
+    }
+
     fn broken(&self, path: &Path, error: &dyn std::fmt::Display) -> PcapError {
-        PcapError::Broken { path: path.to_owned(), packets: self.ends.len(), reason: error.to_string() }
+        PcapError::Broken { path: path.to_owned(), packets: self.spans.len(), reason: error.to_string() }
     }
 
     #[inline]
     fn next(&mut self) -> Option<&[u8]> {
-        if self.next == self.ends.len() {
+        if self.next == self.spans.len() {
             if !self.repeat {
                 return None;
             }
             self.next = 0;
         }
-        let start = if self.next == 0 { 0 } else { self.ends[self.next - 1] as usize };
-        let end = self.ends[self.next] as usize;
+        let Span { start, end } = *self.spans.get(self.next)?;
         self.next += 1;
-        Some(&self.bytes[start..end])
+        self.bytes.get(start as usize..end as usize)
     }
 }
 
