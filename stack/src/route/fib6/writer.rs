@@ -305,15 +305,15 @@ impl Fib6Writer {
         }
         let same_entries = (new.leaves, new.tails) == (node.leaves, node.tails);
         let same_bits = same_entries && new.children == node.children;
-        if child.is_none() && same_bits && (new.uniform || !node.uniform) {
+        let sole = if level == 0 { None } else { draft.sole(&new) };
+        let sole = sole.filter(|sole| may_be_tail(level - 1, sole.len()));
+        if child.is_none() && same_bits && sole.is_none() && (new.uniform || !node.uniform) {
             draft.write(fib, &node);
             return Ok(None);
         }
         if child.is_some() && node.children != 0 {
             self.stale.push(Dead::Nodes6(self.number, node.child_base, node.children.count_ones() as u8));
         }
-        let sole = if level == 0 { None } else { draft.sole(&new) };
-        let sole = sole.filter(|sole| may_be_tail(level - 1, sole.len()));
         if new.is_empty() || sole.is_some() {
             self.drop_entries(&node);
             return Ok(Some(sole.map_or(Below::Nothing, Below::Tail)));
