@@ -18,6 +18,7 @@
 pub mod iperf;
 pub mod machine;
 pub mod measure;
+pub mod parts;
 pub mod pktgen;
 pub mod random;
 pub mod rfc2544;

@@ -5,9 +5,11 @@
 //! instructions, where cycles show weather.
 #![forbid(unsafe_code)]
 
+use af_xdp::ring::{Descriptor, Loopback};
 use core::hint::black_box;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
+use flumen_bench::parts;
 use flumen_bench::random::Random;
 use flumen_bench::router::{self, Error};
 use flumen_bench::table::Prefixes;
@@ -81,6 +83,21 @@ fn run(case: &str) -> Result<(), Error> {
             let bytes = [0x5au8; 1500];
             measured(&mut || {
                 black_box(flumen_stack::checksum::sum(black_box(&bytes)));
+            });
+            Ok(())
+        }
+        "ring" => {
+            let mut ring = Loopback::new(2 * BURST as u32, 0, Descriptor::default());
+            let (mut producer, mut consumer) = ring.sides();
+            measured(&mut || {
+                black_box(parts::through_ring(&mut producer, &mut consumer));
+            });
+            Ok(())
+        }
+        "timer-wheel" => {
+            let mut timers = parts::Timers::new(COUNT as u32);
+            measured(&mut || {
+                black_box(timers.turn());
             });
             Ok(())
         }
