@@ -48,8 +48,22 @@ fn script(arguments: &[&str]) -> Output {
 impl Lab {
     /// With Flumen in the middle.
     pub fn up() -> Lab {
-        let mut lab = Lab::links();
-        let config = script(&["config", "--run", &lab.run, "1"]).stdout;
+        Lab::up_with(&[], "")
+    }
+
+    /// With Flumen in the middle, options of `scripts/lab up`, and tables behind the router's configuration.
+    pub fn up_with(options: &[&str], tables: &str) -> Lab {
+        Lab::route(Lab::links(options, true), tables)
+    }
+
+    /// With client and server where they are in the data plane's lab: for programs that speak through the kernel.
+    pub fn up_for_programs() -> Lab {
+        Lab::route(Lab::links(&[], false), "")
+    }
+
+    fn route(mut lab: Lab, tables: &str) -> Lab {
+        let mut config = script(&["config", "--run", &lab.run, "1"]).stdout;
+        config.extend_from_slice(tables.as_bytes());
         let file = lab.folder().join("router.toml");
         std::fs::write(&file, config).expect("the lab has a folder");
         let file = file.into_os_string().into_string().expect("a name of ours");
@@ -60,28 +74,29 @@ impl Lab {
 
     /// With a wire in the middle.
     pub fn wire(options: &[&str]) -> Lab {
-        let mut lab = Lab::links();
+        let mut lab = Lab::links(&[], true);
         let ends = ["--json", "wire", "--left", "lan", "--right", "wan"];
         lab.put_in_the_middle(BENCH, &[&ends, options].concat(), " stands");
         lab
     }
 
     /// Links, and nobody in the middle.
-    fn links() -> Lab {
+    fn links(options: &[&str], ends_together: bool) -> Lab {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let alone = File::create("/run/lock/flumen-lab.lock").expect("root may write to /run/lock");
         alone.lock().expect("the lock of the labs");
         // The name of a test run: what a killed one leaves is swept by the data plane's lab tests too.
         let run = format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let lab = Lab { run, middle: None, _alone: alone };
-        script(&["up", "--run", &lab.run, "--router", "flumen"]);
+        script(&[&["up", "--run", &lab.run, "--router", "flumen"], options].concat());
         let (client, server) = (lab.namespace("client"), lab.namespace("server"));
-        for line in [
+        let together = [
             format!("ip -n {server} link set wan0 netns {client}"),
             format!("ip -n {client} link set wan0 up"),
             // The kernel says nothing on these links: what is on them is the generator's and the router's.
             format!("ip -n {client} addr flush dev lan0"),
-        ] {
+        ];
+        for line in together.iter().filter(|_| ends_together) {
             let words: Vec<&str> = line.split(' ').collect();
             let done = Command::new(words[0]).args(&words[1..]).output().expect("ip runs");
             assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));

@@ -148,6 +148,105 @@ fn sender_and_receiver_may_be_two_processes() {
     assert!(number(&report["rx"]["latency"]["count"]) >= 500, "one clock for all processes: {report}");
 }
 
+fn several_queues_and_processors_share_a_count_and_lose_nothing() {
+    let lab = Lab::up();
+    let options = ["--rate", "2 kpps", "--count", "4001", "--flows", "64", "--sequence", "flow"];
+    let queues = [
+        "--tx-queues",
+        "2",
+        "--tx-cpus",
+        "0,1",
+        "--rx-queues",
+        "2",
+        "--rx-cpus",
+        "1,0",
+        "--source-port",
+        "1024..1087",
+    ];
+    let report = lab.report(&[&THROUGH[..], &options, &queues].concat());
+    let (tx, rx) = (&report["tx"], &report["rx"]);
+    assert_eq!(
+        (number(&tx["frames"]), number(&rx["marked"]), number(&rx["lost"])),
+        (4001, 4001, 0),
+        "{report}"
+    );
+    assert_eq!(number(&rx["duplicates"]), 0, "{report}");
+}
+
+/// A VLAN beside the untagged network of `lan`.
+const OFFICE: &str = r#"
+[[port]]
+name = "office"
+kind = "vlan"
+parent = "lan"
+vlan = 100
+addresses = ["10.0.100.1/24"]
+forwarding = true
+"#;
+
+fn a_vlan_is_sent_with_its_tag_and_received_with_it() {
+    let lab = Lab::up_with(&["--offloads", "off"], OFFICE);
+    let tagged = ["--vlan", "100", "--vlan-priority", "5", "--rate", "1 kpps", "--count", "300"];
+    // From the VLAN to the untagged network, and an echo that stays in the VLAN. Neighbours are asked with the tag.
+    let through = lab.report(
+        &[
+            &["--tx", "lan0", "--rx", "wan0", "--tx-address", "10.0.100.2/32", "--rx-address", "10.0.2.0/24"]
+                [..],
+            &["--next-hop", "10.0.100.1", "--destination", "10.0.2.2"],
+            &tagged,
+        ]
+        .concat(),
+    );
+    assert_eq!((number(&through["tx"]["frames"]), number(&through["rx"]["marked"])), (300, 300), "{through}");
+    let echoed = lab.report(
+        &[
+            &["--tx", "lan0", "--rx", "lan0", "--tx-address", "10.0.100.2/32", "--protocol", "icmp"][..],
+            &["--destination", "10.0.100.1"],
+            &tagged,
+        ]
+        .concat(),
+    );
+    assert_eq!((number(&echoed["tx"]["frames"]), number(&echoed["rx"]["marked"])), (300, 300), "{echoed}");
+    assert!(number(&lab.port("office")["traffic"]["rx_packets"]) >= 600);
+}
+
+fn jumbo_frames_pass_whole_and_no_longer_ones_are_made() {
+    let lab = Lab::up_with(&["--mtu", "9000"], "");
+    let options = ["--size", "64,1518,9018", "--rate", "1 kpps", "--count", "900"];
+    let report = lab.report(&[&THROUGH[..], &options].concat());
+    let (tx, rx) = (&report["tx"], &report["rx"]);
+    assert_eq!(
+        (number(&tx["frames"]), number(&rx["marked"]), number(&rx["lost"])),
+        (900, 900, 0),
+        "{report}"
+    );
+    assert_eq!(number(&tx["bytes"]), 300 * (64 + 1518 + 9018), "{report}");
+    fails(
+        &lab.run(PKTGEN, &[&THROUGH[..], &["--size", "9019", "--count", "1"]].concat()),
+        &["9019 bytes are too long", "MTU of 9000"],
+    );
+}
+
+fn iperf3_through_the_router_is_measured_and_reported() {
+    let lab = Lab::up_for_programs();
+    let out = lab.folder().join("iperf");
+    let out = out.to_str().expect("ASCII");
+    let (client, server) = (lab.namespace("client"), lab.namespace("server"));
+    let output = std::process::Command::new(BENCH)
+        .args(["iperf", "--server", "10.0.2.2", "--server", "fd00:2::2", "--rounds", "1", "--seconds", "1"])
+        .args(["--programs", "iperf3"])
+        .args(["--client-netns", &client, "--server-netns", &server, "--udp-rate", "10M", "--out", out])
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = std::fs::read_to_string(format!("{out}/report.json")).expect("it is written");
+    for word in ["iperf3", "10.0.2.2", "fd00:2::2"] {
+        assert!(text.contains(word), "no {word} in {text}");
+    }
+    let _: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+}
+
 /// Failed with one line that contains all of this.
 fn fails(output: &Output, words: &[&str]) {
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -288,6 +387,10 @@ fn main() {
         ipv6_is_carried_too_and_the_next_hop_is_found_by_neighbour_discovery,
         echoes_of_the_router_come_back_with_their_marks,
         sender_and_receiver_may_be_two_processes,
+        several_queues_and_processors_share_a_count_and_lose_nothing,
+        a_vlan_is_sent_with_its_tag_and_received_with_it,
+        jumbo_frames_pass_whole_and_no_longer_ones_are_made,
+        iperf3_through_the_router_is_measured_and_reported,
         what_cannot_be_is_one_line_and_nothing_is_left_attached,
         ctrl_c_ends_a_run_with_its_report_and_takes_the_program_off,
         an_rfc_2544_measurement_of_the_router_is_written_in_four_files,
