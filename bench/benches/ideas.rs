@@ -2,6 +2,7 @@
 //! works on bursts, a burst of 64 is one iteration and criterion's throughput counts packets.
 #![allow(missing_docs)] // criterion's macro makes an undocumented function
 
+use af_xdp::ring::{Descriptor, Loopback};
 use core::hint::black_box;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -13,9 +14,11 @@ use flumen::config::model::HttpService;
 use flumen::handoff::{Doorbell, Errand, channel};
 use flumen::mempool::WorkerPool;
 use flumen_bench::random::Random;
-use flumen_bench::router;
 use flumen_bench::table::{Prefixes, gateway4};
+use flumen_bench::tcp::Time;
+use flumen_bench::tcp::loads::{self, Load};
 use flumen_bench::traffic::{SOURCE4, udp4};
+use flumen_bench::{parts, router};
 use flumen_stack::checksum;
 use flumen_stack::frame::heap::HeapFrame;
 use flumen_stack::limits::BURST;
@@ -127,5 +130,40 @@ fn handoff(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, http, checksums, header_check, routes, neighbours, handoff);
+fn rings(c: &mut Criterion) {
+    let mut ring = Loopback::new(2 * BURST as u32, 0, Descriptor::default());
+    let (mut producer, mut consumer) = ring.sides();
+    let mut group = c.benchmark_group("ring");
+    group.throughput(Throughput::Elements(BURST as u64));
+    // Both ends on one core, as for the handoff.
+    group.bench_function("a burst of descriptors", |b| {
+        b.iter(|| black_box(parts::through_ring(&mut producer, &mut consumer)));
+    });
+    group.finish();
+}
+
+fn timers(c: &mut Criterion) {
+    let mut group = c.benchmark_group("timer wheel");
+    group.throughput(Throughput::Elements(BURST as u64));
+    for places in [1024, 1 << 20] {
+        let mut timers = parts::Timers::new(places);
+        group.bench_function(format!("deadlines of {places} connections"), |b| {
+            b.iter(|| black_box(timers.turn()));
+        });
+    }
+    group.finish();
+}
+
+/// Both ends together: what a segment with 1448 bytes costs, and a question of 64 bytes with its answer.
+fn tcp(c: &mut Criterion) {
+    let mut group = c.benchmark_group("tcp");
+    group.throughput(Throughput::Elements(BURST as u64));
+    let mut bulk = loads::Bulk::new(Time::real()).expect("two stacks");
+    group.bench_function("64 segments of a stream", |b| b.iter(|| bulk.work(BURST as u64 * 1448).is_ok()));
+    let mut questions = loads::Questions::new(BURST, Time::real()).expect("two stacks");
+    group.bench_function("64 questions", |b| b.iter(|| questions.work(BURST as u64).is_ok()));
+    group.finish();
+}
+
+criterion_group!(benches, http, checksums, header_check, routes, neighbours, handoff, rings, timers, tcp);
 criterion_main!(benches);
