@@ -69,7 +69,7 @@ mod tests {
         let mut ring = Loopback::new(2 * BURST as u32, u32::MAX - 100, Descriptor::default());
         let (mut producer, mut consumer) = ring.sides();
         for _ in 0..5 {
-            assert_eq!(through_ring(&mut producer, &mut consumer), (0..BURST as u64).sum());
+            assert_eq!(through_ring(&mut producer, &mut consumer), (0..BURST as u64).sum::<u64>());
         }
     }
 

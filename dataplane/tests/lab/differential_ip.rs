@@ -211,7 +211,7 @@ impl Corpus {
     }
 
     /// TCP or UDP to the router; `message` gets its sum.
-    fn to_us4(&mut self, name: &str, protocol: u8, message: Vec<u8>, change: impl FnOnce(&mut V4)) {
+    fn ask_us4(&mut self, name: &str, protocol: u8, message: Vec<u8>, change: impl FnOnce(&mut V4)) {
         let packet = self.packet4("10.0.1.1", |packet| {
             let pseudo = pseudo4(&packet.source.octets(), &packet.destination.octets(), protocol, message.len());
             packet.protocol = protocol;
@@ -246,7 +246,7 @@ impl Corpus {
     }
 
     /// An echo request to the router behind extension headers, of which the first is `next` and the last says 58.
-    fn to_us6(&mut self, name: &str, next: u8, extensions: &[u8]) {
+    fn ask_us6(&mut self, name: &str, next: u8, extensions: &[u8]) {
         self.icmp6(name, [128, 0], [0, 7, 0, 1], &bytes(24), |packet| {
             packet.next = next;
             packet.payload = [extensions, &packet.payload].concat();
@@ -404,7 +404,7 @@ fn headers4(all: &mut Corpus) {
     }
 }
 
-fn to_us4(all: &mut Corpus) {
+fn ask_us4(all: &mut Corpus) {
     let echo = |all: &mut Corpus, name: &str, change: &dyn Fn(&mut V4)| {
         all.icmp4(name, [8, 0], [0, 7, 0, 1], &bytes(40), |packet| change(packet));
     };
@@ -447,25 +447,25 @@ fn to_us4(all: &mut Corpus) {
         all.icmp4(name, kind, [0, 7, 0, 1], &bytes(len), |_| {});
     }
     let datagram = || [udp_header(4000, 9, 20), bytes(20)].concat();
-    all.to_us4("UDP to a closed port", 17, datagram(), |_| {});
-    all.to_us4("UDP to a closed port with TOS and TTL 1", 17, datagram(), |packet| (packet.tos, packet.ttl) = (0x10, 1));
-    all.to_us4("UDP to a closed port, of many bytes", 17, [udp_header(4000, 9, 1200), bytes(1200)].concat(), |_| {});
-    all.to_us4("UDP to a closed port, with options", 17, datagram(), |packet| packet.options = vec![148, 4, 0, 0]);
-    all.to_us4("UDP without a sum to a closed port", 17, datagram(), |packet| packet.payload[6..8].fill(0));
-    all.to_us4("UDP with a wrong sum to a closed port", 17, datagram(), |packet| packet.payload[6] ^= 1);
-    all.to_us4("UDP of length 7", 17, datagram(), |packet| packet.payload[5] = 7);
-    all.to_us4("UDP that is longer than its packet", 17, datagram(), |packet| packet.payload[5] = 200);
-    all.to_us4("UDP that is shorter than its packet", 17, datagram(), |packet| packet.payload.extend([0; 9]));
-    all.to_us4("UDP of four bytes", 17, datagram(), |packet| packet.payload.truncate(4));
-    all.to_us4("UDP to everybody", 17, datagram(), |packet| packet.destination = four("255.255.255.255"));
-    all.to_us4("UDP to the link's broadcast address", 17, datagram(), |packet| packet.destination = four("10.0.1.255"));
+    all.ask_us4("UDP to a closed port", 17, datagram(), |_| {});
+    all.ask_us4("UDP to a closed port with TOS and TTL 1", 17, datagram(), |packet| (packet.tos, packet.ttl) = (0x10, 1));
+    all.ask_us4("UDP to a closed port, of many bytes", 17, [udp_header(4000, 9, 1200), bytes(1200)].concat(), |_| {});
+    all.ask_us4("UDP to a closed port, with options", 17, datagram(), |packet| packet.options = vec![148, 4, 0, 0]);
+    all.ask_us4("UDP without a sum to a closed port", 17, datagram(), |packet| packet.payload[6..8].fill(0));
+    all.ask_us4("UDP with a wrong sum to a closed port", 17, datagram(), |packet| packet.payload[6] ^= 1);
+    all.ask_us4("UDP of length 7", 17, datagram(), |packet| packet.payload[5] = 7);
+    all.ask_us4("UDP that is longer than its packet", 17, datagram(), |packet| packet.payload[5] = 200);
+    all.ask_us4("UDP that is shorter than its packet", 17, datagram(), |packet| packet.payload.extend([0; 9]));
+    all.ask_us4("UDP of four bytes", 17, datagram(), |packet| packet.payload.truncate(4));
+    all.ask_us4("UDP to everybody", 17, datagram(), |packet| packet.destination = four("255.255.255.255"));
+    all.ask_us4("UDP to the link's broadcast address", 17, datagram(), |packet| packet.destination = four("10.0.1.255"));
     for (name, flags) in [("SYN", 2), ("ACK", 16), ("FIN", 1), ("RST", 4), ("SYN and ACK", 18), ("nothing", 0), ("all", 63)] {
-        all.to_us4(&format!("TCP with {name} to a closed port"), 6, tcp_header(flags), |_| {});
+        all.ask_us4(&format!("TCP with {name} to a closed port"), 6, tcp_header(flags), |_| {});
     }
-    all.to_us4("TCP with data to a closed port", 6, [tcp_header(24), bytes(10)].concat(), |_| {});
-    all.to_us4("TCP with a wrong sum", 6, tcp_header(2), |packet| packet.payload[16] ^= 1);
-    all.to_us4("TCP with an offset of 4", 6, tcp_header(2), |packet| packet.payload[12] = 0x40);
-    all.to_us4("TCP of ten bytes", 6, tcp_header(2), |packet| packet.payload.truncate(10));
+    all.ask_us4("TCP with data to a closed port", 6, [tcp_header(24), bytes(10)].concat(), |_| {});
+    all.ask_us4("TCP with a wrong sum", 6, tcp_header(2), |packet| packet.payload[16] ^= 1);
+    all.ask_us4("TCP with an offset of 4", 6, tcp_header(2), |packet| packet.payload[12] = 0x40);
+    all.ask_us4("TCP of ten bytes", 6, tcp_header(2), |packet| packet.payload.truncate(10));
     for protocol in [0, 2, 4, 41, 47, 50, 51, 89, 103, 132, 136, 253, 255] {
         let payload = bytes(40);
         all.v4(&format!("protocol {protocol} to us"), |packet| {
@@ -587,7 +587,7 @@ fn forwarded6(all: &mut Corpus) {
     all.raw("padding behind the IPv6 packet", vec![[frame(TO_LAN, 0x86dd, &packet), vec![0xee; 30]].concat()]);
 }
 
-fn to_us6(all: &mut Corpus) {
+fn ask_us6(all: &mut Corpus) {
     for (name, next, extensions) in [
         ("an IPv6 echo request", 58, &[][..]),
         ("padding of 7 bytes", 60, &[58, 1, 1, 5, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 0, 0]),
@@ -618,7 +618,7 @@ fn to_us6(all: &mut Corpus) {
         ("IPv6 inside IPv6", 41, &[]),
         ("a header that ends in the middle", 60, &[58]),
     ] {
-        all.to_us6(name, next, extensions);
+        all.ask_us6(name, next, extensions);
     }
     let cut = all.packet6("fd00:1::1", |packet| (packet.next, packet.payload) = (60, vec![58, 0, 1]));
     all.raw("an extension header cut short", vec![frame(TO_LAN, 0x86dd, &cut)]);
@@ -759,9 +759,9 @@ fn corpus() -> Corpus {
     let mut all = Corpus::default();
     forwarded4(&mut all);
     headers4(&mut all);
-    to_us4(&mut all);
+    ask_us4(&mut all);
     forwarded6(&mut all);
-    to_us6(&mut all);
+    ask_us6(&mut all);
     all
 }
 
