@@ -472,9 +472,10 @@ mod tests {
 
     #[test]
     fn a_run_allocates_nothing() {
-        for fields in
-            ["size = \"imix\"\nflows = 100\nsequence = \"flow\"", "protocol = \"tcp-syn\"\nvlan = 7"]
-        {
+        for fields in [
+            "size = \"imix\"\nflows = 100\nsequence = \"flow\"",
+            "protocol = \"tcp-syn\"\nvlan = 7\nsize = 100",
+        ] {
             let traffic = format!(
                 "{fields}\nsource_port = \"1024..2047\"\ndestination = \"random 10.9.0.0/16\"\nrate = \"full\"\n\
                  destination_mac = \"02:00:00:00:00:09\""
