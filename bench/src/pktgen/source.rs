@@ -24,6 +24,8 @@ const ZEROS: [u8; super::limits::MAX_SIZE as usize] = [0; super::limits::MAX_SIZ
 pub struct Source {
     kind: Kind,
     due: Due,
+    /// Nothing is made before: by then all receivers listen.
+    start: u64,
     /// Frames left; `None` without a bound.
     left: Option<u64>,
     /// No frame is made from this time on.
@@ -92,7 +94,7 @@ impl Source {
             }),
             None => Kind::Made(Box::new(Made::new(load, sender))),
         };
-        Ok(Source { kind, due, left, until, frames: 0, bytes: 0 })
+        Ok(Source { kind, due, start, left, until, frames: 0, bytes: 0 })
     }
 
     /// True when nothing will come any more.
@@ -118,7 +120,7 @@ impl Source {
     /// The next frame, if one is due and the pool has memory for it.
     #[inline]
     pub fn next(&mut self, pool: &mut WorkerPool, now: u64) -> Option<PoolFrame> {
-        if self.is_done(now) {
+        if now < self.start || self.is_done(now) {
             return None;
         }
         match &mut self.due {

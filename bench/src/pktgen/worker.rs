@@ -450,8 +450,8 @@ mod tests {
     use super::super::plan::plan;
     use super::*;
 
-    /// A worker at both ends of a wire in memory, with a run's parts.
-    fn worker(traffic: &str) -> (Worker, Vec<Option<Source>>) {
+    /// A worker at both ends of a wire in memory, about to send from `start` on.
+    fn worker(traffic: &str, start: u64) -> Worker {
         let scenario = format!(
             "[tx]\nport = \"memory\"\naddresses = [\"10.0.0.1/32\"]\n[rx]\nport = \"memory\"\n[traffic]\n{traffic}"
         );
@@ -459,15 +459,35 @@ mod tests {
         let mut desks = open::open(&plan).unwrap();
         assert_eq!(desks.len(), 1, "one worker has both ends");
         let desk = desks.remove(0);
-        let sources = desk.seats.iter().map(|seat| {
-            seat.roles.sender.map(|sender| Source::new(&plan.load, sender, 1, clock::now()).unwrap())
-        });
-        let sources = sources.collect();
+        let sources = desk
+            .seats
+            .iter()
+            .map(|seat| seat.roles.sender.map(|sender| Source::new(&plan.load, sender, 1, start).unwrap()));
+        let sources: Vec<_> = sources.collect();
         let (_, empty) = rtrb::RingBuffer::new(1);
         let (filled, _) = rtrb::RingBuffer::new(1);
         let exchange = Exchange { empty, filled };
-        let (worker, _) = Worker::open(desk, Arc::default(), exchange).unwrap();
-        (worker, sources)
+        let (mut worker, _) = Worker::open(desk, Arc::default(), exchange).unwrap();
+        for (place, source) in worker.places.iter_mut().zip(sources) {
+            place.finished = source.is_none();
+            place.source = source;
+        }
+        worker
+    }
+
+    const TO_NOBODY: &str = "destination = \"10.9.0.1\"\ndestination_mac = \"02:00:00:00:00:09\"";
+
+    #[test]
+    fn nothing_leaves_before_the_start_that_all_workers_know() {
+        for rate in ["full", "1 Mpps"] {
+            let mut worker =
+                worker(&format!("{TO_NOBODY}\nrate = \"{rate}\""), clock::now() + 3_600_000_000_000);
+            let (mut account, mut tally) = (Account::default(), Tally::default());
+            (0..100).for_each(|_| {
+                worker.turn(&mut account, &mut tally, BURST, true);
+            });
+            assert_eq!((account.unique, tally.rx_frames), (0, 0), "{rate}");
+        }
     }
 
     #[test]
@@ -480,11 +500,7 @@ mod tests {
                 "{fields}\nsource_port = \"1024..2047\"\ndestination = \"random 10.9.0.0/16\"\nrate = \"full\"\n\
                  destination_mac = \"02:00:00:00:00:09\""
             );
-            let (mut worker, sources) = worker(&traffic);
-            for (place, source) in worker.places.iter_mut().zip(sources) {
-                place.finished = source.is_none();
-                place.source = source;
-            }
+            let mut worker = worker(&traffic, clock::now());
             let (mut account, mut tally) = (Account::default(), Tally::default());
             let mut turns = |count: u32| {
                 for _ in 0..count {

@@ -186,7 +186,8 @@ forwarding = true
 
 fn a_vlan_is_sent_with_its_tag_and_received_with_it() {
     let lab = Lab::up_with(&["--offloads", "off"], OFFICE);
-    let tagged = ["--vlan", "100", "--vlan-priority", "5", "--rate", "1 kpps", "--count", "300"];
+    let tagged =
+        ["--size", "100", "--vlan", "100", "--vlan-priority", "5", "--rate", "1 kpps", "--count", "300"];
     // From the VLAN to the untagged network, and an echo that stays in the VLAN. Neighbours are asked with the tag.
     let through = lab.report(
         &[
