@@ -293,17 +293,25 @@ impl Groups {
         });
     }
 
-    /// Sets what hosts behind us want of a group.
-    pub(crate) fn update_behind(&mut self, now: Instant, port: PortId, address: IpAddr, filter: Filter) {
+    /// Sets what hosts behind us want of a group. False: there is no room for one more group, and nobody upstream hears
+    /// of it. The bound is that of sockets; of the hosts behind us those that came first are spoken for.
+    #[must_use]
+    pub(crate) fn update_behind(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        address: IpAddr,
+        filter: Filter,
+    ) -> bool {
         let known = self.groups.get(&(port, address));
         if known.map_or(&Filter::NOBODY, |group| &group.behind) == &filter {
-            return;
+            return true;
         }
-        // No more groups than sockets may have; of the hosts behind us those that came first are spoken for.
         if known.is_none() && self.groups.len() >= MAX_GROUPS {
-            return;
+            return false;
         }
         self.change(now, port, address, |group| group.behind = filter);
+        true
     }
 
     /// The groups that hosts behind us want on a port.

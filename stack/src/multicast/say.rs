@@ -95,7 +95,9 @@ impl<F: Frame> Stack<F> {
     fn report_upstream(&mut self, now: Instant, group: IpAddr) {
         if let Some(upstream) = self.multicast.upstream.filter(|_| self.multicast.speaks) {
             let filter = self.multicast.wanted_behind(now, group);
-            self.groups.update_behind(now, upstream, group, filter);
+            if !self.groups.update_behind(now, upstream, group, filter) {
+                self.counters.count(Counter::MulticastGroupsRefused);
+            }
         }
     }
 
