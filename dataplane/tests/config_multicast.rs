@@ -101,6 +101,7 @@ fn what_makes_no_sense_in_a_route_of_groups_is_found_at_its_place() {
     wrong(&with("out = []"), "[]", "leads nowhere", "name a port");
     wrong(&with("out = [\"wan\"]"), "[\"wan\"]", "by the port that it came in by", "take that port out");
     wrong(&with("out = [\"lan\", { port = \"lan\" }]"), "{ port = \"lan\" }", "twice", "take one out");
+    wrong(&with("out = [{ threshold = 3 }]"), "{ threshold = 3 }", "needs `port`", "");
     wrong(&with("out = [\"lan\", { threshold = 3 }]"), "{ threshold = 3 }", "needs `port`", "");
     wrong(&with("out = [{ port = \"lan\", threshold = 0 }]"), "0", "out of range", "1 to 255");
     wrong(&with("out = [{ port = \"lan\", threshold = 256 }]"), "256", "out of range", "1 to 255");

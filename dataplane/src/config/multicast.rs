@@ -117,15 +117,10 @@ fn read_route(section: &Section<'_>, names: &Names<'_>) -> Option<MulticastRoute
     let in_port = section.required("in", "\"wan\"").and_then(|value| names.resolve(&value));
     let out_value = section.required("out", "[\"lan\"]");
     let out = out_value.map(|value| read_out(&value, names)).unwrap_or_default();
-    if let Some(value) = out_value {
-        if out.is_empty() && value.is_list() {
-            value.wrong("the route leads nowhere", "name a port");
-        }
-        if let Some(in_port) = in_port
-            && out.iter().any(|out| out.port == in_port)
-        {
-            value.wrong("a packet does not leave by the port that it came in by", "take that port out");
-        }
+    if let (Some(value), Some(in_port)) = (out_value, in_port)
+        && out.iter().any(|out| out.port == in_port)
+    {
+        value.wrong("a packet does not leave by the port that it came in by", "take that port out");
     }
     let group = group?;
     let everybody = || match group {
@@ -142,8 +137,13 @@ fn read_route(section: &Section<'_>, names: &Names<'_>) -> Option<MulticastRoute
 
 fn read_out(value: &Value<'_>, names: &Names<'_>) -> Vec<Out> {
     let mut ways: Vec<Out> = Vec::new();
-    for element in value.list(MAX_PORTS, "[\"lan\", { port = \"dmz\", threshold = 16 }]").unwrap_or_default()
-    {
+    let Some(elements) = value.list(MAX_PORTS, "[\"lan\", { port = \"dmz\", threshold = 16 }]") else {
+        return ways;
+    };
+    if elements.is_empty() {
+        value.wrong("the route leads nowhere", "name a port");
+    }
+    for element in elements {
         let (port, threshold) = if element.is_table() {
             let Some(way) = element.table(&schema::MULTICAST_OUT, "{ port = \"dmz\", threshold = 16 }")
             else {
