@@ -2,7 +2,8 @@
 
 use crate::client::house;
 use flumen::session::policy::Claim;
-use flumen_ipc::Flags;
+use flumen_ipc::call::SEND_RECORD;
+use flumen_ipc::{Flags, Op};
 
 const AT: &str = "10.0.1.1:8080";
 
@@ -60,4 +61,23 @@ fn to_ourselves_as_much_is_written_at_once_as_on_the_loopback_interface() {
         let room = house.map(place).cell(slot).worker.tx_limit.load(std::sync::atomic::Ordering::SeqCst);
         assert!(room > 1 << 20, "{room}");
     }
+}
+
+#[test]
+fn the_end_of_a_record_parts_what_a_cork_would_join() {
+    let mut house = house(Claim::Owned);
+    let (server, client) = (house.attach(0), house.attach(0));
+    house.connected(&server, &client, AT);
+    let cork = [libc::IPPROTO_TCP as u64, libc::TCP_CORK as u64, 0, 0];
+    assert_eq!(house.call_with(&client, Op::SetOption, 1, cork, &1i32.to_ne_bytes()).0, 0);
+    client.write(1, b"one ");
+    assert_eq!(house.call(&client, Op::Send, 1, [4, SEND_RECORD, 0, 0]), 0);
+    house.turns(4);
+    assert_eq!(server.read(2, 100), b"", "it is the last, and the cork holds it");
+    client.write(1, b"record");
+    house.turns(4);
+    assert_eq!(server.read(2, 100), b"one ");
+    // A position that cannot be is refused, and harms nobody.
+    let wrong = house.call(&client, Op::Send, 1, [1 << 40, SEND_RECORD, 0, 0]);
+    assert_eq!(wrong, -i64::from(libc::EINVAL));
 }
