@@ -22,14 +22,14 @@ use flumen_stack::PortId;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Link header and VLAN tags beside the MTU.
-const LINK_OVERHEAD: usize = 22;
+/// Link header and two VLAN tags beside the MTU, in bytes.
+pub(crate) const LINK_OVERHEAD: usize = 22;
 
 /// Frames that the wire in memory holds.
 const WIRE: usize = 4096;
 
 /// Rings: a receiver that is not scheduled for 4 ms at a million packets a second loses nothing.
-const OPTIONS: SocketOptions = SocketOptions {
+pub(crate) const OPTIONS: SocketOptions = SocketOptions {
     rx_ring: 4096,
     tx_ring: 2048,
     fill_ring: 4096,

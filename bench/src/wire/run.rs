@@ -1,11 +1,10 @@
 //! The wire between two interfaces of this namespace: AF_XDP at both, one thread.
 
 use super::line::{Direction, Line};
+use crate::pktgen::open::{LINK_OVERHEAD, OPTIONS};
 use crate::pktgen::plan::link_is_up;
 use af_xdp::nic::Interface;
-use af_xdp::{
-    AttachOptions, Attachment, ChunkSize, Claims, Mode, Pool, PoolConfig, Rules, Socket, SocketOptions,
-};
+use af_xdp::{AttachOptions, Attachment, ChunkSize, Claims, Mode, Pool, PoolConfig, Rules, Socket};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use flumen::mempool::{PoolFrame, WorkerPool};
@@ -17,20 +16,6 @@ use flumen_stack::{Burst, Counters, Egress, Frame, FramePool, Instant, PortId};
 use rustix::event::{PollFd, PollFlags};
 use serde::Serialize;
 use std::sync::Arc;
-
-/// Link header and two VLAN tags beside the MTU.
-const LINK_OVERHEAD: usize = 22;
-
-/// Rings: what arrives while this thread is not scheduled for some milliseconds waits in them.
-const OPTIONS: SocketOptions = SocketOptions {
-    rx_ring: 4096,
-    tx_ring: 2048,
-    fill_ring: 4096,
-    completion_ring: 2048,
-    need_wakeup: true,
-    tx_budget: Some(2048),
-    busy_poll: None,
-};
 
 /// Frames that wait for a port whose ring is full; the rest stay on the wire.
 const WAITING: usize = 4 * BURST;
