@@ -224,6 +224,10 @@ pub const MAX_AO_KEY: usize = 80;
 /// its key by an id, so that this bounds the search for it.
 pub const MAX_AO_KEYS: usize = 16;
 
+/// TIME-WAIT records that answer with signatures, and so keep their session's keys. Routing sessions are few and seldom
+/// end; when there are more, the record that waited longest gives way.
+pub const SIGNED_TIME_WAITS: usize = 128;
+
 /// Signature keys of one listener. They are searched in order of prefix length for each SYN; a router has some
 /// hundred sessions at most, and 256 compares of 16 bytes are still cheap next to a signature.
 pub const MAX_SIGNATURE_KEYS: usize = 256;

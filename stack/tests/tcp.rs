@@ -301,12 +301,59 @@ fn signed_connections_carry_bytes_and_the_unsigned_are_not_heard() {
         pair.transfer((1, server), (0, signed), 50_000);
         let now = pair.now;
         assert_eq!(pair.nodes[0].sockets(now).tcp_state(unsigned).unwrap().name(), "syn-sent");
-        assert!(pair.nodes[1].stack.counters.dropped(flumen_stack::DropReason::TcpBadSignature) > 0);
+        let refused = pair.nodes[1].stack.counters.dropped(DropReason::TcpBadSignature);
+        assert!(refused > 0);
         // RFC 2385 section 3, RFC 5925 section 7.1: a reset is believed only when it is signed, and so it is.
         pair.nodes[0].sockets(now).tcp_abort(signed);
         pair.run(Duration::from_millis(10));
         let now = pair.now;
         assert_eq!(pair.nodes[1].sockets(now).tcp_recv(server, &mut [0; 9]), Err(Error::ConnectionReset));
+    }
+}
+
+#[test]
+fn a_signed_session_in_time_wait_answers_with_its_signature_and_wants_one() {
+    use flumen_stack::tcp::signature::{Algorithm, AoKey, Md5Key, Prefix};
+    use flumen_stack::tcp::sockets::PeerKey;
+    let md5 = PeerKey::Md5(Md5Key::new(b"secret").unwrap());
+    let ao = PeerKey::Ao(AoKey::new(7, 7, Algorithm::HmacSha1, b"secret").unwrap());
+    for key in [md5, ao] {
+        let mut pair = Pair::new();
+        let listener = pair.listen("10.0.0.2:179");
+        let (now, peer) = (pair.now, Prefix::new("10.0.0.1".parse().unwrap(), 32).unwrap());
+        pair.nodes[1].sockets(now).tcp_listen_key(listener, peer, Some(key.clone())).unwrap();
+        let options = ConnectOptions { keys: vec![key], ..ConnectOptions::default() };
+        let at = "10.0.0.2:179".parse().unwrap();
+        let signed = pair.nodes[0].sockets(now).tcp_connect(Owner(1), at, &options).unwrap();
+        pair.run(Duration::from_millis(10));
+        let now = pair.now;
+        let (server, _) = pair.nodes[1].sockets(now).tcp_accept(listener, Owner(2)).unwrap();
+        pair.transfer((0, signed), (1, server), 5_000);
+        let now = pair.now;
+        pair.nodes[0].sockets(now).tcp_close(signed);
+        pair.run(Duration::from_millis(10));
+        let now = pair.now;
+        pair.nodes[1].sockets(now).tcp_close(server);
+        pair.nodes[1].output(now);
+        let fin: Vec<_> = pair.nodes[1].sent().into_iter().map(|(_, frame)| frame).collect();
+        assert_eq!(fin.len(), 1);
+        pair.on_the_wire.push((now, 0, fin[0].clone()));
+        // The record acknowledges the FIN, and is believed: else the server would repeat it.
+        pair.run(Duration::from_millis(10));
+        assert_eq!(pair.nodes[0].stack.tcp.time_waits(), 1);
+        pair.assert_nothing_is_left();
+        assert_eq!(pair.nodes[1].stack.counters.dropped(DropReason::TcpBadSignature), 0);
+        // The FIN again is answered; not so with two words of its signature exchanged, which no checksum notices.
+        let mut forged = fin[0].clone();
+        let end = forged.len();
+        forged[end - 4..].rotate_left(2);
+        for (frame, refused, answers) in [(&forged, 1, 0), (&fin[0], 1, 1)] {
+            let now = pair.now;
+            pair.nodes[0].input(PortId::FIRST, frame, now);
+            pair.nodes[0].output(now);
+            assert_eq!(pair.nodes[0].sent().len(), answers);
+            assert_eq!(pair.nodes[0].stack.counters.dropped(DropReason::TcpBadSignature), refused);
+        }
     }
 }
 
@@ -745,4 +792,52 @@ fn the_mtu_of_a_route_bounds_the_segments_that_we_send_and_ask_for() {
     let longest = pair.nodes[0].sent().iter().map(|(_, frame)| frame.len() - 14).max();
     assert_eq!(longest, Some(1300));
     let _ = server;
+}
+
+/// The packets that a node sent, and what it says of each: TTL or hop limit.
+fn ttls(frames: &[Vec<u8>]) -> Vec<u8> {
+    frames.iter().map(|frame| if frame[12..14] == [8, 0] { frame[22] } else { frame[21] }).collect()
+}
+
+#[test]
+fn must_49_the_owner_chooses_the_ttl_at_any_time() {
+    for at in ["10.0.0.2:80", "[fd00::2]:80"] {
+        let mut pair = Pair::new();
+        let (client, _) = pair.connected(at);
+        for (ttl, expected) in [(None, 64), (Some(255), 255), (Some(1), 1), (None, 64)] {
+            let now = pair.now;
+            let mut sockets = pair.nodes[0].sockets(now);
+            sockets.tcp_set_option(client, SocketOption::Ttl(ttl)).unwrap();
+            sockets.tcp_send(client, b"near or far").unwrap();
+            pair.nodes[0].output(now);
+            let frames: Vec<_> = pair.nodes[0].sent().into_iter().map(|(_, frame)| frame).collect();
+            assert_eq!(ttls(&frames), [expected], "{at}");
+            pair.on_the_wire.extend(frames.into_iter().map(|frame| (now, 1, frame)));
+            pair.run(Duration::from_millis(50));
+        }
+    }
+}
+
+#[test]
+fn must_50_ip_options_of_a_segment_change_nothing_for_it() {
+    let mut pair = Pair::new();
+    let (client, server) = pair.connected("10.0.0.2:80");
+    let now = pair.now;
+    pair.nodes[0].sockets(now).tcp_send(client, b"with options").unwrap();
+    pair.nodes[0].output(now);
+    let mut frame = pair.nodes[0].sent().remove(0).1;
+    // Four bytes of options: one that nobody knows (its number is free), and the end of the list.
+    frame.splice(34..34, [0x9e, 3, 7, 0]);
+    frame[14] = 0x46;
+    let length = u16::from_be_bytes([frame[16], frame[17]]) + 4;
+    frame[16..18].copy_from_slice(&length.to_be_bytes());
+    frame[24..26].fill(0);
+    let sum = flumen_stack::checksum::sum(&frame[14..38]).checksum();
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    pair.on_the_wire.push((now, 1, frame));
+    pair.run(Duration::from_millis(1));
+    let now = pair.now;
+    let mut buffer = [0; 99];
+    assert_eq!(pair.nodes[1].sockets(now).tcp_recv(server, &mut buffer), Ok(12));
+    assert_eq!(&buffer[..12], b"with options");
 }

@@ -19,8 +19,11 @@
 //! | SYN with a newer number or timestamp               | a new connection may begin (RFC 6191, RFC 9293)    |
 //! | any other but RST (FIN again, data, old SYN)       | an ACK, at most one in 500 ms if it carries no data |
 //!
+//! A record of a signed session keeps the session's keys: its answers are signed, and what comes must be (RFC 5925
+//! section 7).
+//!
 //! Invariants: a record is in the list or in the free list; there are never more than the bound: then the one
-//! that has waited longest gives way.
+//! that has waited longest gives way. Keys belong to a record that lives.
 
 use super::Seq;
 use super::challenge::CONNECTION_INTERVAL;
@@ -28,8 +31,10 @@ use super::isn::timestamp_clock;
 use super::negotiated::TimeWaitContent;
 use super::options::{self, Emitted};
 use super::segment::Segment;
+use super::signature::ConnectionKeys;
 use super::tuple::Tuple;
 use crate::Instant;
+use crate::limits::SIGNED_TIME_WAITS;
 use crate::wire::tcp::flag;
 use core::time::Duration;
 
@@ -50,6 +55,7 @@ const NONE: u32 = u32::MAX;
 const TIMESTAMPS: u8 = 1;
 const ANSWERED: u8 = 1 << 1;
 const FREE: u8 = 1 << 2;
+const SIGNED: u8 = 1 << 3;
 
 /// One record. Times are milliseconds of the stack's clock, wrapping.
 #[derive(Debug, Clone, Copy)]
@@ -102,10 +108,12 @@ pub struct TimeWaitAck {
     pub ack: Seq,
     /// The window field.
     pub window: u16,
-    /// Timestamps, if they were agreed.
+    /// Timestamps, if they were agreed, and room for the signature.
     pub options: Emitted,
     /// Type of service.
     pub tos: u8,
+    /// Where in the options the bytes of the signature begin ([`TimeWaits::keys`] makes it); `None`: it has none.
+    pub signature: Option<u8>,
 }
 
 /// Where a new connection begins that takes over the names of a record.
@@ -148,6 +156,8 @@ pub struct Evicted {
 pub struct TimeWaits {
     records: Vec<Record>,
     links: Vec<Link>,
+    /// The keys of signed records, the earliest first.
+    keys: Vec<(u32, Box<ConnectionKeys>)>,
     capacity: usize,
     first: u32,
     last: u32,
@@ -164,6 +174,7 @@ impl TimeWaits {
         TimeWaits {
             records: Vec::with_capacity(capacity),
             links: Vec::with_capacity(capacity),
+            keys: Vec::with_capacity(SIGNED_TIME_WAITS),
             capacity,
             first: NONE,
             last: NONE,
@@ -227,6 +238,30 @@ impl TimeWaits {
         (place, evicted)
     }
 
+    /// The record at `place` was a signed session's: these are its keys. Gives who had to go for it: of signed records
+    /// there are [`SIGNED_TIME_WAITS`] at most.
+    pub fn sign(&mut self, place: u32, keys: Box<ConnectionKeys>) -> Option<Evicted> {
+        let record = self.live_mut(place)?;
+        record.flags |= SIGNED;
+        let evicted = match self.keys.first() {
+            Some(&(first, _)) if self.keys.len() == SIGNED_TIME_WAITS => {
+                let tuple = self.live(first).map(|record| record.tuple);
+                self.remove(first);
+                self.overflows += 1;
+                tuple.map(|tuple| Evicted { place: first, tuple })
+            }
+            _ => None,
+        };
+        self.keys.push((place, keys));
+        evicted
+    }
+
+    /// The keys of the record at a place; `None`: its session was not signed.
+    pub fn keys(&mut self, place: u32) -> Option<&mut ConnectionKeys> {
+        let is_signed = self.live(place)?.flags & SIGNED != 0;
+        is_signed.then(|| self.keys.iter_mut().find(|(of, _)| *of == place))?.map(|(_, keys)| &mut **keys)
+    }
+
     /// The names of the record at a place.
     pub fn tuple(&self, place: u32) -> Option<&Tuple> {
         self.live(place).map(|record| &record.tuple)
@@ -238,7 +273,11 @@ impl TimeWaits {
         else {
             return false;
         };
+        let was_signed = record.flags & SIGNED != 0;
         record.flags = FREE;
+        if was_signed {
+            self.keys.retain(|(of, _)| *of != place);
+        }
         self.unlink(place);
         self.links[place as usize].later = self.free;
         self.free = place;
@@ -248,7 +287,19 @@ impl TimeWaits {
 
     /// The acknowledgment of the FIN that brought the connection here.
     pub fn final_ack(&self, place: u32, now: Instant) -> Option<TimeWaitAck> {
-        self.live(place).map(|record| record.ack(now))
+        self.live(place).map(|record| self.ack_of(place, record, now))
+    }
+
+    /// The acknowledgment of a record, with room for its signature.
+    fn ack_of(&self, place: u32, record: &Record, now: Instant) -> TimeWaitAck {
+        let mut ack = record.ack(now);
+        if record.flags & SIGNED != 0
+            && let Some((_, keys)) = self.keys.iter().find(|(of, _)| *of == place)
+        {
+            let (kind, len) = keys.option();
+            ack.signature = Some(ack.options.push_signature(kind, len));
+        }
+        ack
     }
 
     /// A segment came for the record at `place`. Its checksum is good.
@@ -298,7 +349,8 @@ impl TimeWaits {
             if limited {
                 (record.answered, record.flags) = (clock, record.flags | ANSWERED);
             }
-            TimeWaitVerdict::Ack(record.ack(now))
+            let record = *record;
+            TimeWaitVerdict::Ack(self.ack_of(place, &record, now))
         };
         if prolong {
             self.begin_again(place, clock);
@@ -406,6 +458,7 @@ impl Record {
             window: self.window,
             options: emitted,
             tos: self.tos,
+            signature: None,
         }
     }
 
@@ -481,6 +534,32 @@ mod tests {
         let mut options = Emitted::NONE;
         options.push_timestamps((value, 1));
         options
+    }
+
+    #[test]
+    fn one_signed_record_too_many_and_the_first_gives_way() {
+        use super::super::signature::Md5Key;
+        let mut waits = table(2 * SIGNED_TIME_WAITS);
+        let keys = |port| Box::new(ConnectionKeys::md5(tuple(port), Md5Key::new(b"secret").unwrap()));
+        let mut sign = |port: u16| {
+            let (place, _) = waits.insert(tuple(port), &content(None), at(0));
+            let evicted = waits.sign(place, keys(port));
+            assert!(waits.keys(place).is_some());
+            (waits.final_ack(place, at(0)).unwrap(), evicted)
+        };
+        for port in 0..SIGNED_TIME_WAITS as u16 {
+            let (ack, evicted) = sign(port);
+            assert_eq!((ack.signature, ack.options.len(), evicted), (Some(4), 20, None));
+        }
+        let (_, evicted) = sign(9999);
+        assert_eq!(evicted, Some(Evicted { place: 0, tuple: tuple(0) }));
+        assert!(waits.keys(0).is_none() && waits.keys(1).is_some());
+        assert_eq!((waits.len(), waits.overflows()), (SIGNED_TIME_WAITS, 1));
+        // Keys go with their record, and whoever has the place next is not signed.
+        assert!(waits.remove(1) && waits.keys(1).is_none());
+        let (place, _) = waits.insert(tuple(7), &content(None), at(0));
+        assert!(place == 1 && waits.keys(place).is_none());
+        assert_eq!(waits.final_ack(place, at(0)).unwrap().signature, None);
     }
 
     #[test]

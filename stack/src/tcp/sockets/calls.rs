@@ -488,10 +488,7 @@ impl<F: Frame> Stack<F> {
                 self.tcp.mark_ready(socket);
             }
             Disposition::TimeWait(content) => {
-                if let Some(tuple) = self.tcp.entries.get(socket).map(|entry| entry.tuple) {
-                    self.tcp.unbind(socket);
-                    self.tcp.wait(&tuple, &content, now);
-                }
+                self.tcp.wait(socket, &content, now);
             }
         }
         let Stack { tcp, events, .. } = self;

@@ -3,7 +3,7 @@
 use super::TcpSockets;
 use super::build::Fields;
 use super::names::Seat;
-use super::output::{Signing, flush, send_bare, send_bare_signed};
+use super::output::{Signing, flush, send_bare};
 use super::passive::{self, Came};
 use crate::checksum::{self, Sum};
 use crate::counters::Counter;
@@ -20,7 +20,7 @@ use crate::tcp::Seq;
 use crate::tcp::input::Unreachable;
 use crate::tcp::options::Emitted;
 use crate::tcp::segment::{Check, Disposition, Output, Refusal, Reset, Segment};
-use crate::tcp::signature::{AO_LEN, MD5_LEN, SignatureOption};
+use crate::tcp::signature::{AO_LEN, ConnectionKeys, MD5_LEN, SignatureOption};
 use crate::tcp::state::State;
 use crate::tcp::time_wait::{TimeWaitAck, TimeWaitVerdict};
 use crate::tcp::tuple::Tuple;
@@ -227,14 +227,19 @@ impl TcpSockets {
                 if segment.has(flag::SYN) && entry.connection.state() == State::SynSent {
                     keys.peer_isn(segment.seq);
                 }
-                let mut data: ArrayVec<&[u8], { MAX_PIECES + 1 }> = ArrayVec::new();
-                data.push(segment.data);
-                data.extend(segment.more.iter().copied().take(MAX_PIECES));
-                keys.verify(header, &data).is_ok()
+                is_signed_by(keys, header, segment)
             }
         };
         if is_signed_right { Ok(()) } else { Err(DropReason::TcpBadSignature) }
     }
+}
+
+/// Whether a segment carries the signature that it must.
+fn is_signed_by(keys: &mut ConnectionKeys, header: &[u8], segment: &Segment<'_>) -> bool {
+    let mut data: ArrayVec<&[u8], { MAX_PIECES + 1 }> = ArrayVec::new();
+    data.push(segment.data);
+    data.extend(segment.more.iter().copied().take(MAX_PIECES));
+    keys.verify(header, &data).is_ok()
 }
 
 /// A segment for a connection of ours.
@@ -288,11 +293,10 @@ pub(super) fn act<P, M>(
         Disposition::TimeWait(content) => {
             let Some(entry) = stack.tcp.entries.get(handle) else { return };
             let (tuple, port) = (entry.tuple, entry.port);
-            stack.tcp.unbind(handle);
-            if let Some(place) = stack.tcp.wait(&tuple, &content, turn.now)
+            if let Some(place) = stack.tcp.wait(handle, &content, turn.now)
                 && let Some(ack) = stack.tcp.time_waits.final_ack(place, turn.now)
             {
-                send_ack(stack, turn, &tuple, port, &ack);
+                send_ack(stack, turn, &tuple, port, place, &ack);
             }
             Output::None
         }
@@ -317,7 +321,16 @@ where
     P: FramePool,
     M: Probe,
 {
-    let Came { tuple, port, segment, .. } = *came;
+    let Came { tuple, header, port, segment, .. } = *came;
+    // A SYN is the next session's, whose keys are the listener's to judge by.
+    let is_syn = segment.has(flag::SYN) && !segment.has(flag::ACK);
+    if !is_syn
+        && let Some(keys) = stack.tcp.time_waits.keys(place)
+        && !is_signed_by(keys, header, segment)
+    {
+        stack.drop_received(port, DropReason::TcpBadSignature);
+        return true;
+    }
     match stack.tcp.time_waits.on_segment(place, segment, turn.now) {
         TimeWaitVerdict::Drop => stack.drop_received(port, DropReason::TcpOutOfWindow),
         TimeWaitVerdict::Ended => {
@@ -326,7 +339,7 @@ where
         }
         TimeWaitVerdict::Ack(ack) => {
             stack.drop_received(port, DropReason::TcpOutOfWindow);
-            send_ack(stack, turn, tuple, port, &ack);
+            send_ack(stack, turn, tuple, port, place, &ack);
         }
         TimeWaitVerdict::New(reused) => {
             if stack.listener_for(tuple, port).is_none() {
@@ -412,23 +425,25 @@ fn send_reset_with<P, M>(
     }
     let Reset { seq, ack, window, .. } = reset;
     let fields = Fields { seq, ack, flags, window, urgent: 0, options: &options };
-    send_bare_signed(stack, turn, tuple, port, 0, &fields, signing);
+    send_bare(stack, turn, tuple, port, 0, &fields, signing);
 }
 
-/// Sends an acknowledgment from a TIME-WAIT record.
+/// Sends an acknowledgment from the TIME-WAIT record at `place`.
 fn send_ack<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
     tuple: &Tuple,
     port: PortId,
+    place: u32,
     ack: &TimeWaitAck,
 ) where
     P: FramePool,
     M: Probe,
 {
-    let TimeWaitAck { seq, ack, window, ref options, tos } = *ack;
+    let TimeWaitAck { seq, ack, window, ref options, tos, signature } = *ack;
     let fields = Fields { seq, ack: Some(ack), flags: flag::ACK, window, urgent: 0, options };
-    send_bare(stack, turn, tuple, port, tos, &fields);
+    let signing = signature.map_or(Signing::Nobody, |at| Signing::TimeWait(place, at));
+    send_bare(stack, turn, tuple, port, tos, &fields, signing);
 }
 
 /// The counter of a refused segment.

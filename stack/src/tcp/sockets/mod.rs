@@ -345,18 +345,27 @@ impl TcpSockets {
         }
     }
 
-    /// A TIME-WAIT record stands for the names of a connection from now on. `None`: there was no room for it.
-    pub(super) fn wait(&mut self, tuple: &Tuple, content: &TimeWaitContent, now: Instant) -> Option<u32> {
-        let (place, evicted) = self.time_waits.insert(*tuple, content, now);
+    /// A TIME-WAIT record stands for the names of a connection from now on, and has its keys. `None`: there was no room for
+    /// it.
+    pub(super) fn wait(&mut self, handle: Handle, content: &TimeWaitContent, now: Instant) -> Option<u32> {
+        let entry = self.entries.get_mut(handle)?;
+        let (tuple, keys) = (entry.tuple, entry.keys.take());
+        self.unbind(handle);
+        let (place, evicted) = self.time_waits.insert(tuple, content, now);
         if let Some(evicted) = evicted {
             self.names.free(&evicted.tuple);
         }
-        if self.names.take(tuple, Seat::TimeWait(place)) {
-            self.waits_until = self.waits_until.min(self.time_waits.next_deadline(now));
-            return Some(place);
+        if !self.names.take(&tuple, Seat::TimeWait(place)) {
+            self.time_waits.remove(place);
+            return None;
         }
-        self.time_waits.remove(place);
-        None
+        if let Some(keys) = keys
+            && let Some(evicted) = self.time_waits.sign(place, keys)
+        {
+            self.names.free(&evicted.tuple);
+        }
+        self.waits_until = self.waits_until.min(self.time_waits.next_deadline(now));
+        Some(place)
     }
 
     /// After anything happened to a connection: its owner hears the news, the wheel its deadline; when it is over

@@ -149,22 +149,6 @@ pub(super) fn send_packet<P, M>(
     }
 }
 
-/// Sends a segment without data that belongs to no connection: what requests and TIME-WAIT records answer, and
-/// resets. It goes where the peer's packets come from.
-pub(super) fn send_bare<P, M>(
-    stack: &mut Stack<P::Frame>,
-    turn: &mut Turn<'_, P, M>,
-    tuple: &Tuple,
-    port: PortId,
-    tos: u8,
-    fields: &Fields<'_>,
-) where
-    P: FramePool,
-    M: Probe,
-{
-    send_bare_signed(stack, turn, tuple, port, tos, fields, Signing::Nobody);
-}
-
 /// Whose keys sign a segment that the glue makes itself.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Signing<'a> {
@@ -174,10 +158,13 @@ pub(super) enum Signing<'a> {
     Listener(Handle, &'a SynAck),
     /// Those of a connection; where in the options the bytes begin.
     Connection(Handle, u8),
+    /// Those of a TIME-WAIT record; where in the options the bytes begin.
+    TimeWait(u32, u8),
 }
 
-/// As [`send_bare`], signed (RFC 2385 section 3, RFC 5925 section 7.1: resets as well).
-pub(super) fn send_bare_signed<P, M>(
+/// Sends a segment without data that no connection sends: what requests and TIME-WAIT records answer, and resets; signed
+/// where the session is (RFC 2385 section 3, RFC 5925 section 7.1). It goes where the peer's packets come from.
+pub(super) fn send_bare<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
     tuple: &Tuple,
@@ -200,7 +187,7 @@ pub(super) fn send_bare_signed<P, M>(
         dont_fragment: true,
         tx_checksum,
     };
-    let TcpSockets { listeners, entries, .. } = &mut stack.tcp;
+    let TcpSockets { listeners, entries, time_waits, .. } = &mut stack.tcp;
     let mut signer = |header: &mut [u8], data: &[u8]| match sign {
         Signing::Nobody => true,
         Signing::Listener(listener, syn_ack) => {
@@ -213,11 +200,15 @@ pub(super) fn send_bare_signed<P, M>(
             let keys = entries.get_mut(connection).and_then(|entry| entry.keys.as_deref_mut());
             keys.map(|keys| keys.sign(header, HEADER_LEN + usize::from(at), &[data])).is_some()
         }
+        Signing::TimeWait(place, at) => {
+            let keys = time_waits.keys(place);
+            keys.map(|keys| keys.sign(header, HEADER_LEN + usize::from(at), &[data])).is_some()
+        }
     };
     let signs = match sign {
         Signing::Nobody => false,
         Signing::Listener(_, syn_ack) => syn_ack.signature.is_some(),
-        Signing::Connection(..) => true,
+        Signing::Connection(..) | Signing::TimeWait(..) => true,
     };
     let signer: Option<Sign<'_>> = signs.then_some(&mut signer);
     match build::segment(turn.pool, tuple, envelope, fields, None, signer) {

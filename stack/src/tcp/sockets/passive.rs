@@ -11,7 +11,7 @@ use super::build::Fields;
 use super::input::MAX_PIECES;
 use super::input::{on_connection, send_reset};
 use super::names::Seat;
-use super::output::{Signing, path_mss, send_bare_signed};
+use super::output::{Signing, path_mss, send_bare};
 use super::{Entry, TcpSockets};
 use crate::frame::{Frame, FramePool};
 use crate::limits::BURST;
@@ -320,7 +320,7 @@ fn send_syn_ack<P, M>(
 {
     let SynAck { ref tuple, seq, ack, flags, window, ref options, tos, .. } = *reply;
     let fields = Fields { seq, ack: Some(ack), flags, window, urgent: 0, options };
-    send_bare_signed(stack, turn, tuple, port, tos, &fields, Signing::Listener(listener, reply));
+    send_bare(stack, turn, tuple, port, tos, &fields, Signing::Listener(listener, reply));
 }
 
 /// SYN-ACKs that are due again, a burst of them at most.
