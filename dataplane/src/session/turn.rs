@@ -98,6 +98,14 @@ impl Sessions {
         }
     }
 
+    /// Whether a program waits for an answer.
+    #[inline]
+    pub fn has_calls(&self) -> bool {
+        let programs =
+            self.present.iter().filter_map(|place| self.programs.get(usize::from(*place))?.as_ref());
+        programs.into_iter().any(|program| !program.arena.call_marks(self.worker).is_empty())
+    }
+
     /// When there is something to do though nobody asks.
     #[inline]
     pub fn next_deadline(&self) -> Instant {

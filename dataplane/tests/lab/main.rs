@@ -240,6 +240,7 @@ tests! {
             python_serves_files,
             asyncio_echoes,
             asyncio_is_a_client,
+            programs_that_ask_without_end_keep_nobody_from_the_core,
             node_serves_and_asks,
             java_echoes_with_selectors,
             tokio_echoes,

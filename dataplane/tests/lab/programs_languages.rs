@@ -94,6 +94,30 @@ pub fn asyncio_is_a_client() {
     lab.run_on_flumen(&format!("python3 {script} ask {THERE} 7000")).says("all came back");
 }
 
+/// A worker answers calls one after the other before it looks at its queues again: but not for ever.
+pub fn programs_that_ask_without_end_keep_nobody_from_the_core() {
+    let lab = lab();
+    let script = lab.file(
+        "ask.py",
+        "
+import socket, sys
+listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
+while True:
+    listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+",
+    );
+    // On every processor: the worker's is among them.
+    let cpus = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let _askers: Vec<_> = (0..cpus)
+        .map(|cpu| lab.start_on_flumen(&format!("taskset -c {cpu} python3 {script} {HERE} {}", 7100 + cpu)))
+        .collect();
+    for cpu in 0..cpus as u16 {
+        lab.wait_for_port(Role::Client, HERE, 7100 + cpu);
+    }
+    lab.client(&format!("ping -q -c 50 -i 0.02 {HERE}")).says(" 0% packet loss");
+    lab.client("ping -q -c 50 -i 0.02 10.0.2.2").says(" 0% packet loss");
+}
+
 pub fn node_serves_and_asks() {
     let lab = lab();
     let script = lab.file(
