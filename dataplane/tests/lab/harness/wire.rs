@@ -7,6 +7,8 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -66,8 +68,19 @@ impl Wire {
         None
     }
 
+    /// Waits until something is there on one of several wires: its place among them; `None` when the time is over.
+    pub fn wait(wires: &[&Wire], time: Duration) -> Option<usize> {
+        let mut fds: Vec<_> = wires.iter().map(|wire| PollFd::new(&wire.socket, PollFlags::IN)).collect();
+        let time = time.try_into().expect("a short time");
+        match poll(&mut fds, Some(&time)) {
+            Ok(_) => fds.iter().position(|fd| !fd.revents().is_empty()),
+            Err(Errno::INTR) => None,
+            Err(error) => panic!("poll: {error}"),
+        }
+    }
+
     /// One frame that somebody else sent, if there is one soon.
-    fn next(&self, buffer: &mut [u8]) -> Option<usize> {
+    pub fn next(&self, buffer: &mut [u8]) -> Option<usize> {
         match recvfrom::<LinkAddr>(self.socket.as_raw_fd(), buffer) {
             Ok((_, Some(from))) if from.pkttype() == PACKET_OUTGOING => None,
             Ok((length, _)) => Some(length),
