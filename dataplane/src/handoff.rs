@@ -13,6 +13,8 @@
 use crate::mempool::{PoolFrame, WorkerPool};
 use crate::packet_ring::{PacketReader, PacketWriter, packet_ring};
 use core::sync::atomic::{AtomicBool, Ordering, fence};
+use flumen_stack::ethernet::LinkCast;
+use flumen_stack::ip::handover::Delivery;
 use flumen_stack::neighbour::Fact;
 use flumen_stack::{DropReason, Frame, PortId};
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -30,22 +32,43 @@ pub enum Errand {
     Receive,
     /// Transmit it on the port: the port is the other worker's.
     Transmit,
+    /// Deliver it (from its IP header on), which was received on the port, to sockets of the other worker.
+    Deliver(Delivery),
 }
 
+/// ```text
+///   15 │ 14 │ 13    │ 12       │ … 0
+///   errand  │ group │ raw only │ port
+/// ```
 impl Errand {
     const TRANSMIT: u16 = 1 << 15;
+    const DELIVER: u16 = 1 << 14;
+    const GROUP: u16 = 1 << 13;
+    const RAW_ONLY: u16 = 1 << 12;
 
     fn tag(self, port: PortId) -> u16 {
+        let either = |on: bool, bit: u16| if on { bit } else { 0 };
         let errand = match self {
             Errand::Receive => 0,
             Errand::Transmit => Self::TRANSMIT,
+            Errand::Deliver(Delivery { cast, raw_only }) => {
+                Self::DELIVER
+                    | either(cast == LinkCast::Group, Self::GROUP)
+                    | either(raw_only, Self::RAW_ONLY)
+            }
         };
         errand | port.index() as u16
     }
 
     fn from_tag(tag: u16) -> Option<(Errand, PortId)> {
-        let errand = if tag & Self::TRANSMIT == 0 { Errand::Receive } else { Errand::Transmit };
-        Some((errand, PortId::new(usize::from(tag & !Self::TRANSMIT))?))
+        let port = PortId::new(usize::from(tag & (Self::RAW_ONLY - 1)))?;
+        let cast = if tag & Self::GROUP == 0 { LinkCast::Unicast } else { LinkCast::Group };
+        let errand = match tag & (Self::TRANSMIT | Self::DELIVER) {
+            0 => Errand::Receive,
+            Self::TRANSMIT => Errand::Transmit,
+            _ => Errand::Deliver(Delivery { cast, raw_only: tag & Self::RAW_ONLY != 0 }),
+        };
+        Some((errand, port))
     }
 }
 
@@ -174,5 +197,27 @@ impl Receiver {
     /// The next fact.
     pub fn fact(&mut self) -> Option<Fact> {
         self.facts.pop().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_errand_and_its_port_come_out_of_the_tag_that_they_went_into() {
+        let delivery = |cast, raw_only| Errand::Deliver(Delivery { cast, raw_only });
+        for errand in [
+            Errand::Receive,
+            Errand::Transmit,
+            delivery(LinkCast::Unicast, false),
+            delivery(LinkCast::Group, false),
+            delivery(LinkCast::Unicast, true),
+            delivery(LinkCast::Group, true),
+        ] {
+            for port in (0..flumen_stack::limits::MAX_PORTS).filter_map(PortId::new) {
+                assert_eq!(Errand::from_tag(errand.tag(port)), Some((errand, port)));
+            }
+        }
     }
 }

@@ -20,8 +20,12 @@ const BYTES_PER_PACKET: usize = 2048;
 /// Bytes in front of every packet in a ring.
 const RECORD_HEADER: usize = 4;
 
-/// The longest packet that fits a record: the largest MTU, a link header, and two VLAN tags.
+/// The longest packet of a port: the largest MTU, a link header, and two VLAN tags.
 pub const MAX_PACKET: usize = flumen_stack::limits::MAX_MTU as usize + 22;
+
+/// The longest packet that fits a record: any of IP, for a datagram that was put together of fragments may be for a socket of
+/// another worker.
+pub const MAX_RECORD: usize = u16::MAX as usize;
 
 /// The writing end.
 #[derive(Debug)]
@@ -34,19 +38,19 @@ pub struct PacketReader {
     joined: Box<[u8]>,
 }
 
-/// A ring with room for at least `packets` packets of 1500 bytes, and for two of the longest.
+/// A ring with room for at least `packets` packets of 1500 bytes, and for two of the longest that a port has.
 pub fn packet_ring(packets: usize) -> (PacketWriter, PacketReader) {
     let size = packets.saturating_mul(BYTES_PER_PACKET).max(2 * (MAX_PACKET + RECORD_HEADER));
     let (writer, reader) = RingBuffer::new(size);
-    (PacketWriter(writer), PacketReader { ring: reader, joined: vec![0; MAX_PACKET].into_boxed_slice() })
+    (PacketWriter(writer), PacketReader { ring: reader, joined: vec![0; MAX_RECORD].into_boxed_slice() })
 }
 
 impl PacketWriter {
     /// Copies a packet into the ring under a tag. It fails with [`DropReason::TxRefused`] for a packet that
-    /// is longer than [`MAX_PACKET`] and with [`DropReason::HandoffFull`] when there is no room now.
+    /// is longer than [`MAX_RECORD`] and with [`DropReason::HandoffFull`] when there is no room now.
     pub fn write(&mut self, tag: u16, frame: &impl Frame) -> Result<(), DropReason> {
         let len = frame.packet_len();
-        if len > MAX_PACKET {
+        if len > MAX_RECORD {
             return Err(DropReason::TxRefused);
         }
         let Ok(mut chunk) = self.0.write_chunk(RECORD_HEADER + len) else {
@@ -182,8 +186,19 @@ mod tests {
         assert_eq!(writer.write(3, &longest), Err(DropReason::HandoffFull));
         assert_eq!(reader.read(&mut pool).unwrap().unwrap().0, 1);
         assert_eq!(writer.write(3, &longest), Ok(()), "room again");
+    }
+
+    #[test]
+    fn the_longest_datagram_crosses_a_ring_for_many_packets() {
+        let (mut writer, mut reader) = packet_ring(64);
+        let mut heap = HeapPool::new(64, 4096);
+        let config = af_xdp::PoolConfig { chunks: 64, ..af_xdp::PoolConfig::default() };
+        let mut pool = WorkerPool(af_xdp::Pool::new(&config).unwrap());
+        let longest = heap.frame(&vec![1; MAX_RECORD]).unwrap();
+        assert_eq!(writer.write(1, &longest), Ok(()));
+        assert_eq!(reader.read(&mut pool).unwrap().unwrap().1.packet_len(), MAX_RECORD);
         drop(longest);
-        let beyond = heap.frame(&vec![1; MAX_PACKET + 1]).unwrap();
+        let beyond = heap.frame(&vec![1; MAX_RECORD + 1]).unwrap();
         assert_eq!(writer.write(4, &beyond), Err(DropReason::TxRefused));
     }
 

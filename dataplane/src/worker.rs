@@ -19,12 +19,13 @@ use crate::metrics::{Metrics, Runtime, StageClock};
 use crate::port::PortQueue;
 use crate::report::Report;
 use crate::session::Sessions;
+use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use flumen_stack::ip::flow;
+use flumen_stack::ip::handover::{Delivery, Stray};
 use flumen_stack::ip::martian::Martian;
 use flumen_stack::ipv6::autoconf::Notice;
 use flumen_stack::limits::BURST;
-use flumen_stack::stack::Stray;
 use flumen_stack::{Burst, Counter, DropReason, Egress, Frame, Instant, PortId, Probe, Stack, Stage, Turn};
 use rustix::event::{PollFd, PollFlags};
 use std::sync::Arc;
@@ -246,6 +247,7 @@ impl Worker {
         let Some(sessions) = self.sessions.as_deref_mut() else {
             self.services.turn(&mut self.stack, &mut turn, None);
             self.stack.output(&mut turn);
+            self.send_strays();
             return false;
         };
         let mut host = Host { stack: &mut self.stack, turn: &mut turn };
@@ -253,6 +255,8 @@ impl Worker {
         self.services.turn(host.stack, host.turn, Some(sessions));
         let settled = sessions.settle(&mut host);
         self.stack.output(&mut turn);
+        // What timers, services and programs sent to ourselves may belong to other workers, too.
+        self.send_strays();
         asked || settled
     }
 
@@ -385,6 +389,7 @@ impl Worker {
     /// Up to a burst of packets from one other worker, in runs of the same errand and port.
     fn take_packets(&mut self, now: Instant, index: usize) -> usize {
         let mut burst: Burst<PoolFrame> = Burst::new();
+        let mut strays: ArrayVec<(PortId, Delivery, PoolFrame), BURST> = ArrayVec::new();
         let mut run: Option<PortId> = None;
         let mut taken = 0;
         while taken < BURST {
@@ -403,10 +408,17 @@ impl Worker {
                     }
                     burst.push(frame);
                 }
+                Ok((Errand::Deliver(delivery), port, frame)) => strays.push((port, delivery, frame)),
             }
         }
         if let Some(port) = run {
             self.input(now, port, &mut burst);
+        }
+        if !strays.is_empty() {
+            let mut turn =
+                Turn { now, pool: &mut self.pool, egress: &mut self.egress, probe: &mut self.probe };
+            self.stack.take_over(&mut turn, strays.drain(..));
+            self.send_strays();
         }
         self.runtime.taken_over += taken as u64;
         taken
@@ -421,9 +433,9 @@ impl Worker {
     /// Hands over what came here and is for a socket of another worker.
     #[inline]
     fn send_strays(&mut self) {
-        while let Some(Stray { worker, port, frame }) = self.stack.next_stray() {
+        while let Some(Stray { worker, port, delivery, frame }) = self.stack.next_stray() {
             let sent = match self.to_others.get_mut(worker).and_then(Option::as_mut) {
-                Some(other) => other.send(Errand::Receive, port, &frame),
+                Some(other) => other.send(Errand::Deliver(delivery), port, &frame),
                 None => Err(DropReason::PortUnreachable),
             };
             self.runtime.handed_over += u64::from(sent.is_ok());
@@ -581,7 +593,7 @@ impl Worker {
             let until_timer = self.next_deadline().since(self.clock.now());
             let limit = longest.min(until_timer);
             self.stack.going_to_sleep();
-            let mut waits = arrayvec::ArrayVec::<PollFd<'_>, MAX_WAIT>::new();
+            let mut waits = ArrayVec::<PollFd<'_>, MAX_WAIT>::new();
             waits.push(PollFd::new(&self.bell, PollFlags::IN));
             for descriptor in self.queues.iter().filter_map(PortQueue::wait_on) {
                 if waits.try_push(PollFd::from_borrowed_fd(descriptor, PollFlags::IN)).is_err() {
@@ -618,6 +630,7 @@ impl Worker {
         if let Some(sessions) = &mut self.sessions {
             sessions.stop();
         }
+        self.send_strays();
         self.hand_over_facts();
         // Dropped, they tell the readers that nothing more will come.
         self.to_others.fill_with(|| None);
@@ -637,6 +650,10 @@ impl Worker {
                 ring.give_up(|errand, port, bytes| match errand {
                     Errand::Receive => self.stack.counters.drop_arrived(port, bytes, DropReason::Stopping),
                     Errand::Transmit => self.stack.counters.drop_unsent(port, DropReason::Stopping),
+                    Errand::Deliver(_) => {
+                        self.stack.counters.count(Counter::TakenOver);
+                        self.stack.counters.drop(DropReason::Stopping);
+                    }
                 });
                 if last_look {
                     break;

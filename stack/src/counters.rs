@@ -7,7 +7,8 @@
 //!   received + originated + no-frame + came back  =  handed to ports + dropped (consumed included) + fragmented + held
 //!
 //!   originated: ICMP errors, ARP, neighbour discovery, IGMP, MLD, fragments that we made, datagrams that we put
-//!               together (their fragments ended when they were taken), what sockets send, and what is looped back.
+//!               together (their fragments ended when they were taken), what sockets send, what is looped back, and what other workers
+//!               handed over (it ended there as handed over).
 //!               An echo reply is the request, turned round.
 //!   no-frame:   packets that would have been originated; they are among the dropped, too.
 //!   came back:  packets handed to a port that did not leave by it after all ([`PortCounters::tx_drops`]).
@@ -154,6 +155,10 @@ counters! {
     RawOut => "raw-out",
     /// ICMP errors that reached the socket that caused them.
     IcmpErrorsToSockets => "icmp-errors-to-sockets",
+    /// Copies of packets for raw sockets of another worker.
+    RawCopies => "raw-copies",
+    /// Packets that other workers handed to this one, whose sockets they are for.
+    TakenOver => "taken-over",
     /// Packets of ours that were delivered to ourselves: to our own addresses, or copies of what went to groups.
     LoopedBack => "looped-back",
     /// IGMP messages that arrived.
@@ -262,7 +267,7 @@ impl Counters {
 
     /// Packets that began here: see the books at the top.
     pub fn originated(&self) -> u64 {
-        const ORIGINATED: [Counter; 21] = [
+        const ORIGINATED: [Counter; 23] = [
             Counter::IcmpErrorsOut,
             Counter::Icmpv6ErrorsOut,
             Counter::TcpOut,
@@ -279,6 +284,8 @@ impl Counters {
             Counter::UdpOut,
             Counter::RawOut,
             Counter::LoopedBack,
+            Counter::RawCopies,
+            Counter::TakenOver,
             Counter::IgmpOut,
             Counter::MldOut,
             Counter::MulticastCopies,

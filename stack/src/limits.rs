@@ -180,8 +180,9 @@ pub const SOCKET_BLOCKS: usize = 16_384;
 /// one send can make at most, 64 segments of UDP_SEGMENT or the fragments of 64 KiB, and as much again.
 pub const LOOPBACK: usize = 128;
 
-/// Packets of one burst that may belong to sockets of other workers: all of them.
-pub const STRAYS: usize = BURST;
+/// Packets that wait to be handed to other workers: those of one burst, each with a copy for raw sockets, and what was looped
+/// back.
+pub const STRAYS: usize = 2 * BURST + LOOPBACK;
 
 /// Datagrams that one UDP_SEGMENT send is cut into: UDP_MAX_SEGMENTS of Linux before it was doubled.
 pub const UDP_SEGMENTS: usize = 64;

@@ -16,6 +16,7 @@ use crate::groups::Groups;
 use crate::icmp::limit::{EchoLimiter, IcmpLimiter, IcmpLimits};
 use crate::interface::{ChecksumPolicy, Interfaces};
 use crate::ip::adjacency::Adjacencies;
+use crate::ip::handover::Stray;
 use crate::ip::identification::Identifications;
 use crate::ip::martian::Martians;
 use crate::ip::originate::Looped;
@@ -100,17 +101,6 @@ impl Default for SocketLimits {
             ephemeral: PortRange::default(),
         }
     }
-}
-
-/// A packet for a socket of another worker, as it came in: to be handed over.
-#[derive(Debug)]
-pub struct Stray<F> {
-    /// The worker.
-    pub worker: usize,
-    /// The port that it came in by.
-    pub port: PortId,
-    /// Byte 0 is the first of the link header.
-    pub frame: F,
 }
 
 /// The stack of one worker.
@@ -383,34 +373,11 @@ impl<F: Frame> Stack<F> {
     }
 
     /// There are other workers: what comes for their sockets is handed over ([`Stack::next_stray`]), and port numbers
-    /// are chosen so that each worker has its own.
+    /// are those that live here. What is open already (services that every worker has) stays as it is.
     pub fn set_home(&mut self, home: &Home) {
         self.tcp.set_home(home.clone());
         self.udp.set_home(home.clone());
-    }
-
-    /// The next packet that belongs to another worker; to be asked for after each [`Stack::input`]. The caller counts
-    /// where it went.
-    pub fn next_stray(&mut self) -> Option<Stray<F>> {
-        self.strays.pop_front()
-    }
-
-    /// A packet goes to another worker: it gets a link header again, as if it had just come in there.
-    #[cold]
-    pub(crate) fn hand_over(&mut self, worker: usize, port: PortId, mut frame: F) {
-        let kind =
-            if frame.first().is_some_and(|first| first >> 4 == 6) { [0x86, 0xdd] } else { [0x08, 0x00] };
-        let Some(station) = self.interfaces.get(port).map(|interface| interface.mac) else {
-            return self.drop_received(port, DropReason::PortDown);
-        };
-        let mut header = [0; ethernet::HEADER_LEN];
-        header[..6].copy_from_slice(&station.0);
-        header[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 0]); // nobody's, but a station's
-        header[12..].copy_from_slice(&kind);
-        if self.strays.len() >= STRAYS || !ethernet::push_header(&mut frame, &header) {
-            return self.drop_received(port, DropReason::HandoffFull);
-        }
-        self.strays.push_back(Stray { worker, port, frame });
+        self.raw.set_home(home.clone());
     }
 
     /// The worker is about to sleep: the forwarding table need not wait for it.
@@ -535,7 +502,7 @@ impl<F: Frame> Stack<F> {
 
     /// The quiescent point of the forwarding table, and the end of what caches remember of an older one.
     #[inline]
-    fn begin_burst(&mut self) {
+    pub(crate) fn begin_burst(&mut self) {
         self.routes.begin_burst();
         let generation = self.routes.generation() + self.cache_epoch + u64::from(self.neighbours.epoch());
         self.generation = generation;

@@ -219,9 +219,6 @@ impl Seat {
         stack.neighbours.max_entries = stack.neighbours.max_entries.max(self.neighbours.len() + 1);
         let mut stack = Stack::new(stack, self.routes)
             .map_err(|error| StartError::Unsupported(format!("[limits]: {error}")))?;
-        if let Some(home) = &self.home {
-            stack.set_home(home);
-        }
         stack.set_time_of_day(self.clock.now(), milliseconds_of_the_day());
         for neighbour in &self.neighbours {
             let StaticNeighbour { port, address, mac, .. } = neighbour;
@@ -274,6 +271,10 @@ impl Seat {
         };
         worker.stack.set_loopback(worker.sessions.as_ref().is_some_and(|sessions| sessions.has_loopback()));
         worker.start_services(&self.services, seed)?;
+        // Services are on all workers alike; what is opened from now on is on one.
+        if let Some(home) = &self.home {
+            worker.stack.set_home(home);
+        }
         // Services listen at addresses that are not usable yet; programs find out by themselves.
         worker.stack.check_addresses(worker.clock.now());
         Ok((worker, grants))

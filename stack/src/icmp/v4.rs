@@ -257,7 +257,7 @@ pub fn input<P, M>(
             let heard = tell_socket(stack, turn.now, &arrival, header_len);
             let reason = learn_path_mtu(stack, turn.now, quoted, mtu);
             if let Some(worker) = stranger(stack, heard, &arrival.frame, header_len) {
-                return stack.hand_over(worker, arrival.port, arrival.frame);
+                return stack.hand_over(worker, arrival.port, arrival.cast, arrival.frame);
             }
             let reason = if heard { DropReason::Consumed } else { reason };
             stack.drop_received(arrival.port, reason);
@@ -265,12 +265,15 @@ pub fn input<P, M>(
         kind::UNREACHABLE | kind::SOURCE_QUENCH | kind::TIME_EXCEEDED | kind::PARAMETER_PROBLEM => {
             let heard = tell_socket(stack, turn.now, &arrival, header_len);
             if let Some(worker) = stranger(stack, heard, &arrival.frame, header_len) {
-                return stack.hand_over(worker, arrival.port, arrival.frame);
+                return stack.hand_over(worker, arrival.port, arrival.cast, arrival.frame);
             }
             let reason = if heard { DropReason::Consumed } else { DropReason::IcmpDiscarded };
             stack.drop_received(arrival.port, reason);
         }
         kind::ECHO_REPLY => {
+            if let Some(worker) = raw::ping_elsewhere(stack, &arrival.frame, header_len) {
+                return stack.hand_over(worker, arrival.port, arrival.cast, arrival.frame);
+            }
             let envelope = raw::envelope4(&arrival, turn.now);
             let reason = raw::ping_reply(stack, &arrival.frame, header_len, envelope);
             stack.drop_received(arrival.port, reason);

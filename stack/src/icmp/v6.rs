@@ -255,7 +255,7 @@ pub fn input<P, M>(
             let elsewhere = crate::socket::errors::elsewhere(stack, message).filter(|_| !heard);
             let reason = learn_path_mtu(stack, turn.now, port, message);
             if let Some(worker) = elsewhere {
-                return stack.hand_over(worker, port, arrival.frame);
+                return stack.hand_over(worker, port, arrival.cast, arrival.frame);
             }
             stack.drop_received(port, if heard { DropReason::Consumed } else { reason });
         }
@@ -264,12 +264,15 @@ pub fn input<P, M>(
             let offender = IpAddr::V6(arrival.source);
             let heard = crate::socket::errors::icmp6(stack, turn.now, port, offender, message);
             if let Some(worker) = crate::socket::errors::elsewhere(stack, message).filter(|_| !heard) {
-                return stack.hand_over(worker, port, arrival.frame);
+                return stack.hand_over(worker, port, arrival.cast, arrival.frame);
             }
             let reason = if heard { DropReason::Consumed } else { DropReason::IcmpDiscarded };
             stack.drop_received(port, reason);
         }
         kind::ECHO_REPLY => {
+            if let Some(worker) = raw::ping_elsewhere(stack, &arrival.frame, offset) {
+                return stack.hand_over(worker, port, arrival.cast, arrival.frame);
+            }
             let envelope = raw::envelope6(&arrival, turn.now);
             let reason = raw::ping_reply(stack, &arrival.frame, offset, envelope);
             stack.drop_received(port, reason);

@@ -174,9 +174,19 @@ where
             Ok(hop) => hop,
             Err(refusal) => return refuse(stack, turn, &arrival, refusal),
         },
+        Path::Refuse(Refusal::NotJoined) if is_elsewhere(stack, &arrival.frame) => {
+            return super::local::deliver(stack, turn, Arrival { cast: LinkCast::Group, ..arrival });
+        }
         Path::Refuse(refusal) => return refuse(stack, turn, &arrival, refusal),
     };
     super::forward::forward(stack, turn, arrival, hop);
+}
+
+/// See [`Stack::is_group_elsewhere`].
+#[cold]
+fn is_elsewhere<F: Frame>(stack: &Stack<F>, packet: &[u8]) -> bool {
+    let Some(&[first, _, _, _, _, _, _, _, _, protocol]) = packet.first_chunk() else { return false };
+    stack.is_group_elsewhere(protocol, usize::from(first & 0x0f) * 4, packet)
 }
 
 /// Ends a packet that has no way on, with the error that RFC 1812 section 5.2.7.1 and Linux give for it.

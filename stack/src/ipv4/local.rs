@@ -49,7 +49,42 @@ where
         return;
     }
     stack.counters.count(Counter::Ipv4Delivered);
-    let copied = !stack.raw.is_empty() && raw::copies4(stack, turn.now, &arrival, protocol, header_len);
+    let copied = stack.raw.is_anywhere() && raw::copies4(stack, turn, &arrival, protocol, header_len);
+    pass_on(stack, turn, arrival, (protocol, header_len), copied);
+}
+
+/// Delivers a packet that another worker handed to this one, which did all the above but for raw sockets that are here;
+/// for those alone when it is `raw_only`.
+pub(crate) fn take_over<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: Arrival<P::Frame>,
+    raw_only: bool,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let (first, protocol) = arrival.frame.first_chunk::<HEADER_LEN>().map_or((0, 0), |ip| (ip[0], ip[9]));
+    let header_len = usize::from(first & 0x0f) * 4;
+    if raw_only {
+        raw::copies4(stack, turn, &arrival, protocol, header_len);
+        return stack.drop_received(arrival.port, DropReason::Consumed);
+    }
+    pass_on(stack, turn, arrival, (protocol, header_len), false);
+}
+
+/// Hands a packet to its protocol; `copied`: a raw socket took it, too.
+#[inline]
+fn pass_on<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: Arrival<P::Frame>,
+    (protocol, header_len): (u8, usize),
+    copied: bool,
+) where
+    P: FramePool,
+    M: Probe,
+{
     match protocol {
         ICMP => v4::input(stack, turn, arrival, header_len),
         UDP => crate::udp::input4(stack, turn, arrival, header_len),

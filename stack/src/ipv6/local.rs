@@ -1,7 +1,7 @@
 //! IPv6 local delivery (twins of rows P5, P6): packets for this node, handed to the protocol that their
 //! chain of extension headers ends in.
 
-use super::extension::{self, Examined};
+use super::extension::{self, Examined, Upper};
 use super::input::Arrival;
 use crate::counters::Counter;
 use crate::ethernet::LinkCast;
@@ -37,7 +37,8 @@ where
             return deliver(stack, turn, Arrival { cast: LinkCast::Group, ..arrival });
         }
     }
-    let joined = stack.hears_group(arrival.port, IpAddr::V6(arrival.destination), IpAddr::V6(arrival.source));
+    let joined = stack.hears_group(arrival.port, IpAddr::V6(arrival.destination), IpAddr::V6(arrival.source))
+        || crate::multicast::forward::is_elsewhere6(stack, &arrival.frame);
     if joined {
         deliver(stack, turn, Arrival { cast: LinkCast::Group, ..arrival });
     } else {
@@ -65,8 +66,44 @@ where
         None => return,
     };
     stack.counters.count(Counter::Ipv6Delivered);
-    let copied =
-        !stack.raw.is_empty() && raw::copies6(stack, turn.now, &arrival, upper.protocol, upper.offset);
+    let copied = stack.raw.is_anywhere() && raw::copies6(stack, turn, &arrival, upper.protocol, upper.offset);
+    pass_on(stack, turn, arrival, &upper, copied);
+}
+
+/// Delivers a packet that another worker handed to this one, which did all the above but for raw sockets that are here;
+/// for those alone when it is `raw_only`.
+pub(crate) fn take_over<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: Arrival<P::Frame>,
+    raw_only: bool,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let Some((protocol, offset)) = extension::upper_layer(&arrival.frame) else {
+        return stack.drop_received(arrival.port, DropReason::Ipv6BadExtension);
+    };
+    if raw_only {
+        raw::copies6(stack, turn, &arrival, protocol, offset);
+        return stack.drop_received(arrival.port, DropReason::Consumed);
+    }
+    // Only what somebody here speaks is handed over: no parameter problem is owed.
+    pass_on(stack, turn, arrival, &Upper { protocol, offset, named_at: 0 }, false);
+}
+
+/// Hands a packet to its protocol; `copied`: a raw socket took it, too.
+#[inline]
+fn pass_on<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: Arrival<P::Frame>,
+    upper: &Upper,
+    copied: bool,
+) where
+    P: FramePool,
+    M: Probe,
+{
     match upper.protocol {
         ICMPV6 => v6::input(stack, turn, arrival, upper.offset),
         UDP => crate::udp::input6(stack, turn, arrival, upper.offset),

@@ -42,7 +42,8 @@ pub(crate) fn input4<P, M>(
         return ipv4::local::deliver(stack, turn, arrival);
     }
     let flow = (IpAddr::V4(arrival.source), IpAddr::V4(arrival.destination));
-    let heard = stack.hears_group(arrival.port, flow.1, flow.0);
+    let heard = stack.hears_group(arrival.port, flow.1, flow.0)
+        || stack.is_group_elsewhere(protocol, usize::from(first & 0x0f) * 4, &arrival.frame);
     let exits = match ways_out(stack, turn.now, arrival.port, flow, ttl) {
         Ok(exits) => exits,
         Err(_) if heard => return ipv4::local::deliver(stack, turn, arrival),
@@ -84,7 +85,7 @@ where
         return Some(arrival);
     }
     let hop_limit = arrival.frame.get(7).copied().unwrap_or(0);
-    let heard = stack.hears_group(arrival.port, flow.1, flow.0);
+    let heard = stack.hears_group(arrival.port, flow.1, flow.0) || is_elsewhere6(stack, &arrival.frame);
     let exits = match ways_out(stack, turn.now, arrival.port, flow, hop_limit) {
         Ok(exits) => exits,
         Err(_) if heard => return Some(arrival),
@@ -124,6 +125,12 @@ where
     }
 }
 
+/// See [`Stack::is_group_elsewhere`].
+pub(crate) fn is_elsewhere6<F: Frame>(stack: &Stack<F>, packet: &[u8]) -> bool {
+    let upper = ipv6::extension::upper_layer(packet);
+    upper.is_some_and(|(protocol, offset)| stack.is_group_elsewhere(protocol, offset, packet))
+}
+
 /// Where the packet goes, if it may be forwarded at all.
 fn ways_out<F: Frame>(
     stack: &mut Stack<F>,
@@ -156,7 +163,8 @@ where
     made
 }
 
-fn copy_of<P: FramePool>(pool: &mut P, packet: &P::Frame) -> Option<P::Frame> {
+/// A copy in frames of the pool; `None` when it has not as many.
+pub(crate) fn copy_of<P: FramePool>(pool: &mut P, packet: &P::Frame) -> Option<P::Frame> {
     let len = packet.packet_len();
     let mut whole: Option<P::Frame> = None;
     let mut done = 0;

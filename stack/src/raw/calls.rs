@@ -15,9 +15,10 @@ impl<F: Frame> Stack<F> {
     /// Makes a raw socket for a protocol (SOCK_RAW). 255 only sends, with headers of its own.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for protocol 0, [`Error::TooManySockets`].
+    /// [`Error::InvalidArgument`] for protocol 0, or on a worker where raw sockets do not live
+    /// ([`crate::socket::homes::RAW_HOME`]); [`Error::TooManySockets`].
     pub fn raw_open(&mut self, family: Family, protocol: u8, owner: Owner) -> Result<Handle, Error> {
-        if protocol == 0 {
+        if protocol == 0 || !self.raw.is_raw_home() {
             return Err(Error::InvalidArgument);
         }
         self.raw_insert(Sockets::new_raw(family, protocol, owner))
@@ -58,8 +59,13 @@ impl<F: Frame> Stack<F> {
         if ping && end.local_port != 0 {
             return Err(Error::InvalidArgument);
         }
-        if ping && name.port() != 0 && !self.raw.ping_is_free(handle, end.family, name.port()) {
-            return Err(Error::AddressInUse);
+        if ping && name.port() != 0 {
+            if !self.raw.is_here(name.port()) {
+                return Err(Error::AddressNotAvailable);
+            }
+            if !self.raw.ping_is_free(handle, end.family, name.port()) {
+                return Err(Error::AddressInUse);
+            }
         }
         if let Some(socket) = self.raw.slab.get_mut(handle) {
             socket.end.local = (!address.is_unspecified()).then_some(address);
@@ -82,7 +88,7 @@ impl<F: Frame> Stack<F> {
         let start = self.next_random_u32() as u16;
         let free = (0..=u16::MAX)
             .map(|step| start.wrapping_add(step))
-            .find(|&id| id != 0 && self.raw.ping_is_free(handle, family, id));
+            .find(|&id| id != 0 && self.raw.is_here(id) && self.raw.ping_is_free(handle, family, id));
         let identifier = free.ok_or(Error::WouldBlock)?;
         if let Some(socket) = self.raw.slab.get_mut(handle) {
             socket.end.local_port = identifier;
@@ -284,6 +290,9 @@ impl<F: Frame> Stack<F> {
         let Some(mut socket) = self.raw.slab.remove(handle) else { return };
         if matches!(socket.kind, Kind::Raw { router_alert: Some(_), .. }) {
             self.raw.alerts = self.raw.alerts.saturating_sub(1);
+        }
+        if let Kind::Raw { protocol, .. } = socket.kind {
+            self.raw.unsettle(protocol);
         }
         socket.end.clear(&mut self.blocks);
     }

@@ -4,7 +4,7 @@ use super::{ICMP, ICMPV6, Kind, Socket, ping_hash, raw_hash};
 use crate::checksum;
 use crate::counters::Counter;
 use crate::ethernet::LinkCast;
-use crate::frame::Frame;
+use crate::frame::{Frame, FramePool};
 use crate::icmp::v4::sum_behind;
 use crate::ipv4::input::Arrival as Arrival4;
 use crate::ipv6::input::Arrival as Arrival6;
@@ -13,6 +13,7 @@ use crate::socket::errors::{Fault, Quoted};
 use crate::socket::{Handle, Ready, SocketId};
 use crate::stack::Stack;
 use crate::time::Instant;
+use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
 use core::net::IpAddr;
 
@@ -66,30 +67,53 @@ pub(crate) fn envelope6<F: Frame>(arrival: &Arrival6<F>, now: Instant) -> Envelo
     }
 }
 
-/// Gives a copy of an IPv4 packet to every raw socket that wants it; true when somebody took one.
-pub(crate) fn copies4<F: Frame>(
-    stack: &mut Stack<F>,
-    now: Instant,
-    arrival: &Arrival4<F>,
+/// Gives a copy of an IPv4 packet to every raw socket that wants it, here or on another worker; true when somebody took
+/// one, or may.
+pub(crate) fn copies4<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: &Arrival4<P::Frame>,
     protocol: u8,
     header_len: usize,
-) -> bool {
-    let envelope = envelope4(arrival, now);
+) -> bool
+where
+    P: FramePool,
+    M: Probe,
+{
+    if stack.raw.is_raw_elsewhere(protocol) {
+        stack.hand_over_raw_copy(turn, arrival.port, arrival.cast, &arrival.frame);
+        return true;
+    }
+    let envelope = envelope4(arrival, turn.now);
     let packet = Packet { frame: &arrival.frame, offset: 0, upper: header_len, envelope };
     copies(stack, Family::Ipv4, protocol, &packet)
 }
 
 /// The same for IPv6; the upper layer begins at `offset`.
-pub(crate) fn copies6<F: Frame>(
-    stack: &mut Stack<F>,
-    now: Instant,
-    arrival: &Arrival6<F>,
+pub(crate) fn copies6<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: &Arrival6<P::Frame>,
     protocol: u8,
     offset: usize,
-) -> bool {
-    let envelope = envelope6(arrival, now);
+) -> bool
+where
+    P: FramePool,
+    M: Probe,
+{
+    if stack.raw.is_raw_elsewhere(protocol) {
+        stack.hand_over_raw_copy(turn, arrival.port, arrival.cast, &arrival.frame);
+        return true;
+    }
+    let envelope = envelope6(arrival, turn.now);
     let packet = Packet { frame: &arrival.frame, offset, upper: offset, envelope };
     copies(stack, Family::Ipv6, protocol, &packet)
+}
+
+/// The other worker whose ping socket an echo reply is for; its ICMP header begins at `offset`.
+pub(crate) fn ping_elsewhere<F: Frame>(stack: &Stack<F>, frame: &F, offset: usize) -> Option<usize> {
+    let identifier = frame.get(offset..)?.get(4..6)?.first_chunk()?;
+    stack.raw.ping_elsewhere(u16::from_be_bytes(*identifier))
 }
 
 fn copies<F: Frame>(stack: &mut Stack<F>, family: Family, protocol: u8, packet: &Packet<'_, F>) -> bool {

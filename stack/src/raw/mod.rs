@@ -18,11 +18,13 @@ mod input;
 mod output;
 
 pub(crate) use input::{
-    copies4, copies6, envelope4, envelope6, on_error, on_router_alert4, on_router_alert6, ping_reply,
+    copies4, copies6, envelope4, envelope6, on_error, on_router_alert4, on_router_alert6, ping_elsewhere,
+    ping_reply,
 };
 
 use crate::socket::chains::Chains;
 use crate::socket::endpoint::{Endpoint, Family};
+use crate::socket::homes::{Home, Numbers};
 use crate::socket::{Handle, Owner, Slab};
 
 /// The protocol number of ICMP.
@@ -68,6 +70,8 @@ pub struct Sockets {
     chains: Chains,
     /// Sockets that registered for the router alert option.
     alerts: usize,
+    /// Where raw sockets and identifiers live, when there are other workers.
+    home: Option<Home>,
 }
 
 fn family_number(family: Family) -> u64 {
@@ -101,7 +105,7 @@ impl Socket {
 impl Sockets {
     /// Room for `sockets` sockets.
     pub fn new(sockets: usize) -> Self {
-        Sockets { slab: Slab::new(sockets), chains: Chains::new(sockets), alerts: 0 }
+        Sockets { slab: Slab::new(sockets), chains: Chains::new(sockets), alerts: 0, home: None }
     }
 
     /// How many there are.
@@ -113,6 +117,45 @@ impl Sockets {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.slab.is_empty()
+    }
+
+    /// True when there is one here or on another worker.
+    #[inline]
+    pub(crate) fn is_anywhere(&self) -> bool {
+        !self.slab.is_empty() || self.home.as_ref().is_some_and(Home::has_raw_elsewhere)
+    }
+
+    /// See [`crate::Stack::set_home`].
+    pub(crate) fn set_home(&mut self, home: Home) {
+        self.home = Some(home);
+    }
+
+    /// True when another worker has raw sockets that speak this protocol.
+    pub(crate) fn is_raw_elsewhere(&self, protocol: u8) -> bool {
+        self.home.as_ref().is_some_and(|home| home.is_raw_elsewhere(protocol))
+    }
+
+    /// The other worker whose ping socket has this identifier.
+    pub(crate) fn ping_elsewhere(&self, identifier: u16) -> Option<usize> {
+        self.home.as_ref()?.elsewhere(Numbers::Ping, identifier)
+    }
+
+    /// True when a ping socket of this worker may have this identifier.
+    fn is_here(&self, identifier: u16) -> bool {
+        self.home.as_ref().is_none_or(|home| home.is_here(identifier))
+    }
+
+    /// A raw socket of this protocol is gone: perhaps it was the last one.
+    fn unsettle(&self, protocol: u8) {
+        let Some(home) = self.home.as_ref().filter(|home| home.is_raw_home()) else { return };
+        let speaks =
+            |socket: &Socket| matches!(socket.kind, Kind::Raw { protocol: its, .. } if its == protocol);
+        home.settle_raw(protocol, self.iter().any(|(_, socket)| speaks(socket)));
+    }
+
+    /// True when raw sockets live on this worker.
+    fn is_raw_home(&self) -> bool {
+        self.home.as_ref().is_none_or(Home::is_raw_home)
     }
 
     /// A socket.
@@ -156,9 +199,15 @@ impl Sockets {
         match &socket.kind {
             Kind::Raw { protocol, .. } if *protocol != RAW => {
                 self.chains.insert(raw_hash(family, *protocol), handle.index());
+                if let Some(home) = &self.home {
+                    home.settle_raw(*protocol, true);
+                }
             }
             Kind::Ping if socket.end.local_port != 0 => {
                 self.chains.insert(ping_hash(family, socket.end.local_port), handle.index());
+                if let Some(home) = &self.home {
+                    home.settle(Numbers::Ping, socket.end.local_port);
+                }
             }
             _ => {}
         }

@@ -112,6 +112,9 @@ pub enum BindError {
     /// Somebody holds it who does not share (EADDRINUSE).
     #[error("the address and port are in use")]
     InUse,
+    /// The port lives on another worker (see [`super::homes`]).
+    #[error("the port is another worker's")]
+    Elsewhere,
     /// The table of holders is full (ENOBUFS).
     #[error("no room for one more way to hold a port")]
     Full,
@@ -145,15 +148,16 @@ impl Bound {
         Bound { rules, ports: Zeroed::new(1 << 16), holders, free: 0, capacity, home: None }
     }
 
-    /// There are other workers: ports are claimed for this one, and chosen among its own.
+    /// There are other workers: from now on ports are those that live on this one. (What is bound already is the same on
+    /// all of them.)
     pub fn set_home(&mut self, home: Home) {
         self.home = Some(home);
     }
 
-    /// What comes for this port belongs to this worker.
-    pub fn claim_home(&self, port: u16) {
+    /// Something is at this port from now on, and what comes for it is handed over to this worker.
+    pub fn settle(&self, port: u16) {
         if let Some(home) = &self.home {
-            home.claim(self.rules, port);
+            home.settle(self.rules, port);
         }
     }
 
@@ -163,24 +167,30 @@ impl Bound {
         self.home.as_ref().and_then(|home| home.elsewhere(self.rules, port))
     }
 
-    fn may_choose(&self, port: u16) -> bool {
-        self.home.as_ref().is_none_or(|home| home.may_choose(port))
+    /// True when a port lives on this worker.
+    pub fn is_here(&self, port: u16) -> bool {
+        self.home.as_ref().is_none_or(|home| home.is_here(port))
     }
 
     /// A port that the caller named.
     pub fn bind(&mut self, bind: &Bind) -> Result<BindId, BindError> {
-        self.claim(bind, State::Bound)
+        if !self.is_here(bind.port) {
+            return Err(BindError::Elsewhere);
+        }
+        let id = self.claim(bind, State::Bound)?;
+        self.settle(bind.port);
+        Ok(id)
     }
 
     /// True when a port can be chosen for this socket: it would meet nobody, sharing or not.
     pub fn is_free(&self, bind: &Bind) -> bool {
-        self.may_choose(bind.port) && !self.on(bind.port).any(|(_, holder)| meet(bind, &holder.bind))
+        self.is_here(bind.port) && !self.on(bind.port).any(|(_, holder)| meet(bind, &holder.bind))
     }
 
     /// True when `connect` can choose this port: nobody bound it by name. (That the four-tuple is free, the
     /// connection table knows.)
     pub fn is_free_to_connect(&self, port: u16) -> bool {
-        self.may_choose(port) && self.on(port).all(|(_, holder)| holder.bind.automatic)
+        self.is_here(port) && self.on(port).all(|(_, holder)| holder.bind.automatic)
     }
 
     /// The holder listens from now on. That can fail where binding did not: two that may share a port by
@@ -259,7 +269,6 @@ impl Bound {
     }
 
     fn add(&mut self, bind: &Bind, state: State) -> Result<BindId, BindError> {
-        self.claim_home(bind.port);
         let alike = self.on(bind.port).find(|(_, holder)| holder.bind == *bind && holder.state == state);
         if let Some((id, _)) = alike {
             self.holders[id as usize].count += 1;
@@ -529,6 +538,58 @@ mod tests {
                 bound.release(id);
             }
             prop_assert!(bound.ports.get().iter().all(|&head| head == 0));
+        }
+
+        /// Several workers, each with the ports that live there, decide as one table would: whoever asks where the port lives.
+        #[test]
+        fn workers_together_do_what_one_table_does(
+            rules in prop_oneof![Just(Rules::Tcp), Just(Rules::Udp)],
+            steps in proptest::collection::vec((0u8..4, any_bind(), any::<usize>()), 1..80),
+        ) {
+            use crate::socket::homes::{Home, PortHomes};
+            let table = std::sync::Arc::new(PortHomes::default());
+            let mut one = Bound::new(rules, 1000);
+            let mut workers: Vec<Bound> = (0..2)
+                .map(|number| {
+                    let mut bound = Bound::new(rules, 1000);
+                    bound.set_home(Home::new(table.clone(), number, 2).unwrap());
+                    bound
+                })
+                .collect();
+            let mut held: Vec<(usize, BindId, BindId)> = Vec::new();
+            for (kind, bind, pick) in steps {
+                let home = usize::from(bind.port % 2);
+                match kind {
+                    0 | 1 => {
+                        prop_assert_eq!(workers[1 - home].bind(&bind), Err(BindError::Elsewhere));
+                        match (one.bind(&bind), workers[home].bind(&bind)) {
+                            (Ok(a), Ok(b)) => held.push((home, a, b)),
+                            (a, b) => prop_assert_eq!(a.err(), b.err()),
+                        }
+                        prop_assert_eq!(workers[1 - home].elsewhere(bind.port).is_some(), true);
+                        prop_assert_eq!(workers[home].elsewhere(bind.port), None);
+                    }
+                    _ if held.is_empty() => {}
+                    2 => {
+                        let (home, a, b) = held.swap_remove(pick % held.len());
+                        one.release(a);
+                        workers[home].release(b);
+                    }
+                    _ => {
+                        let (home, a, b) = held.swap_remove(pick % held.len());
+                        match (one.listen(a), workers[home].listen(b)) {
+                            (Ok(a), Ok(b)) => held.push((home, a, b)),
+                            (Err((a, why)), Err((b, same))) => {
+                                prop_assert_eq!(why, same);
+                                held.push((home, a, b));
+                            }
+                            (a, b) => prop_assert!(false, "{a:?} {b:?}"),
+                        }
+                    }
+                }
+                let free = (0..2).filter(|worker| workers[*worker].is_free(&bind)).count();
+                prop_assert_eq!(free, usize::from(one.is_free(&bind)), "one worker may choose it, or none");
+            }
         }
     }
 }

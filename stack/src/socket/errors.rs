@@ -13,6 +13,7 @@ use super::blocks::BlockPool;
 use super::control::Origin;
 use super::endpoint::{Endpoint, Report};
 use super::error::Error;
+use super::homes::RAW_HOME;
 use super::options::MtuDiscovery;
 use crate::counters::Counter;
 use crate::frame::Frame;
@@ -229,11 +230,13 @@ pub(crate) fn elsewhere<F: Frame>(stack: &Stack<F>, message: &[u8]) -> Option<us
         4 => (*quoted.get(9)?, usize::from(quoted[0] & 15) * 4),
         _ => crate::ipv6::extension::upper_layer(quoted)?,
     };
-    let port = u16::from_be_bytes(*quoted.get(offset..)?.first_chunk()?);
+    let number = |at: usize| Some(u16::from_be_bytes(*quoted.get(offset + at..)?.first_chunk()?));
     match protocol {
-        TCP => stack.tcp.elsewhere(port),
-        crate::udp::UDP => stack.udp.elsewhere(port),
-        _ => None,
+        TCP => stack.tcp.elsewhere(number(0)?),
+        crate::udp::UDP => stack.udp.elsewhere(number(0)?),
+        // The identifier of a ping; other messages of ICMP are nobody's, or raw sockets'.
+        crate::raw::ICMP | crate::raw::ICMPV6 => stack.raw.ping_elsewhere(number(4)?),
+        other => stack.raw.is_raw_elsewhere(other).then_some(RAW_HOME),
     }
 }
 

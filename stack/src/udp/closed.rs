@@ -27,6 +27,10 @@ pub fn udp4<P, M>(
     P: FramePool,
     M: Probe,
 {
+    // That worker looks at all the rest.
+    if let Some(worker) = elsewhere(stack, &arrival.frame, header_len) {
+        return stack.hand_over(worker, arrival.port, arrival.cast, arrival.frame);
+    }
     let trusted = trusts(stack, arrival.port);
     let len = arrival.frame.packet_len() - header_len;
     let reason = match transport_header::<UDP_HEADER_LEN>(&arrival.frame, header_len) {
@@ -47,12 +51,6 @@ pub fn udp4<P, M>(
             }
         }
     };
-    if reason == DropReason::PortUnreachable
-        && arrival.cast == LinkCast::Unicast
-        && let Some(worker) = elsewhere(stack, &arrival.frame, header_len)
-    {
-        return stack.hand_over(worker, arrival.port, arrival.frame);
-    }
     stack.drop_received(arrival.port, reason);
     if reason == DropReason::PortUnreachable && arrival.cast == LinkCast::Unicast {
         v4::send_error(
@@ -75,6 +73,10 @@ pub fn udp6<P, M>(
     P: FramePool,
     M: Probe,
 {
+    // That worker looks at all the rest.
+    if let Some(worker) = elsewhere(stack, &arrival.frame, offset) {
+        return stack.hand_over(worker, arrival.port, arrival.cast, arrival.frame);
+    }
     let trusted = trusts(stack, arrival.port);
     let len = arrival.frame.packet_len() - offset;
     let reason = match transport_header::<UDP_HEADER_LEN>(&arrival.frame, offset) {
@@ -94,12 +96,6 @@ pub fn udp6<P, M>(
             }
         }
     };
-    if reason == DropReason::PortUnreachable
-        && arrival.cast == LinkCast::Unicast
-        && let Some(worker) = elsewhere(stack, &arrival.frame, offset)
-    {
-        return stack.hand_over(worker, arrival.port, arrival.frame);
-    }
     stack.drop_received(arrival.port, reason);
     if reason == DropReason::PortUnreachable && arrival.cast == LinkCast::Unicast {
         v6::send_error(

@@ -292,8 +292,6 @@ impl Sockets {
         }
     }
 
-    /// Gives a socket a name, if nobody has it who does not share; port number 0 takes a free one, from a random
-    /// one on (RFC 6056 section 3.3.1).
     /// See [`crate::Stack::set_home`].
     pub(crate) fn set_home(&mut self, home: crate::socket::homes::Home) {
         self.names.set_home(home);
@@ -304,6 +302,8 @@ impl Sockets {
         self.names.elsewhere(port)
     }
 
+    /// Gives a socket a name, if nobody has it who does not share; port number 0 takes a free one, from a random
+    /// one on (RFC 6056 section 3.3.1).
     fn claim(
         &mut self,
         handle: Handle,
@@ -322,6 +322,7 @@ impl Sockets {
         }
         let hold = self.names.bind(&wanted).map_err(|error| match error {
             BindError::InUse => Error::AddressInUse,
+            BindError::Elsewhere => Error::AddressNotAvailable,
             BindError::Full => Error::NoBuffers,
         })?;
         match self.slab.get_mut(handle) {

@@ -36,7 +36,8 @@ impl<F: Frame> Sockets<'_, F> {
     /// Holds a port at an address of ours (or any); port 0 asks for one that nobody holds. Gives the name that was got.
     ///
     /// # Errors
-    /// [`Error::AddressNotAvailable`] when the address is not ours, [`Error::AddressInUse`], a table that is full.
+    /// [`Error::AddressNotAvailable`] when the address is not ours, or the port another worker's; [`Error::AddressInUse`]; a
+    /// table that is full.
     pub fn tcp_bind(&mut self, at: SocketAddr, how: &BindOptions) -> Result<(SocketAddr, BindId), Error> {
         let ip = at.ip().to_canonical();
         if !ip.is_unspecified() && !how.free_bind && self.stack.owner_of(ip, how.device).is_none() {
@@ -65,6 +66,7 @@ impl<F: Frame> Sockets<'_, F> {
 pub(super) const fn bind_error(error: BindError) -> Error {
     match error {
         BindError::InUse => Error::AddressInUse,
+        BindError::Elsewhere => Error::AddressNotAvailable,
         BindError::Full => Error::NoBuffers,
     }
 }

@@ -529,9 +529,10 @@ impl TcpSockets {
                 let free = |number| bound.is_free_to_connect(number) && names.get(&tuple(number)).is_none();
                 ports.choose(local, to.ip(), to.port(), free)
             }
-            named => Some(named),
+            named => Some(named).filter(|named| bound.is_here(*named)),
         };
         let tuple = tuple(number.ok_or(Error::AddressNotAvailable)?);
+        bound.settle(tuple.local_port);
         match names.get(&tuple) {
             None => Ok((tuple, None)),
             Some(Seat::TimeWait(place)) => {

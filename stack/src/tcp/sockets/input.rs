@@ -109,7 +109,7 @@ where
     let mut elsewhere = None;
     take(stack, turn, &arrived, &mut elsewhere);
     if let Some(worker) = elsewhere {
-        stack.hand_over(worker, arrived.port, arrived.frame);
+        stack.hand_over(worker, arrived.port, LinkCast::Unicast, arrived.frame);
     }
 }
 
@@ -173,6 +173,7 @@ fn take<P, M>(
                 return on_connection(stack, turn, handle, port, &segment);
             }
         }
+        None if stack.is_for_another_worker(&tuple, port, elsewhere) => return,
         seat => {
             // Whatever is decided from here on needs a segment that is whole.
             if !segment.is_intact() {
@@ -197,10 +198,6 @@ fn take<P, M>(
                 }
             }
         }
-    }
-    *elsewhere = stack.tcp.elsewhere(tuple.local_port);
-    if elsewhere.is_some() {
-        return;
     }
     nobody(stack, turn, &tuple, port, &segment);
 }
@@ -240,6 +237,19 @@ fn is_signed_by(keys: &mut ConnectionKeys, header: &[u8], segment: &Segment<'_>)
     data.push(segment.data);
     data.extend(segment.more.iter().copied().take(MAX_PIECES));
     keys.verify(header, &data).is_ok()
+}
+
+impl<F: Frame> Stack<F> {
+    /// True when a segment without a connection here belongs to another worker, which `elsewhere` then says: its port lives
+    /// there, and no listener here (of a service that every worker has) takes it. That worker looks at all the rest.
+    #[inline]
+    fn is_for_another_worker(&self, tuple: &Tuple, port: PortId, elsewhere: &mut Option<usize>) -> bool {
+        *elsewhere = self.tcp.elsewhere(tuple.local_port);
+        if elsewhere.is_some() && self.listener_for(tuple, port).is_some() {
+            *elsewhere = None;
+        }
+        elsewhere.is_some()
+    }
 }
 
 /// A segment for a connection of ours.

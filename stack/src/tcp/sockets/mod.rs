@@ -318,7 +318,6 @@ impl TcpSockets {
     /// Puts a connection in, under its names.
     pub(super) fn add(&mut self, entry: Entry) -> Result<Handle, Error> {
         let tuple = entry.tuple;
-        self.bound.claim_home(tuple.local_port);
         let handle = self.entries.insert(entry).map_err(|entry| {
             self.let_go(entry);
             Error::TooManySockets
