@@ -366,7 +366,8 @@ fn seats(
     let sharing = Sharing {
         by_flow: ports::shared_by_flow(config),
         fragments: ports::shared_by_queues(config, layout),
-        groups: config.multicast.is_on(),
+        // Programs' sockets, too, are told of groups by whoever hears of them.
+        groups: config.multicast.is_on() || config.programs.is_some() && count > 1,
         key: [seed[4], seed[5]],
     };
     let services: Arc<[builtin::Plan]> = builtin::prepare(&config.services, &config.tcp, &config.udp)
@@ -375,7 +376,8 @@ fn seats(
             source,
         })?
         .into();
-    let (door, mut sessions) = programs::prepare(config, interfaces, &bells)?.unzip();
+    let (door, sessions) = programs::prepare(config, interfaces, &bells)?.unzip();
+    let mut sessions = sessions.into_iter().flatten();
     let homes = Arc::new(PortHomes::default());
     let mut seats = Vec::with_capacity(count);
     for number in 0..count {
@@ -397,7 +399,7 @@ fn seats(
             tx_queues: config.ports.iter().map(|port| port.tx_queue).collect(),
             stack: build::stack_settings(config, &seed, number),
             services: Arc::clone(&services),
-            sessions: sessions.take(),
+            sessions: sessions.next(),
             neighbours: config.neighbours.clone(),
             routes: rib.reader()?,
             to_others: core::mem::take(&mut senders[number]),

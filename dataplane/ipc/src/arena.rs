@@ -67,6 +67,12 @@ impl Geometry {
         Ok(())
     }
 
+    /// The worker that a local port lives on (TCP's and UDP's; the identifiers of ping sockets): a socket that names it is to be
+    /// opened there, and all others refuse it.
+    pub fn home_of_port(&self, port: u16) -> u32 {
+        u32::from(port) % self.workers.max(1)
+    }
+
     /// Bytes of the arena.
     pub fn bytes(&self) -> usize {
         self.rings() + self.slots as usize * (self.rx_bytes as usize + self.tx_bytes as usize)

@@ -21,7 +21,8 @@ pub enum Op {
     /// Whose is an address? `args`: protocol (IPPROTO_*), 0 to bind or 1 to connect or send to; data: [`crate::message::Address`].
     /// Result: [`Whose`].
     Whose = 1,
-    /// Makes a socket in the slot, which the program chose; the worker clears the cell ([`crate::Cell::clear`]) before it answers.
+    /// Makes a socket in the slot, which the program chose, on the worker that is asked: one that will name a port on that port's
+    /// ([`crate::Geometry::home_of_port`]), a raw socket on the first. The worker clears the cell ([`crate::Cell::clear`]) before it answers.
     /// `args`: domain, type, protocol, cookie of the kernel's socket behind it (SO_COOKIE). EBUSY: the slot is taken, perhaps
     /// as the home of a socket that another process still has: choose another.
     Open = 2,

@@ -19,6 +19,8 @@ pub struct PageWords {
     pub asleep: [AtomicU32; MAX_WORKERS],
     /// For each worker: the processor that it runs on, plus one; 0: nobody said.
     pub cpu: [AtomicU32; MAX_WORKERS],
+    /// For each worker: how many sockets live on it.
+    pub sockets: [AtomicU32; MAX_WORKERS],
     /// Changes whenever the answer of [`crate::Op::Whose`] may have changed.
     pub generation: AtomicU32,
     /// Not 0: the service stops.
@@ -76,6 +78,12 @@ impl ServicePage {
         self.words().cpu.get(worker).is_some_and(|word| i64::from(word.load(Relaxed)) == i64::from(cpu) + 1)
     }
 
+    /// The worker, of the first `workers`, with the fewest sockets: for a socket that names no port.
+    pub fn least_busy(&self, workers: u32) -> u32 {
+        let sockets = self.words().sockets.iter().zip(0..workers);
+        sockets.min_by_key(|(count, _)| count.load(Relaxed)).map_or(0, |(_, worker)| worker)
+    }
+
     /// The number of the sleep that the worker is in, or about to begin; 0: it is awake. To be asked after what it should see
     /// was written. Who has rung for a sleep need not ring again for the same one: the worker looks at everything when it
     /// wakes.
@@ -95,6 +103,10 @@ mod tests {
         let reader = ServicePage::open(&fd).unwrap();
         page.words().asleep[3].store(7, SeqCst);
         assert_eq!([3, 2, MAX_WORKERS].map(|worker| reader.sleep(worker)), [7, 0, 0]);
+        for (word, count) in page.words().sockets.iter().zip([5, 2, 2, 0]) {
+            word.store(count, SeqCst);
+        }
+        assert_eq!([1, 3, 4].map(|workers| reader.least_busy(workers)), [0, 1, 3]);
         assert!(MmapOptions::new().len(64).map_raw(&fd).is_err());
         assert!(rustix::fs::ftruncate(&fd, 0).is_err());
     }

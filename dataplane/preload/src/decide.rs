@@ -4,7 +4,7 @@
 //! call that decided then fails, nothing was decided: the next one may name another address.
 
 use crate::address::{self, Passed};
-use crate::attach;
+use crate::attach::{self, Attachment};
 use crate::errno::{Errno, Result, from_libc};
 use crate::memory::Vectors;
 use crate::options;
@@ -57,13 +57,24 @@ pub fn to_kernel(fd: c_int, socket: &Socket) {
     table::remove(fd);
 }
 
-/// Opens the socket in Flumen. It is undecided still.
-fn open_part<'a>(fd: c_int, socket: &'a Socket) -> Result<Part<'a>> {
+/// The worker that a socket is opened on which will have this port (0: none that is named): the port's own. Without one it is the
+/// worker with the fewest sockets, which chooses a port of its own; raw sockets have none, and live on the first.
+fn worker_for(attachment: &Attachment, socket: &Socket, port: u16) -> u32 {
+    match (attachment.workers(), socket.kind(), port) {
+        (..=1, _, _) | (_, libc::SOCK_RAW, _) => 0,
+        (workers, _, 0) => attachment.page().least_busy(workers),
+        (_, _, port) => attachment.arena().geometry().home_of_port(port),
+    }
+}
+
+/// Opens the socket in Flumen, for this port of its own (0: none is named). It is undecided still.
+fn open_part<'a>(fd: c_int, socket: &'a Socket, port: u16) -> Result<Part<'a>> {
     let attachment = attach::ensure()?;
+    let worker = worker_for(attachment, socket, port);
     let cookie = options::cookie(fd)?;
     let args = [socket.domain() as u64, socket.kind() as u64, socket.protocol() as u64, cookie];
-    let slot = attachment.open_in_free_slot(|slot| attachment.call(0, Op::Open, slot, args, &[]))?;
-    socket.place(attachment, slot, 0, attachment.arena(), slot);
+    let slot = attachment.open_in_free_slot(|slot| attachment.call(worker, Op::Open, slot, args, &[]))?;
+    socket.place(attachment, slot, worker, attachment.arena(), slot);
     attachment.set_socket(slot, socket);
     let part = socket.placed().ok_or(Errno(libc::EBADF))?;
     // SAFETY: asks for the flags.
@@ -124,7 +135,7 @@ pub fn bind(
 }
 
 fn bind_in_flumen(fd: c_int, socket: &Socket, address: &Address, state: State) -> Result<()> {
-    let part = open_part(fd, socket)?;
+    let part = open_part(fd, socket, address.port)?;
     match part.call(Op::Bind, [0; 4], address.as_bytes()) {
         Ok(_) if state == State::Both => become_both(fd, socket),
         Ok(_) => {
@@ -151,7 +162,7 @@ fn bind_in_both(
         return bind_in_flumen(fd, socket, &Address { port, ..*address }, State::Both);
     }
     // Flumen first: its part can be let go when the kernel refuses, which the kernel's cannot.
-    let part = open_part(fd, socket)?;
+    let part = open_part(fd, socket, address.port)?;
     let bound = part.call(Op::Bind, [0; 4], address.as_bytes()).map(drop).and_then(|()| kernel());
     if bound.is_err() {
         abandon(&part);
@@ -274,7 +285,7 @@ pub fn reach<'a>(fd: c_int, socket: &'a SocketRef, address: &Address) -> Result<
             Ok(None)
         }
         Whose::Flumen | Whose::Both if socket.state() == State::Both => Ok(socket.part()),
-        Whose::Flumen | Whose::Both => open_part(fd, socket).map(Some),
+        Whose::Flumen | Whose::Both => open_part(fd, socket, 0).map(Some),
     }
 }
 

@@ -171,14 +171,6 @@ fn read(
     let tcp = single("tcp", &schema::TCP).map_or_else(Tcp::default, |s| transport::read_tcp(&s));
     let udp = single("udp", &schema::UDP).map_or_else(Udp::default, |s| transport::read_udp(&s));
     let programs = single("programs", &schema::PROGRAMS).map(|s| programs::read(&s));
-    if let Some(programs) = &programs
-        && cores.len() > 1
-    {
-        reader.report(
-            Problem::error(programs.at, format!("sockets for programs, and {} cores", cores.len()))
-                .help("they live on one worker: leave one [[core]], which polls all ports"),
-        );
-    }
     let control =
         single("control", &schema::CONTROL).map_or_else(Control::default, |s| settings::read_control(&s));
     let routing =

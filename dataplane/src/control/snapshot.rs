@@ -625,8 +625,8 @@ pub struct Program {
     pub homes: u32,
     /// The process is gone, and others use its memory.
     pub gone: bool,
-    /// The worker.
-    pub cpu: usize,
+    /// The workers with sockets of it.
+    pub cpus: Vec<usize>,
 }
 
 // ---- show drops, show counters ---------------------------------------------------------------------------------

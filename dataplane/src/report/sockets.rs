@@ -26,16 +26,18 @@ pub struct SocketReport {
     pub program: Option<(i32, u32)>,
 }
 
-/// A program, as its worker knows it.
+/// A program, as a worker knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProgramReport {
+    /// Its place: the same on every worker.
+    pub place: u16,
     /// The process that attached.
     pub pid: i32,
     /// Its user.
     pub uid: u32,
-    /// Its sockets, those included that it shares.
+    /// Its sockets on this worker, those included that it shares.
     pub sockets: u32,
-    /// Of the sockets of all, those whose memory is this program's.
+    /// Of the sockets of all on this worker, those whose memory is this program's.
     pub homes: u32,
     /// The process is gone, and others use its memory.
     pub gone: bool,

@@ -1,4 +1,4 @@
-//! The door for programs: what the attach server and the worker's sessions are made with, from `[programs]`.
+//! The door for programs: what the attach server and the workers' sessions are made with, from `[programs]`.
 
 use super::transport;
 use super::{StartError, WorkerHandle};
@@ -9,6 +9,7 @@ use crate::session::attach::{self, AttachServer};
 use crate::session::links::{FIRST_NUMBER_WITHOUT_INTERFACE, Link, Links};
 use crate::session::order::{self, ControlEnds, WorkerEnds};
 use crate::session::{self, policy};
+use flumen_ipc::wake::Bell;
 use flumen_ipc::{Geometry, ServicePage};
 use flumen_stack::Interface;
 use mio::{Registry, Token};
@@ -28,12 +29,13 @@ pub type SessionSeat = (session::Settings, Arc<ServicePage>, WorkerEnds);
 /// The control thread's part, until the attach server takes it.
 #[derive(Debug)]
 pub struct Door {
-    ends: ControlEnds,
+    ends: Vec<ControlEnds>,
+    answered: Arc<Bell>,
     page: OwnedFd,
     bells: Vec<OwnedFd>,
 }
 
-/// Both parts; `None` when programs have no sockets here.
+/// That part and one for each worker; `None` when programs have no sockets here.
 ///
 /// # Errors
 /// No descriptor or memory is left.
@@ -41,15 +43,16 @@ pub fn prepare(
     config: &Config,
     interfaces: &[Interface],
     bells: &[Arc<Doorbell>],
-) -> Result<Option<(Door, SessionSeat)>, StartError> {
+) -> Result<Option<(Door, Vec<SessionSeat>)>, StartError> {
     let Some(programs) = &config.programs else { return Ok(None) };
     let system = |source| StartError::System { doing: "make what programs share with us", source };
     let (page, page_fd) = ServicePage::create().map_err(system)?;
-    let (ends, worker_ends) = order::channel().map_err(system)?;
+    let page = Arc::new(page);
+    let answered = Arc::new(Bell::new().map_err(system)?);
     let bells = bells.iter().map(|bell| bell.as_fd().try_clone_to_owned()).collect::<Result<_, _>>();
-    let settings = session::Settings {
-        worker: 0,
-        cpu: config.cores.first().map_or(0, |core| core.cpu),
+    let settings = |worker, cpu| session::Settings {
+        worker,
+        cpu,
         programs: programs.programs,
         sockets: config.sockets.connections
             + config.sockets.listeners
@@ -59,8 +62,14 @@ pub fn prepare(
         links: links(config),
         listen: transport::listen_settings(&config.tcp, BACKLOG),
     };
-    let door = Door { ends, page: page_fd, bells: bells.map_err(system)? };
-    Ok(Some((door, (settings, Arc::new(page), worker_ends))))
+    let (mut ends, mut seats) = (Vec::new(), Vec::new());
+    for (worker, core) in config.cores.iter().enumerate() {
+        let (control, worker_ends) = order::channel(&answered);
+        ends.push(control);
+        seats.push((settings(worker, core.cpu), Arc::clone(&page), worker_ends));
+    }
+    let door = Door { ends, answered, page: page_fd, bells: bells.map_err(system)? };
+    Ok(Some((door, seats)))
 }
 
 impl Door {
@@ -74,7 +83,7 @@ impl Door {
         registry: &Registry,
         first: Token,
     ) -> Result<AttachServer, BindError> {
-        let Door { ends, page, bells } = self;
+        let Door { ends, answered, page, bells } = self;
         let geometry = Geometry {
             slots: programs.sockets as u32,
             calls: CALLS,
@@ -90,7 +99,7 @@ impl Door {
             programs_per_user: programs.programs_per_user,
             geometry,
         };
-        AttachServer::bind(&settings, ends, page, bells, registry, first)
+        AttachServer::bind(&settings, (ends, answered), page, bells, registry, first)
     }
 }
 

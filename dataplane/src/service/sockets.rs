@@ -4,6 +4,7 @@ use super::Service;
 use crate::control::protocol::{MAX_PAGE, SocketQuery};
 use crate::control::snapshot::{Program, Programs, Socket, Sockets};
 use crate::report::Report;
+use std::collections::BTreeMap;
 
 /// The sockets that a query asks for.
 pub fn sockets(service: &Service, reports: &[Option<Box<Report>>], query: &SocketQuery) -> Sockets {
@@ -39,19 +40,26 @@ pub fn sockets(service: &Service, reports: &[Option<Box<Report>>], query: &Socke
 
 /// The programs.
 pub fn programs(service: &Service, reports: &[Option<Box<Report>>]) -> Programs {
-    let mut found = Programs::default();
+    // Every worker knows every program, and its sockets there.
+    let mut found: BTreeMap<u16, Program> = BTreeMap::new();
     for (worker, report) in service.workers.iter().zip(reports) {
         for one in report.iter().flat_map(|report| &report.programs) {
-            found.programs.push(Program {
+            let program = found.entry(one.place).or_insert_with(|| Program {
                 pid: one.pid,
                 uid: one.uid,
-                sockets: one.sockets,
-                homes: one.homes,
+                sockets: 0,
+                homes: 0,
                 gone: one.gone,
-                cpu: worker.cpu,
+                cpus: Vec::new(),
             });
+            program.sockets += one.sockets;
+            program.homes += one.homes;
+            if one.sockets > 0 {
+                program.cpus.push(worker.cpu);
+            }
         }
     }
-    found.programs.sort_by_key(|program| (program.pid, program.cpu));
-    found
+    let mut programs: Vec<Program> = found.into_values().collect();
+    programs.sort_by_key(|program| program.pid);
+    Programs { programs }
 }

@@ -1,12 +1,12 @@
-//! The attach server, on the control thread: admits processes, makes their memory, and tells the worker.
+//! The attach server, on the control thread: admits processes, makes their memory, and tells the workers.
 //!
 //! ```text
-//!   process            control thread                          worker
+//!   process            control thread                          each worker
 //!   Hello ───────────> credentials, limits; arena, bell ─────> Order::Attach
-//!   Welcome + memory <──────────────────────────────────────── Done::Attached
+//!   Welcome + memory <──────── when all have answered ──────── Done::Attached
 //!   …
 //!   end of file ──────────────────────────────────────────────> Order::Detach
-//!                      memory goes, the place is free <──────── Done::Gone
+//!                      memory goes, the place is free <──────── Done::Gone, the last one
 //! ```
 //!
 //! The connection of a process is its attachment. Nothing here waits; events are edge-triggered, so that every connection
@@ -14,7 +14,7 @@
 
 use super::limits::ORDERS;
 use super::order::{ControlEnds, Done, Found, Order};
-use super::program::Program;
+use super::program::{Program, Shared};
 use super::socket::Credentials;
 use crate::control::socket_file::{BindError, SocketFile};
 use flumen_ipc::attach::{self, ADOPT, ATTACH, Adopted, Hello, INHERIT, MAGIC, VERSION, Welcome};
@@ -27,7 +27,11 @@ use rustix::net::{SocketFlags, sockopt};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+/// All workers.
+const ALL: u64 = u64::MAX;
 
 /// Connections that are accepted at one event.
 const ACCEPTS_AT_ONCE: usize = 64;
@@ -56,7 +60,9 @@ pub struct AttachServer {
     listener: OwnedFd,
     registry: Registry,
     first: usize,
-    ends: ControlEnds,
+    ends: Vec<ControlEnds>,
+    /// Rings when a worker answered.
+    answered: Arc<Bell>,
     page: OwnedFd,
     bells: Vec<OwnedFd>,
     geometry: Geometry,
@@ -80,6 +86,8 @@ enum State {
     Waiting(u16),
     /// It is attached.
     Attached(u16),
+    /// It asked for a socket, and waits for the answer.
+    Adopting(u16),
 }
 
 /// What is kept of a program as long as its memory is in use.
@@ -91,6 +99,14 @@ struct Kept {
     user: Credentials,
     /// Its connection; `None`: it is gone.
     connection: Option<usize>,
+    /// The workers that have it, a bit for each.
+    workers: u64,
+    /// Answers that workers still owe.
+    owed: usize,
+    /// A worker did not take it.
+    refused: bool,
+    /// What workers said so far of the socket that it asks for.
+    found: Result<Option<Found>, ()>,
 }
 
 /// A program in a list.
@@ -106,13 +122,14 @@ pub struct ProgramRow {
 
 impl AttachServer {
     /// Makes the socket, and registers it with the caller's poll under `first` and the tokens behind it
-    /// ([`AttachServer::tokens`]). `page` and `bells` are what every process gets.
+    /// ([`AttachServer::tokens`]). `ends` are of the rings to the workers, at most 64, and `answered` is what these ring; `page`
+    /// and `bells` are what every process gets.
     ///
     /// # Errors
     /// Those of a socket file; the system's.
     pub fn bind(
         settings: &Settings<'_>,
-        ends: ControlEnds,
+        (ends, answered): (Vec<ControlEnds>, Arc<Bell>),
         page: OwnedFd,
         bells: Vec<OwnedFd>,
         registry: &Registry,
@@ -125,7 +142,7 @@ impl AttachServer {
         let registry = registry.try_clone().map_err(system("poll it"))?;
         let fd = listener.as_raw_fd();
         registry.register(&mut SourceFd(&fd), first, Interest::READABLE).map_err(system("poll it"))?;
-        let bell = ends.bell.as_fd().as_raw_fd();
+        let bell = answered.as_fd().as_raw_fd();
         let behind = Token(first.0 + 1);
         registry.register(&mut SourceFd(&bell), behind, Interest::READABLE).map_err(system("poll it"))?;
         let places = settings.programs.min(usize::from(u16::MAX)).min(ORDERS / 4);
@@ -135,6 +152,7 @@ impl AttachServer {
             registry,
             first: first.0,
             ends,
+            answered,
             page,
             bells,
             geometry: settings.geometry,
@@ -167,7 +185,7 @@ impl AttachServer {
         })
     }
 
-    /// Something happened. True when the worker is to be woken.
+    /// Something happened. True when the workers are to be woken.
     pub fn on_event(&mut self, token: Token) -> bool {
         match token.0.checked_sub(self.first) {
             Some(0) => {
@@ -175,7 +193,7 @@ impl AttachServer {
                 false
             }
             Some(1) => {
-                self.ends.bell.silence();
+                self.answered.silence();
                 self.collect()
             }
             Some(other) => self.read(other - 2),
@@ -214,7 +232,7 @@ impl AttachServer {
             self.registry.reregister(&mut SourceFd(&fd), Token(self.first), Interest::READABLE);
     }
 
-    /// Reads what a process says. True when the worker is to be woken.
+    /// Reads what a process says. True when the workers are to be woken.
     fn read(&mut self, index: usize) -> bool {
         let mut ordered = false;
         loop {
@@ -232,9 +250,9 @@ impl AttachServer {
         }
     }
 
-    /// A process said something. True when the worker is to be woken.
+    /// A process said something. True when the workers are to be woken.
     fn hear(&mut self, index: usize, hello: &Hello, descriptors: &[OwnedFd]) -> bool {
-        let Some(Some(connection)) = self.connections.get(index) else { return false };
+        let Some(Some(connection)) = self.connections.get_mut(index) else { return false };
         if hello.magic != MAGIC || hello.version != VERSION {
             return self.turn_away(index, libc::EPROTO);
         }
@@ -254,13 +272,19 @@ impl AttachServer {
                     self.answer_adoption(place, Ok(None));
                     return false;
                 };
-                self.order(Order::Adopt { program: place, slot: hello.slot, cookie })
+                // One at a time: so there is room for what all ask. Whose socket it is, one of the workers knows.
+                connection.state = State::Adopting(place);
+                let owed = self.order(ALL, || Order::Adopt { program: place, slot: hello.slot, cookie });
+                if let Some(Some(kept)) = self.places.get_mut(usize::from(place)) {
+                    kept.owed = owed;
+                }
+                owed > 0 || self.settle(place)
             }
             _ => self.turn_away(index, libc::EPROTO),
         }
     }
 
-    /// Makes the memory of a process, and has the worker take it.
+    /// Makes the memory of a process, and has the workers take it.
     fn admit(&mut self, index: usize, parent: Option<u16>) -> bool {
         let Some(Some(connection)) = self.connections.get(index) else { return false };
         let user = connection.user;
@@ -269,16 +293,21 @@ impl AttachServer {
         else {
             return self.turn_away(index, libc::EMFILE);
         };
-        match self.make(place as u16, user) {
-            Ok((program, kept)) => {
-                self.places[place] = Some(Kept { connection: Some(index), ..kept });
+        match self.make(user) {
+            Ok((shared, kept)) => {
                 if let Some(Some(connection)) = self.connections.get_mut(index) {
                     connection.state = State::Waiting(place as u16);
                 }
-                match parent {
-                    None => self.order(Order::Attach(program)),
-                    Some(parent) => self.order(Order::Inherit(program, parent)),
-                }
+                let owed = self.order(ALL, || {
+                    let program = Box::new(Program::new(place as u16, &shared, user));
+                    match parent {
+                        None => Order::Attach(program),
+                        Some(parent) => Order::Inherit(program, parent),
+                    }
+                });
+                let refused = owed < self.ends.len();
+                self.places[place] = Some(Kept { connection: Some(index), owed, refused, ..kept });
+                owed > 0 || self.settle(place as u16)
             }
             Err(error) => {
                 tracing::warn!(pid = user.pid, %error, "no memory for the sockets of a program");
@@ -287,53 +316,109 @@ impl AttachServer {
         }
     }
 
-    fn make(&self, place: u16, user: Credentials) -> io::Result<(Box<Program>, Kept)> {
+    fn make(&self, user: Credentials) -> io::Result<(Shared, Kept)> {
         let (arena, fd) = Arena::create(self.geometry)?;
         let bell = Bell::new()?;
         let its_bell = bell.as_fd().try_clone_to_owned()?;
         let mut token = [0; 16];
         getrandom::fill(&mut token).map_err(|error| io::Error::other(error.to_string()))?;
-        let kept = Kept { arena: fd, bell: its_bell, token, user, connection: None };
-        Ok((Box::new(Program::new(place, arena, bell, user)), kept))
+        let kept = Kept {
+            arena: fd,
+            bell: its_bell,
+            token,
+            user,
+            connection: None,
+            workers: 0,
+            owed: 0,
+            refused: false,
+            found: Ok(None),
+        };
+        Ok((Shared::new(arena, bell), kept))
     }
 
-    /// Tells the worker. The ring has room for more orders than there can be processes and adoptions on their way.
-    fn order(&mut self, order: Order) -> bool {
-        match self.ends.orders.push(order) {
-            Ok(()) => true,
-            Err(rtrb::PushError::Full(order)) => {
-                if let Order::Attach(program) | Order::Inherit(program, _) = order {
-                    self.refuse_place(program.place);
-                }
-                false
-            }
-        }
+    /// Tells these workers (a bit for each) what `order` makes, and says how many were told. (A ring has room for more orders than
+    /// there can be processes that begin, ask for a socket, and end.)
+    fn order(&mut self, workers: u64, mut order: impl FnMut() -> Order) -> usize {
+        let ends = self.ends.iter_mut().enumerate().filter(|(worker, _)| workers & 1 << worker != 0);
+        ends.filter_map(|(_, ends)| ends.orders.push(order()).ok()).count()
     }
 
-    /// Takes what the worker answered. True when it is to be woken for more.
+    /// Takes what the workers answered. True when they are to be woken for more.
     fn collect(&mut self) -> bool {
         let mut ordered = false;
-        while let Ok(done) = self.ends.done.pop() {
-            match done {
-                Done::Attached(place) => ordered |= self.welcome(place),
-                Done::Refused(program) => self.refuse_place(program.place),
-                Done::Adopted(place, found) => self.answer_adoption(place, found),
-                Done::Gone(program) => {
-                    if let Some(kept) = self.places.get_mut(usize::from(program.place)) {
-                        *kept = None;
-                    }
-                }
+        for worker in 0..self.ends.len() {
+            while let Some(Ok(done)) = self.ends.get_mut(worker).map(|ends| ends.done.pop()) {
+                ordered |= self.hear_of(worker, done);
             }
         }
         ordered
+    }
+
+    /// A worker answered. True when the workers are to be woken.
+    fn hear_of(&mut self, worker: usize, done: Done) -> bool {
+        let place = match &done {
+            Done::Attached(place) | Done::Adopted(place, _) => *place,
+            Done::Refused(program) | Done::Gone(program) => program.place,
+        };
+        let Some(Some(kept)) = self.places.get_mut(usize::from(place)) else { return false };
+        match done {
+            Done::Attached(_) => kept.workers |= 1 << worker,
+            Done::Refused(_) => kept.refused = true,
+            Done::Adopted(_, Ok(None)) => {}
+            Done::Adopted(_, found) => kept.found = found,
+            Done::Gone(_) => {
+                kept.workers &= !(1 << worker);
+                self.forget(place);
+                return false;
+            }
+        }
+        kept.owed = kept.owed.saturating_sub(1);
+        kept.owed == 0 && self.settle(place)
+    }
+
+    /// All workers have answered. True when they are to be woken.
+    fn settle(&mut self, place: u16) -> bool {
+        let Some(Some(kept)) = self.places.get_mut(usize::from(place)) else { return false };
+        let (index, refused) = (kept.connection, kept.refused);
+        let found = core::mem::replace(&mut kept.found, Ok(None));
+        let connection = index.and_then(|index| self.connections.get_mut(index)?.as_mut());
+        match connection.map(|connection| connection.state) {
+            Some(State::Adopting(_)) => {
+                self.answer_adoption(place, found);
+                false
+            }
+            Some(_) if !refused => self.welcome(place),
+            Some(_) => {
+                if let Some(index) = index {
+                    self.turn_away(index, libc::ESRCH);
+                }
+                self.detach(place)
+            }
+            // It went while it waited.
+            None => self.detach(place),
+        }
+    }
+
+    /// Has the workers let go of a process, as far as they have it. True when they are to be woken.
+    fn detach(&mut self, place: u16) -> bool {
+        let Some(Some(kept)) = self.places.get(usize::from(place)) else { return false };
+        let told = self.order(kept.workers, || Order::Detach(place));
+        self.forget(place);
+        told > 0
+    }
+
+    /// A place is free once no worker has the process any more, and it is gone itself.
+    fn forget(&mut self, place: u16) {
+        if let Some(slot) = self.places.get_mut(usize::from(place)) {
+            slot.take_if(|kept| kept.workers == 0 && kept.owed == 0 && kept.connection.is_none());
+        }
     }
 
     fn welcome(&mut self, place: u16) -> bool {
         let Some(Some(kept)) = self.places.get(usize::from(place)) else { return false };
         let index = kept.connection;
         let Some(Some(connection)) = index.and_then(|index| self.connections.get_mut(index)) else {
-            // It went while it waited.
-            return self.order(Order::Detach(place));
+            return false;
         };
         connection.state = State::Attached(place);
         let welcome = Welcome { geometry: self.geometry, token: kept.token, ..Welcome::plain(0) };
@@ -347,22 +432,10 @@ impl AttachServer {
         false
     }
 
-    fn refuse_place(&mut self, place: u16) {
-        let kept = self.places.get_mut(usize::from(place)).and_then(Option::take);
-        if let Some(index) = kept.and_then(|kept| kept.connection) {
-            if let Some(Some(connection)) = self.connections.get_mut(index) {
-                connection.state = State::New;
-            }
-            self.turn_away(index, libc::ESRCH);
-        }
-    }
-
     fn answer_adoption(&mut self, place: u16, found: Result<Option<Found>, ()>) {
-        let socket = |place: u16| {
-            let kept = self.places.get(usize::from(place))?.as_ref()?;
-            self.connections.get(kept.connection?)?.as_ref()
-        };
-        let Some(connection) = socket(place) else { return };
+        let index = self.places.get(usize::from(place)).and_then(|kept| kept.as_ref()?.connection);
+        let Some(Some(connection)) = index.and_then(|index| self.connections.get_mut(index)) else { return };
+        connection.state = State::Attached(place);
         let home = |found: Found| Some((found, self.places.get(usize::from(found.home))?.as_ref()?));
         let plain = Adopted { magic: MAGIC, ..Adopted::new_zeroed() };
         let sent = match found.map(|found| found.and_then(home)) {
@@ -386,6 +459,7 @@ impl AttachServer {
                     domain: domain as u32,
                     kind: found.socket_type as u32,
                     protocol: found.protocol as u32,
+                    worker: found.worker,
                     geometry: self.geometry,
                     home: kept.token,
                     ..plain
@@ -407,18 +481,20 @@ impl AttachServer {
         self.part(index)
     }
 
-    /// A connection is over. True when the worker is to be woken.
+    /// A connection is over. True when the workers are to be woken.
     fn part(&mut self, index: usize) -> bool {
         let Some(connection) = self.connections.get_mut(index).and_then(Option::take) else { return false };
         let fd = connection.socket.as_raw_fd();
         // The kernel forgets it anyway when it is closed.
         let _ = self.registry.deregister(&mut SourceFd(&fd));
-        let (State::Waiting(place) | State::Attached(place)) = connection.state else { return false };
-        if let Some(Some(kept)) = self.places.get_mut(usize::from(place)) {
-            kept.connection = None;
-        }
-        // One that still waits is detached when the worker has it.
-        matches!(connection.state, State::Attached(_)) && self.order(Order::Detach(place))
+        let place = match connection.state {
+            State::New => return false,
+            State::Waiting(place) | State::Attached(place) | State::Adopting(place) => place,
+        };
+        let Some(Some(kept)) = self.places.get_mut(usize::from(place)) else { return false };
+        kept.connection = None;
+        // One that still waits is detached when all workers have answered.
+        kept.owed == 0 && !kept.refused && self.detach(place)
     }
 }
 

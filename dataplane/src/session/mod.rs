@@ -71,7 +71,7 @@ pub struct Settings {
     pub cpu: usize,
     /// Programs at a time, those included that are gone but whose memory others use.
     pub programs: usize,
-    /// Sockets of all programs together.
+    /// Sockets of all programs together, on this worker.
     pub sockets: usize,
     /// Whose addresses are.
     pub policy: Policy,
@@ -105,7 +105,7 @@ pub struct Sessions {
     turn: u64,
     /// Sockets whose threads are woken at the end of the turn.
     to_wake: turn::ToWake,
-    /// News that were told so far.
+    /// The number of the next news: nanoseconds of the clock, and one more for each that was told in a turn.
     news: u64,
     /// Times that the worker went to sleep, never 0 in a sleep.
     sleeps: u32,
@@ -167,6 +167,7 @@ impl Sessions {
     /// Every program, for a report.
     pub fn reports(&self) -> impl Iterator<Item = ProgramReport> {
         self.programs.iter().flatten().map(|program| ProgramReport {
+            place: program.place,
             pid: program.user.pid,
             uid: program.user.uid,
             sockets: program.names,
@@ -175,8 +176,19 @@ impl Sessions {
         })
     }
 
+    /// Tells programs how many sockets live here: who names no port goes where there are fewest.
+    fn count_sockets(&self) {
+        if let Some(word) = self.page.words().sockets.get(self.worker) {
+            word.store(self.sockets.len() as u32, core::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
     /// Whose addresses are may be another answer than before, when this is another number than before: programs remember answers.
+    /// It is the first worker that they ask.
     pub fn set_generation(&self, generation: u64) {
+        if self.worker != 0 {
+            return;
+        }
         self.page.words().generation.store(generation as u32, core::sync::atomic::Ordering::Release);
     }
 

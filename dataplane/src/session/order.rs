@@ -1,5 +1,6 @@
-//! What the control thread asks of a worker about programs, and what it hears back: every order is answered once, so that
-//! what a process is told is true when it is told.
+//! What the control thread asks of workers about programs, and what it hears back: every order is answered once by each of
+//! them, so that what a process is told is true when it is told. A program may have sockets on any worker: all of them
+//! know it, and hear of it in the same order.
 
 use super::program::Program;
 use core::ops::Deref;
@@ -30,19 +31,21 @@ pub enum Order {
 /// What the worker answers.
 #[derive(Debug)]
 pub enum Done {
-    /// To [`Order::Attach`] and [`Order::Inherit`].
+    /// To [`Order::Attach`] and [`Order::Inherit`]: this worker has it.
     Attached(u16),
     /// To [`Order::Inherit`]: there is no such parent.
     Refused(Box<Program>),
-    /// To [`Order::Adopt`]; `None`: nobody has it. `Err`: the slot is taken.
+    /// To [`Order::Adopt`]; `None`: this worker does not have it. `Err`: the slot is taken.
     Adopted(u16, Result<Option<Found>, ()>),
-    /// Nothing is left of a program: its memory goes back to who made it.
+    /// Nothing is left of a program on this worker: its tables go back to who made them.
     Gone(Box<Program>),
 }
 
 /// A socket that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
+    /// The worker that it lives on.
+    pub worker: u32,
     /// The program whose arena it lies in.
     pub home: u16,
     /// Its slot there.
@@ -66,27 +69,21 @@ pub struct WorkerEnds {
     pub bell: Arc<Bell>,
 }
 
-/// The control thread's ends.
+/// The control thread's ends of the rings to one worker.
 #[derive(Debug)]
 pub struct ControlEnds {
     /// What is asked.
     pub orders: rtrb::Producer<Order>,
     /// Where the answers come from.
     pub done: rtrb::Consumer<Done>,
-    /// Rings when there is one.
-    pub bell: Arc<Bell>,
 }
 
-/// Both ends.
-///
-/// # Errors
-/// No descriptor is left for the bell.
-pub fn channel() -> std::io::Result<(ControlEnds, WorkerEnds)> {
+/// Both ends. `bell` is the control thread's: the same for all workers.
+pub fn channel(bell: &Arc<Bell>) -> (ControlEnds, WorkerEnds) {
     let (orders_in, orders) = rtrb::RingBuffer::new(super::limits::ORDERS);
     let (done, done_out) = rtrb::RingBuffer::new(super::limits::ORDERS);
-    let bell = Arc::new(Bell::new()?);
-    let control = ControlEnds { orders: orders_in, done: done_out, bell: Arc::clone(&bell) };
-    Ok((control, WorkerEnds { orders, done, bell }))
+    let control = ControlEnds { orders: orders_in, done: done_out };
+    (control, WorkerEnds { orders, done, bell: Arc::clone(bell) })
 }
 
 impl WorkerEnds {

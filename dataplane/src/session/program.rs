@@ -6,11 +6,16 @@
 //! A slot has two sides: as a *name*, by which this program calls a socket, and as a *home*, whose cell and rings some
 //! socket uses. A process may have closed its name for a socket whose home is here, while its child goes on with it: such a slot
 //! is not free.
+//!
+//! Each worker has tables of its own for a program, with the sockets that live on that worker. Which slots are homes the workers
+//! have together, for no two sockets may have one cell.
 
 use super::socket::Credentials;
 use flumen_ipc::Arena;
 use flumen_ipc::wake::Bell;
 use flumen_stack::socket::Handle;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::*};
 
 /// A slot of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,19 +33,62 @@ pub struct Seat {
     pub socket: Option<Handle>,
     /// The next slot that names the same socket.
     pub next: Option<Place>,
-    /// The slot's cell and rings are in use.
+    /// The slot's cell and rings are in use, by a socket of this worker.
     pub is_home: bool,
 }
 
-/// An attached process.
+/// What all workers have of a program.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// Its memory.
+    pub arena: Arc<Arena>,
+    /// What wakes it.
+    pub bell: Arc<Bell>,
+    /// Which slots are homes.
+    homes: Homes,
+}
+
+impl Shared {
+    /// Of a process with nothing open.
+    pub fn new(arena: Arena, bell: Bell) -> Shared {
+        let homes = (0..arena.geometry().slots.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        Shared { arena: Arc::new(arena), bell: Arc::new(bell), homes: Homes(homes) }
+    }
+}
+
+/// A bit for each slot that is a home, of a socket of any worker.
+#[derive(Debug, Clone)]
+struct Homes(Arc<[AtomicU64]>);
+
+impl Homes {
+    fn of(&self, slot: u32) -> Option<(&AtomicU64, u64)> {
+        Some((self.0.get(slot as usize / 64)?, 1 << (slot % 64)))
+    }
+
+    /// The slot is a home from now on; false when it is one already, or there is no such slot.
+    fn take(&self, slot: u32) -> bool {
+        // Acquire: partner of the Release of the worker that gave it back, which touches its cell no more.
+        self.of(slot).is_some_and(|(word, bit)| word.fetch_or(bit, Acquire) & bit == 0)
+    }
+
+    /// It is one no more.
+    fn give_back(&self, slot: u32) {
+        if let Some((word, bit)) = self.of(slot) {
+            word.fetch_and(!bit, Release);
+        }
+    }
+}
+
+/// An attached process, as one worker has it.
 #[derive(Debug)]
 pub struct Program {
     /// Its place in the table of programs.
     pub place: u16,
     /// Its memory.
-    pub arena: Arena,
+    pub arena: Arc<Arena>,
     /// What wakes it.
-    pub bell: Bell,
+    pub bell: Arc<Bell>,
+    taken: Homes,
     /// Its slots.
     pub seats: Box<[Seat]>,
     /// Who it is.
@@ -59,12 +107,14 @@ pub struct Program {
 
 impl Program {
     /// A process with nothing open.
-    pub fn new(place: u16, arena: Arena, bell: Bell, user: Credentials) -> Program {
-        let seats = vec![Seat::default(); arena.geometry().slots as usize].into_boxed_slice();
+    pub fn new(place: u16, shared: &Shared, user: Credentials) -> Program {
+        let slots = shared.arena.geometry().slots as usize;
+        let seats = vec![Seat::default(); slots].into_boxed_slice();
         Program {
             place,
-            arena,
-            bell,
+            arena: Arc::clone(&shared.arena),
+            bell: Arc::clone(&shared.bell),
+            taken: shared.homes.clone(),
             seats,
             user,
             names: 0,
@@ -85,8 +135,25 @@ impl Program {
         self.seat(slot)?.socket
     }
 
-    /// True for a slot that a new socket can have.
-    pub fn is_free(&self, slot: u32) -> bool {
-        self.seat(slot).is_some_and(|seat| seat.socket.is_none() && !seat.is_home)
+    /// A new socket is at home in a slot. False when it cannot: the slot is taken, or the home of a socket of any worker.
+    pub fn settle(&mut self, slot: u32) -> bool {
+        let Some(seat) = self.seats.get_mut(slot as usize).filter(|seat| seat.socket.is_none()) else {
+            return false;
+        };
+        if !self.taken.take(slot) {
+            return false;
+        }
+        seat.is_home = true;
+        self.homes += 1;
+        true
+    }
+
+    /// No socket is at home in a slot any more.
+    pub fn leave(&mut self, slot: u32) {
+        let home = self.seats.get_mut(slot as usize).map(|seat| core::mem::take(&mut seat.is_home));
+        if home == Some(true) {
+            self.homes -= 1;
+            self.taken.give_back(slot);
+        }
     }
 }

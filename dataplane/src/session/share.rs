@@ -80,11 +80,6 @@ impl Sessions {
         slot: u32,
         cookie: u64,
     ) -> Result<Option<Found>, ()> {
-        let is_free = |program: &Program| program.seat(slot).is_some_and(|seat| seat.socket.is_none());
-        let Some(Some(program)) = self.programs.get(usize::from(place)) else { return Err(()) };
-        if !is_free(program) || program.leaving.is_some() {
-            return Err(());
-        }
         // One that waits for it, or one that somebody still has: once for each descriptor that a process took over.
         let held = self.held.iter().map(|(handle, _)| *handle);
         let is_it = |handle: &Handle| self.sockets.get(*handle).is_some_and(|socket| socket.cookie == cookie);
@@ -95,12 +90,19 @@ impl Sessions {
                 .map(|(handle, _)| handle)
         });
         let Some(handle) = handle else { return Ok(None) };
+        let is_free = |program: &Program| program.seat(slot).is_some_and(|seat| seat.socket.is_none());
+        let Some(Some(program)) = self.programs.get(usize::from(place)) else { return Err(()) };
+        if !is_free(program) || program.leaving.is_some() {
+            return Err(());
+        }
         self.name(handle, Place { program: place, slot });
         if let Some(index) = self.held.iter().position(|(held, _)| *held == handle) {
             self.held.remove(index);
             self.let_go(host, handle);
         }
+        let worker = self.worker;
         Ok(self.sockets.get(handle).map(|socket| Found {
+            worker: worker as u32,
             home: socket.home.program,
             slot: socket.home.slot,
             family: socket.family,
@@ -129,16 +131,16 @@ impl Sessions {
         let Some(Some(program)) = self.programs.get_mut(usize::from(home.program)) else {
             return Err(Errno::BADF);
         };
-        if !program.is_free(home.slot) {
+        if !program.settle(home.slot) {
             return Err(Errno::BUSY);
         }
-        let handle = self.sockets.insert(socket).map_err(|_full| Errno::NOBUFS)?;
-        if let Some(seat) = program.seats.get_mut(home.slot as usize) {
-            seat.is_home = true;
-            program.homes += 1;
-        }
+        let Ok(handle) = self.sockets.insert(socket) else {
+            program.leave(home.slot);
+            return Err(Errno::NOBUFS);
+        };
         program.arena.cell(home.slot).clear();
         self.name(handle, home);
+        self.count_sockets();
         Ok(handle)
     }
 
@@ -220,11 +222,8 @@ impl Sessions {
         socket.leave_the_stack(host, abort);
         let home = socket.home;
         let Some(Some(program)) = self.programs.get_mut(usize::from(home.program)) else { return };
-        if let Some(seat) = program.seats.get_mut(home.slot as usize)
-            && core::mem::take(&mut seat.is_home)
-        {
-            program.homes -= 1;
-        }
+        program.leave(home.slot);
+        self.count_sockets();
         self.bury(home.program);
     }
 

@@ -22,6 +22,8 @@ impl Sessions {
     /// First half: what programs and the control thread ask for. True when there was something.
     #[inline]
     pub fn ask<P: FramePool, M: Probe>(&mut self, host: &mut Host<'_, '_, P, M>) -> bool {
+        // Told by time, the news of several workers have one order.
+        self.news = self.news.max(host.turn.now.nanos());
         let mut busy = false;
         if !self.ends.orders.is_empty() {
             self.carry_out(host);

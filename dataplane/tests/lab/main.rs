@@ -245,6 +245,18 @@ tests! {
             java_echoes_with_selectors,
             tokio_echoes,
         }
+        programs_workers {
+            nginx_serves_on_both_and_leaves_nothing_behind_when_it_is_killed,
+            curl_wrk_and_iperf3_are_clients_on_both,
+            datagrams_come_and_go_whatever_worker_they_come_in_at,
+            a_port_that_one_program_has_another_cannot_bind,
+            programs_on_different_workers_talk_over_loopback,
+            connections_that_are_passed_on_go_on_with_who_takes_them,
+            connections_of_both_workers_that_are_passed_on_go_on,
+            connections_that_a_spawned_program_inherits_go_on,
+            connections_of_both_workers_that_a_spawned_program_inherits_go_on,
+            pings_are_answered_to_raw_and_ping_sockets_whatever_worker_hears_the_answer,
+        }
         differential_ip {
             the_same_packets_are_answered_and_forwarded_as_linux_does_it,
         }

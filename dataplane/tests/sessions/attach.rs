@@ -1,8 +1,10 @@
-//! The attach server, with a process at one end and, in place of a worker, the test at the other.
+//! The attach server, with a process at one end and, in place of the workers, the test at the other.
 
 use core::time::Duration;
 use flumen::session::attach::{AttachServer, Settings};
 use flumen::session::order::{self, Done, Found, Order, WorkerEnds};
+use flumen::session::program::{Program, Shared};
+use flumen::session::socket::Credentials;
 use flumen_ipc::attach::{self, ADOPT, ATTACH, Adopted, Hello, INHERIT, Welcome};
 use flumen_ipc::wake::Bell;
 use flumen_ipc::{Arena, Geometry, ServicePage};
@@ -11,37 +13,45 @@ use mio::{Events, Poll, Token};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use zerocopy::{FromBytes, IntoBytes};
 
-const GEOMETRY: Geometry =
-    Geometry { slots: 64, calls: 64, rx_bytes: 131_072, tx_bytes: 131_072, workers: 1 };
+fn geometry(workers: usize) -> Geometry {
+    Geometry { slots: 64, calls: 64, rx_bytes: 131_072, tx_bytes: 131_072, workers: workers as u32 }
+}
 
 struct Door {
     server: AttachServer,
-    worker: WorkerEnds,
+    workers: Vec<WorkerEnds>,
     poll: Poll,
     path: PathBuf,
     _folder: tempfile::TempDir,
 }
 
 fn door(programs: usize, programs_per_user: usize) -> Door {
+    door_of(1, programs, programs_per_user)
+}
+
+fn door_of(workers: usize, programs: usize, programs_per_user: usize) -> Door {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("programs.sock");
     let poll = Poll::new().unwrap();
-    let (control, worker) = order::channel().unwrap();
+    let answered = Arc::new(Bell::new().unwrap());
+    let (control, ends) = (0..workers).map(|_| order::channel(&answered)).unzip();
     let (_, page) = ServicePage::create().unwrap();
-    let bell = Bell::new().unwrap().as_fd().try_clone_to_owned().unwrap();
+    let bell = || Bell::new().unwrap().as_fd().try_clone_to_owned().unwrap();
     let settings = Settings {
         path: &path,
         mode: 0o600,
         owner: (None, None),
         programs,
         programs_per_user,
-        geometry: GEOMETRY,
+        geometry: geometry(workers),
     };
+    let bells = (0..workers).map(|_| bell()).collect();
     let server =
-        AttachServer::bind(&settings, control, page, vec![bell], poll.registry(), Token(10)).unwrap();
-    Door { server, worker, poll, path, _folder: folder }
+        AttachServer::bind(&settings, (control, answered), page, bells, poll.registry(), Token(10)).unwrap();
+    Door { server, workers: ends, poll, path, _folder: folder }
 }
 
 impl Door {
@@ -76,11 +86,19 @@ impl Door {
     }
 
     fn order(&mut self) -> Option<Order> {
-        self.worker.orders.pop().ok()
+        self.order_of(0)
+    }
+
+    fn order_of(&mut self, worker: usize) -> Option<Order> {
+        self.workers[worker].orders.pop().ok()
     }
 
     fn done(&mut self, done: Done) {
-        self.worker.answer(done);
+        self.done_by(0, done);
+    }
+
+    fn done_by(&mut self, worker: usize, done: Done) {
+        self.workers[worker].answer(done);
         self.turn();
     }
 
@@ -93,9 +111,9 @@ impl Door {
         self.done(Done::Attached(place));
         let (bytes, beside) = receive(&socket).unwrap();
         let welcome = Welcome::read_from_bytes(&bytes).unwrap();
-        assert_eq!((welcome.status, welcome.geometry, beside.len()), (0, GEOMETRY, 4));
+        assert_eq!((welcome.status, welcome.geometry, beside.len()), (0, geometry(1), 4));
         // What came is the memory that the worker has.
-        Arena::open(&beside[0], GEOMETRY).unwrap().news().mark(7);
+        Arena::open(&beside[0], geometry(1)).unwrap().news().mark(7);
         assert!(program.arena.news().is_marked(7));
         (socket, place, welcome)
     }
@@ -202,7 +220,8 @@ fn a_descriptor_leads_to_the_socket_behind_it() {
         let (bytes, beside) = receive(&socket).unwrap();
         (Adopted::read_from_bytes(&bytes).unwrap(), beside.len())
     };
-    let udp = Found { home, slot: 3, family: Family::Ipv6, socket_type: libc::SOCK_DGRAM, protocol: 17 };
+    let udp =
+        Found { worker: 0, home, slot: 3, family: Family::Ipv6, socket_type: libc::SOCK_DGRAM, protocol: 17 };
     let (answer, beside) = adopted(&mut door, Ok(Some(udp)));
     assert_eq!((answer.status, answer.slot, answer.home, beside), (0, 3, home_welcome.token, 1));
     assert_eq!((answer.domain, answer.kind, answer.protocol), (libc::AF_INET6 as u32, 2, 17));
@@ -217,4 +236,108 @@ fn a_descriptor_leads_to_the_socket_behind_it() {
     door.say_more(&socket, Hello::new(ADOPT), &[]);
     let (bytes, _) = receive(&socket).unwrap();
     assert_eq!(Adopted::read_from_bytes(&bytes).unwrap().status as i32, libc::ENOENT);
+}
+
+/// A process attaches at two workers; the tables that both got.
+fn attached_at_both(door: &mut Door) -> (OwnedFd, u16, [Box<Program>; 2]) {
+    let socket = door.say(Hello::new(ATTACH));
+    let tables = [0, 1].map(|worker| {
+        let Some(Order::Attach(program)) = door.order_of(worker) else { panic!("no order") };
+        program
+    });
+    let place = tables[0].place;
+    for worker in [1, 0] {
+        assert!(receive(&socket).is_none(), "nobody is welcome before all workers have it");
+        door.done_by(worker, Done::Attached(place));
+    }
+    let (bytes, beside) = receive(&socket).unwrap();
+    let welcome = Welcome::read_from_bytes(&bytes).unwrap();
+    assert_eq!((welcome.status, welcome.geometry, beside.len()), (0, geometry(2), 5));
+    (socket, place, tables)
+}
+
+#[test]
+fn all_workers_have_a_process_in_one_memory_and_its_place_is_free_when_none_has_it_any_more() {
+    let mut door = door_of(2, 8, 8);
+    let (socket, place, tables) = attached_at_both(&mut door);
+    tables[0].arena.news().mark(3);
+    assert!(tables[1].arena.news().is_marked(3));
+    let [mut first, mut second] = tables;
+    assert!(first.settle(5) && !second.settle(5) && second.settle(6), "a slot is the home of one socket");
+    first.leave(5);
+    assert!(second.settle(5));
+    drop(socket);
+    door.turn();
+    for worker in [0, 1] {
+        assert!(matches!(door.order_of(worker), Some(Order::Detach(gone)) if gone == place));
+    }
+    door.done_by(1, Done::Gone(second));
+    assert_eq!(door.server.programs().count(), 1, "a worker has sockets in its memory");
+    door.done_by(0, Done::Gone(first));
+    assert_eq!(door.server.programs().count(), 0);
+}
+
+#[test]
+fn a_child_that_one_worker_refuses_is_taken_from_the_others_again() {
+    let mut door = door_of(2, 8, 8);
+    let socket = door.say(Hello::new(ATTACH));
+    let mut tables = [0, 1].map(|worker| door.order_of(worker).unwrap());
+    let [Order::Attach(first), Order::Attach(second)] = &mut tables else { panic!("{tables:?}") };
+    let (place, second) = (first.place, core::mem::replace(second, Box::new(blank(second.place))));
+    door.done_by(1, Done::Refused(second));
+    assert!(receive(&socket).is_none());
+    door.done_by(0, Done::Attached(place));
+    assert_eq!(refused(&socket), libc::ESRCH);
+    assert!(matches!(door.order_of(0), Some(Order::Detach(gone)) if gone == place));
+    assert!(door.order_of(1).is_none(), "it has nothing to let go of");
+    let [Order::Attach(first), _] = tables else { panic!("an order") };
+    door.done_by(0, Done::Gone(first));
+    assert_eq!(door.server.programs().count(), 0);
+}
+
+fn blank(place: u16) -> Program {
+    let (arena, _) = Arena::create(geometry(2)).unwrap();
+    Program::new(place, &Shared::new(arena, Bell::new().unwrap()), Credentials::default())
+}
+
+#[test]
+fn the_worker_that_has_a_socket_is_found_by_asking_all() {
+    let mut door = door_of(2, 8, 8);
+    let (socket, place, _tables) = attached_at_both(&mut door);
+    let descriptor = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let ask = |door: &mut Door| {
+        door.say_more(&socket, Hello { slot: 9, ..Hello::new(ADOPT) }, &[descriptor.as_fd()]);
+        for worker in [0, 1] {
+            assert!(matches!(door.order_of(worker), Some(Order::Adopt { slot: 9, .. })));
+        }
+    };
+    ask(&mut door);
+    let udp = Found {
+        worker: 1,
+        home: place,
+        slot: 3,
+        family: Family::Ipv4,
+        socket_type: libc::SOCK_DGRAM,
+        protocol: 17,
+    };
+    door.done_by(1, Done::Adopted(place, Ok(Some(udp))));
+    assert!(receive(&socket).is_none(), "the other may know more");
+    door.done_by(0, Done::Adopted(place, Ok(None)));
+    let answer = Adopted::read_from_bytes(&receive(&socket).unwrap().0).unwrap();
+    assert_eq!((answer.status, answer.slot, answer.worker), (0, 3, 1));
+    ask(&mut door);
+    for worker in [0, 1] {
+        door.done_by(worker, Done::Adopted(place, Ok(None)));
+    }
+    let answer = Adopted::read_from_bytes(&receive(&socket).unwrap().0).unwrap();
+    assert_eq!(answer.status as i32, libc::ENOENT);
+    // Who asks again before it has its answer does not keep to the protocol.
+    ask(&mut door);
+    door.say_more(&socket, Hello::new(ADOPT), &[descriptor.as_fd()]);
+    assert_eq!(refused(&socket), libc::EPROTO);
+    for worker in [0, 1] {
+        assert!(door.order_of(worker).is_none(), "the workers still look");
+        door.done_by(worker, Done::Adopted(place, Ok(None)));
+    }
+    assert!(matches!(door.order_of(0), Some(Order::Detach(gone)) if gone == place));
 }

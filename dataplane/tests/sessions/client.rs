@@ -3,7 +3,7 @@
 use crate::workers::{LAN, Parts, Peer, Rig, WAN, rib, wire};
 use flumen::session::order::{self, ControlEnds, Done, Order};
 use flumen::session::policy::{Claim, LowPorts, Policy};
-use flumen::session::program::Program;
+use flumen::session::program::{Program, Shared};
 use flumen::session::socket::Credentials;
 use flumen::session::{Sessions, Settings, links};
 use flumen_ipc::limits::CALL_DATA;
@@ -41,7 +41,7 @@ pub struct Client {
 pub fn house(claim: Claim) -> House {
     let ((lan, lan_peer), (wan, wan_peer)) = (wire(LAN, 256), wire(WAN, 256));
     let mut rig = Parts::alone(vec![lan, wan]).build(&rib());
-    let (control, ends) = order::channel().unwrap();
+    let (control, ends) = order::channel(&Arc::new(Bell::new().unwrap()));
     let (page, page_fd) = ServicePage::create().unwrap();
     let seen = ServicePage::open(page_fd).unwrap();
     let policy = Policy {
@@ -96,7 +96,7 @@ impl House {
         let client = Client { place, arena: Arena::open(&fd, GEOMETRY).unwrap(), bell: its_bell };
         self.arenas.push(fd);
         let user = Credentials { uid, gid: uid, pid: i32::from(place) + 1000 };
-        (Box::new(Program::new(place, arena, bell, user)), client)
+        (Box::new(Program::new(place, &Shared::new(arena, bell), user)), client)
     }
 
     /// A process attaches.

@@ -9,6 +9,7 @@ mod client;
 mod datagrams;
 mod hostile;
 mod loopback;
+mod pair;
 mod sharing;
 mod streams;
 #[path = "../workers/mod.rs"]

@@ -26,9 +26,13 @@ pub fn text(sockets: &Sockets) -> String {
     table.take_text() + if sockets.cut_short { "… and more than are shown\n" } else { "" }
 }
 
+fn cpus(cpus: &[usize]) -> String {
+    cpus.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
 /// One line for each program.
 pub fn programs(programs: &Programs) -> String {
-    let mut table = Table::new(["pid", "user", "sockets", "memory of", "gone", "cpu"]);
+    let mut table = Table::new(["pid", "user", "sockets", "memory of", "gone", "cpus"]);
     for program in &programs.programs {
         table.row([
             program.pid.to_string(),
@@ -36,7 +40,7 @@ pub fn programs(programs: &Programs) -> String {
             program.sockets.to_string(),
             program.homes.to_string(),
             yes(program.gone).to_owned(),
-            program.cpu.to_string(),
+            cpus(&program.cpus),
         ]);
     }
     if table.has_rows() { table.take_text() } else { "no programs\n".to_owned() }
