@@ -3,7 +3,7 @@
 use super::{Pair, Time, address};
 use crate::router::Error;
 use core::net::SocketAddr;
-use flumen_stack::socket::{Handle, Owner};
+use flumen_stack::socket::{Handle, Owner, Ready, SocketId};
 use flumen_stack::tcp::sockets::{ConnectOptions, ListenOptions, TcpConfig};
 use flumen_stack::tcp::user::SocketOption;
 
@@ -114,59 +114,59 @@ impl Load for Bulk {
     }
 }
 
-/// Questions and answers over connections that stay.
+/// Questions and answers over connections that stay. Both owners do what news tell them to do, as a service does.
 pub struct Questions {
     pair: Pair,
-    clients: Vec<Handle>,
-    servers: Vec<Handle>,
 }
 
 impl Questions {
     /// Over so many connections at once.
     pub fn new(connections: usize, time: Time) -> Result<Questions, Error> {
         let mut pair = Pair::new(&TcpConfig::default(), 4096, time)?;
-        let (clients, servers) = connected(&mut pair, connections, &[SocketOption::NoDelay(true)])?;
+        let (clients, _servers) = connected(&mut pair, connections, &[SocketOption::NoDelay(true)])?;
         for client in &clients {
             pair.sockets(0).tcp_send(*client, &[b'?'; MESSAGE])?;
         }
-        Ok(Questions { pair, clients, servers })
+        Ok(Questions { pair })
+    }
+
+    /// Sends back what came to a host; says on how many connections.
+    fn echo(pair: &mut Pair, host: usize) -> Result<u64, Error> {
+        let mut buffer = [0; 4 * MESSAGE];
+        let mut count = 0;
+        while let Some((socket, news)) = pair.news(host) {
+            if let SocketId::Tcp(connection) = socket
+                && news.contains(Ready::READABLE)
+            {
+                let mut sockets = pair.sockets(host);
+                let len = sockets.tcp_recv(connection, &mut buffer)?;
+                sockets.tcp_send(connection, &buffer[..len])?;
+                count += 1;
+            }
+        }
+        Ok(count)
     }
 }
 
 impl Load for Questions {
     fn work(&mut self, units: u64) -> Result<Done, Error> {
-        let Questions { pair, clients, servers } = self;
-        let mut buffer = [0; 4 * MESSAGE];
+        let Questions { pair } = self;
         measure(units, || {
-            let segments = pair.turn();
-            let now = pair.now;
-            let mut sockets = pair.sockets(1);
-            for server in &*servers {
-                if let Ok(count) = sockets.tcp_recv(*server, &mut buffer) {
-                    sockets.tcp_send(*server, &buffer[..count])?;
-                }
-            }
-            let segments = segments + pair.leave(now, 1);
-            let mut answered = 0;
-            let mut sockets = pair.sockets(0);
-            for client in &*clients {
-                if let Ok(count) = sockets.tcp_recv(*client, &mut buffer) {
-                    sockets.tcp_send(*client, &buffer[..count])?;
-                    answered += 1;
-                }
-            }
-            Ok((answered, segments))
+            let now = pair.pass();
+            let mut segments = pair.leave(now, 0);
+            Questions::echo(pair, 1)?;
+            segments += pair.leave(now, 1);
+            Ok((Questions::echo(pair, 0)?, segments))
         })
     }
 }
 
-/// Connections that are opened for one question, and closed by the server behind its answer.
+/// Connections that are opened for one question, and closed by the server behind its answer. Both owners do what news
+/// tell them to do.
 pub struct Visits {
     pair: Pair,
-    listener: Handle,
-    /// The client's ends, and whether their question was asked.
-    clients: Vec<(Handle, bool)>,
-    servers: Vec<Handle>,
+    /// Connections that a client has open.
+    open: usize,
 }
 
 /// Connections that are open at a time.
@@ -177,69 +177,84 @@ impl Visits {
     pub fn new(time: Time) -> Result<Visits, Error> {
         let config = TcpConfig { time_waits: 32_768, ..TcpConfig::default() };
         let mut pair = Pair::new(&config, 4096, time)?;
-        let listener = listen(&mut pair, 80, Vec::new())?;
-        Ok(Visits { pair, listener, clients: Vec::new(), servers: Vec::new() })
+        listen(&mut pair, 80, Vec::new())?;
+        Ok(Visits { pair, open: 0 })
+    }
+
+    /// The server takes who comes, answers the question, and closes.
+    fn serve(pair: &mut Pair) {
+        let mut buffer = [0; 4 * MESSAGE];
+        while let Some((socket, news)) = pair.news(1) {
+            let mut sockets = pair.sockets(1);
+            match socket {
+                SocketId::Listener(listener) => while sockets.tcp_accept(listener, Owner(1)).is_ok() {},
+                SocketId::Tcp(server) if news.contains(Ready::READABLE) => {
+                    match sockets.tcp_recv(server, &mut buffer) {
+                        Ok(len) => {
+                            let _closed_below = sockets.tcp_send(server, &buffer[..len]);
+                            sockets.tcp_close(server);
+                        }
+                        Err(flumen_stack::socket::Error::WouldBlock) => {}
+                        Err(_) => sockets.tcp_close(server),
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The client asks when it is connected, reads to the end, and closes. Says how many were answered; how many
+    /// connections ended, well and not, goes to `closed` and `failed`.
+    fn visit(pair: &mut Pair, closed: &mut usize, failed: &mut u64) -> Result<u64, Error> {
+        let mut buffer = [0; 4 * MESSAGE];
+        let mut answered = 0;
+        while let Some((socket, news)) = pair.news(0) {
+            let SocketId::Tcp(client) = socket else { continue };
+            let mut sockets = pair.sockets(0);
+            if news.contains(Ready::CONNECTED) {
+                sockets.tcp_send(client, &[b'?'; MESSAGE])?;
+            }
+            if !news.contains(Ready::READABLE) {
+                continue;
+            }
+            loop {
+                match sockets.tcp_recv(client, &mut buffer) {
+                    Ok(0) => {}
+                    Ok(_) => {
+                        answered += 1;
+                        continue;
+                    }
+                    Err(flumen_stack::socket::Error::WouldBlock) => break,
+                    Err(_) => *failed += 1,
+                }
+                sockets.tcp_close(client);
+                *closed += 1;
+                break;
+            }
+        }
+        Ok(answered)
     }
 }
 
 impl Load for Visits {
     fn work(&mut self, units: u64) -> Result<Done, Error> {
-        let Visits { pair, listener, clients, servers } = self;
+        let Visits { pair, open } = self;
         let to = SocketAddr::from((address(1), 80));
         let wish = ConnectOptions::default();
-        let mut buffer = [0; 4 * MESSAGE];
         let mut failed = 0u64;
         let done = measure(units, || {
             let mut sockets = pair.sockets(0);
-            while clients.len() < VISITORS {
-                clients.push((sockets.tcp_connect(Owner(0), to, &wish)?, false));
+            while *open < VISITORS {
+                sockets.tcp_connect(Owner(0), to, &wish)?;
+                *open += 1;
             }
-            let mut segments = pair.turn();
-            let now = pair.now;
-            let mut sockets = pair.sockets(1);
-            while let Ok((server, _)) = sockets.tcp_accept(*listener, Owner(1)) {
-                servers.push(server);
-            }
-            servers.retain(|server| match sockets.tcp_recv(*server, &mut buffer) {
-                Ok(count) => {
-                    let _closed_below = sockets.tcp_send(*server, &buffer[..count]);
-                    sockets.tcp_close(*server);
-                    false
-                }
-                Err(flumen_stack::socket::Error::WouldBlock) => true,
-                Err(_) => {
-                    sockets.tcp_close(*server);
-                    false
-                }
-            });
+            let now = pair.pass();
+            let mut segments = pair.leave(now, 0);
+            Visits::serve(pair);
             segments += pair.leave(now, 1);
-            let mut answered = 0;
-            let mut sockets = pair.sockets(0);
-            clients.retain_mut(|(client, asked)| {
-                if !*asked {
-                    *asked = sockets.tcp_send(*client, &[b'?'; MESSAGE]).is_ok();
-                    return true;
-                }
-                match sockets.tcp_recv(*client, &mut buffer) {
-                    Ok(0) => {
-                        sockets.tcp_close(*client);
-                        false
-                    }
-                    Ok(_) => {
-                        answered += 1;
-                        true
-                    }
-                    Err(flumen_stack::socket::Error::WouldBlock) => true,
-                    Err(_) => {
-                        failed += 1;
-                        sockets.tcp_close(*client);
-                        false
-                    }
-                }
-            });
-            for host in &mut pair.hosts {
-                while host.stack.events.pop().is_some() {}
-            }
+            let mut closed = 0;
+            let answered = Visits::visit(pair, &mut closed, &mut failed)?;
+            *open -= closed;
             Ok((answered, segments))
         })?;
         if failed > 0 {

@@ -23,6 +23,7 @@ use flumen_stack::neighbour::NeighbourConfig;
 use flumen_stack::route::Rib;
 use flumen_stack::sim::node::rib;
 use flumen_stack::socket::api::Sockets;
+use flumen_stack::socket::{Ready, SocketId};
 use flumen_stack::tcp::sockets::TcpConfig;
 use flumen_stack::turn::{NoProbe, Turn};
 use flumen_stack::{
@@ -93,12 +94,17 @@ impl Pair {
     /// Lets time pass, lets timers that are due do their work, and carries what both have to send to the other.
     /// Returns how many frames that were.
     pub fn turn(&mut self) -> u64 {
+        let now = self.pass();
+        self.leave(now, 0) + self.leave(now, 1)
+    }
+
+    /// Time passes; returns what it is now.
+    pub fn pass(&mut self) -> Instant {
         self.now = match self.time {
             Time::Clock(clock) => clock.now() + Duration::from_secs(1),
             Time::Steps(step) => self.now + step,
         };
-        let now = self.now;
-        self.leave(now, 0) + self.leave(now, 1)
+        self.now
     }
 
     /// Half a turn: what host `from` has to send goes to the other.
@@ -134,6 +140,12 @@ impl Pair {
     #[inline]
     pub fn sockets(&mut self, host: usize) -> Sockets<'_, PoolFrame> {
         Sockets::new(&mut self.hosts[host].stack, self.now)
+    }
+
+    /// The next socket of a host with news, and the news.
+    #[inline]
+    pub fn news(&mut self, host: usize) -> Option<(SocketId, Ready)> {
+        self.hosts[host].stack.next_event().map(|(_, socket, news)| (socket, news))
     }
 
     /// Packets that either stack dropped.
