@@ -94,6 +94,10 @@ impl ByteRing {
     /// 4 MiB ahead can need four blocks, three of them indexes; with fewer left in the pool none is placed.
     #[inline]
     pub fn write_at(&mut self, pool: &mut BlockPool, offset: usize, bytes: &[u8]) -> usize {
+        if let Some(to) = self.spot(pool, offset, bytes.len()) {
+            to.copy_from_slice(bytes);
+            return bytes.len();
+        }
         self.place(pool, offset, bytes.len(), |to, at| to.copy_from_slice(&bytes[at..at + to.len()]))
     }
 
@@ -117,6 +121,9 @@ impl ByteRing {
     /// then [`ByteRing::trim`] forgets them.
     #[inline]
     pub fn write_at_summed(&mut self, pool: &mut BlockPool, offset: usize, bytes: &[u8]) -> (usize, Sum) {
+        if let Some(to) = self.spot(pool, offset, bytes.len()) {
+            return (bytes.len(), checksum::copy_and_sum(to, bytes));
+        }
         let mut sum = Checksum::default();
         let placed = self.place(pool, offset, bytes.len(), |to, at| {
             sum.add_summed(checksum::copy_and_sum(to, &bytes[at..at + to.len()]), to.len());
@@ -148,6 +155,10 @@ impl ByteRing {
     /// beyond what is readable stays as it is and is not summed.
     #[inline]
     pub fn copy_out_summed(&self, pool: &BlockPool, offset: usize, out: &mut [u8]) -> Sum {
+        // Nearly always in one block.
+        if let Some(from) = self.slice(pool, offset).get(..out.len()) {
+            return checksum::copy_and_sum(out, from);
+        }
         let mut sum = Checksum::default();
         self.copy_out(pool, offset, out, |to, from| {
             sum.add_summed(checksum::copy_and_sum(to, from), from.len());
@@ -177,7 +188,12 @@ impl ByteRing {
         self.len -= count;
         self.extent -= count;
         self.head = self.head.wrapping_add(count);
-        if self.extent == 0 {
+        if self.extent == 0 && self.height == 0 && self.blocks <= 1 {
+            // What a short message held: one block, so one slot that is not 0.
+            let [a, b, c, d] = self.slots;
+            give(pool, a | b | c | d);
+            *self = ByteRing::new();
+        } else if self.extent == 0 {
             self.clear_blocks(pool, first, next);
         } else if next != first {
             self.give_back(pool, first, numbers_from(first, next));
@@ -210,6 +226,30 @@ impl ByteRing {
         let (last, _) = self.locate(self.extent.saturating_sub(1));
         self.extent = 0;
         self.clear_blocks(pool, first, last);
+    }
+
+    /// Where `len` bytes go that lie in one block, which a ring without an index names itself: what a message takes.
+    /// `None`: they do not, or the pool is empty, and nothing has changed.
+    #[inline]
+    fn spot<'a>(&mut self, pool: &'a mut BlockPool, offset: usize, len: usize) -> Option<&'a mut [u8]> {
+        let at = self.len().saturating_add(offset);
+        if self.height != 0 || at >= self.span() || len == 0 {
+            return None;
+        }
+        let from_block = self.head as usize % BLOCK + at;
+        let within = from_block % BLOCK;
+        if from_block >= self.span() || within + len > BLOCK {
+            return None;
+        }
+        let (number, _) = self.locate(at as u32);
+        let slot = &mut self.slots[(number % INLINE) as usize];
+        if *slot == 0 {
+            *slot = pool.take()?;
+            self.blocks += 1;
+        }
+        let id = *slot;
+        self.extent = self.extent.max((at + len) as u32);
+        Some(&mut pool.block_mut(id)[within..within + len])
     }
 
     // The walk over blocks.
