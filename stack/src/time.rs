@@ -34,7 +34,20 @@ impl Instant {
     /// How much later `self` is than `earlier`; zero when it is not later.
     #[inline]
     pub const fn since(self, earlier: Instant) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.nanos_since(earlier))
+    }
+
+    /// The same in nanoseconds, for the packet path: a [`Duration`] is made by a division.
+    #[inline]
+    pub const fn nanos_since(self, earlier: Instant) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The moment so many nanoseconds later; [`Instant::NEVER`] beyond the end of time.
+    #[inline]
+    #[must_use]
+    pub const fn later(self, nanos: u64) -> Instant {
+        Instant(self.0.saturating_add(nanos))
     }
 }
 

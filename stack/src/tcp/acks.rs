@@ -16,6 +16,16 @@ use core::time::Duration;
 pub const DELAY_MIN: Duration = Duration::from_millis(40);
 /// Longest (RFC 9293 MUST-58 allows 500 ms).
 pub const DELAY_MAX: Duration = Duration::from_millis(200);
+/// The same in nanoseconds: each segment counts with them, and a [`Duration`] takes a division to make.
+const SHORTEST: u64 = DELAY_MIN.as_nanos() as u64;
+const LONGEST: u64 = DELAY_MAX.as_nanos() as u64;
+/// While the peer does not push, the round trip may make it longer than that, before [`LONGEST`] bounds it.
+const LONGEST_UNPUSHED: u64 = 500_000_000;
+
+const fn nanos(micros: u32) -> u64 {
+    micros as u64 * 1000
+}
+
 /// Most ACKs that quick mode sends in a row.
 pub const QUICK_MAX: u8 = 16;
 
@@ -44,8 +54,8 @@ pub struct Acks {
     pushed: bool,
     /// Two of them did.
     pushed_twice: bool,
-    /// The delay; zero before the first data.
-    delay: Duration,
+    /// The delay in nanoseconds; zero before the first data.
+    delay: u64,
     last_data: Instant,
 }
 
@@ -59,7 +69,7 @@ impl Acks {
             always_quick: false,
             pushed: false,
             pushed_twice: false,
-            delay: Duration::ZERO,
+            delay: 0,
             last_data: Instant::ZERO,
         }
     }
@@ -81,23 +91,23 @@ impl Acks {
         self.wanted = Wanted::Now;
     }
 
-    /// Data arrived. `full_segments`: how many full segments the window holds; `rto`: ours; `push`: the segment
-    /// ends a message.
+    /// Data arrived. `full_segments`: how many full segments the window holds; `rto`: ours, in microseconds; `push`: the
+    /// segment ends a message.
     #[inline]
-    pub fn on_data(&mut self, now: Instant, full_segments: impl Fn() -> u32, rto: Duration, push: bool) {
+    pub fn on_data(&mut self, now: Instant, full_segments: impl Fn() -> u32, rto: u32, push: bool) {
         if self.wanted == Wanted::Nothing {
             self.wanted = Wanted::Sometime;
         }
         self.pushed_twice |= self.pushed && push;
         self.pushed |= push;
-        if self.delay.is_zero() {
+        if self.delay == 0 {
             self.enter_quick(full_segments());
-            self.delay = DELAY_MIN;
+            self.delay = SHORTEST;
         } else {
-            let gap = now.since(self.last_data);
-            if gap <= DELAY_MIN / 2 {
-                // The usual case of a fast sender; written so that a steady stream costs no division.
-                self.delay = Duration::from_nanos((self.delay.as_nanos() as u64 >> 1) + 20_000_000);
+            let gap = now.nanos_since(self.last_data);
+            let rto = nanos(rto);
+            if gap <= SHORTEST / 2 {
+                self.delay = self.delay / 2 + SHORTEST / 2;
             } else if gap < self.delay {
                 self.delay = (self.delay / 2 + gap).min(rto);
             } else if gap > rto {
@@ -112,7 +122,7 @@ impl Acks {
     pub fn quicken(&mut self, full_segments: u32) {
         self.enter_quick(full_segments);
         self.pingpong = false;
-        self.delay = DELAY_MIN;
+        self.delay = SHORTEST;
     }
 
     /// The window grew: the peer hears of it with the next acknowledgment, at once.
@@ -148,30 +158,31 @@ impl Acks {
         self.pingpong = on;
     }
 
-    /// When an ACK that may wait is due.
-    pub fn due(&self, now: Instant, srtt: Duration) -> Instant {
+    /// When an ACK that may wait is due. `srtt`: the smoothed round trip time in microseconds, 0 when none is known.
+    #[inline]
+    pub fn due(&self, now: Instant, srtt: u32) -> Instant {
         let mut delay = self.delay;
-        if delay > DELAY_MIN {
-            let mut most = Duration::from_millis(500);
+        if delay > SHORTEST {
+            let mut most = LONGEST_UNPUSHED;
             if self.pingpong || self.pushed {
-                most = DELAY_MAX;
+                most = LONGEST;
             }
-            if !srtt.is_zero() {
-                most = most.min(srtt.max(DELAY_MIN));
+            if srtt != 0 {
+                most = most.min(nanos(srtt).max(SHORTEST));
             }
             delay = delay.min(most);
         }
-        now + delay.clamp(DELAY_MIN, DELAY_MAX)
+        now.later(delay.clamp(SHORTEST, LONGEST))
     }
 
-    /// The timer fired with an ACK still waiting.
-    pub fn on_timer(&mut self, rto: Duration) {
+    /// The timer fired with an ACK still waiting. `rto`: ours, in microseconds.
+    pub fn on_timer(&mut self, rto: u32) {
         if self.pingpong {
             // The owner did not answer in time: stop counting on it.
             self.pingpong = false;
-            self.delay = DELAY_MIN;
+            self.delay = SHORTEST;
         } else {
-            self.delay = (self.delay * 2).min(rto);
+            self.delay = (self.delay * 2).min(nanos(rto));
         }
         self.wanted = Wanted::Now;
     }
@@ -185,7 +196,7 @@ impl Acks {
         if self.quick > 0 {
             self.quick = self.quick.saturating_sub(count.min(255) as u8);
             if self.quick == 0 {
-                self.delay = DELAY_MIN; // leaving quick mode, the delay starts small
+                self.delay = SHORTEST; // leaving quick mode, the delay starts small
             }
         }
     }
@@ -193,7 +204,7 @@ impl Acks {
     /// New data left: if they follow what came within the delay, they answer it.
     #[inline]
     pub fn on_data_sent(&mut self, now: Instant) {
-        if !self.pingpong && now.since(self.last_data) < self.delay {
+        if !self.pingpong && now.nanos_since(self.last_data) < self.delay {
             self.pingpong = true;
         }
     }
@@ -210,7 +221,7 @@ impl Acks {
 
     /// The delay in use (`tcpi_ato`).
     pub const fn delay(&self) -> Duration {
-        self.delay
+        Duration::from_nanos(self.delay)
     }
 }
 
@@ -224,7 +235,7 @@ impl Default for Acks {
 mod tests {
     use super::*;
 
-    const RTO: Duration = Duration::from_millis(200);
+    const RTO: u32 = 200_000;
 
     fn at(millis: u64) -> Instant {
         Instant::from_millis(millis)
@@ -240,7 +251,7 @@ mod tests {
         }
         acks.on_data(at(20), || 44, RTO, false);
         assert!(!acks.is_quick());
-        assert_eq!((acks.wanted(), acks.due(at(20), Duration::ZERO)), (Wanted::Sometime, at(60)));
+        assert_eq!((acks.wanted(), acks.due(at(20), 0)), (Wanted::Sometime, at(60)));
     }
 
     #[test]
@@ -261,9 +272,9 @@ mod tests {
         for n in 1..20u64 {
             acks.on_data(at(n * 39), || 2, RTO, false);
         }
-        let due = acks.due(at(1000), Duration::ZERO);
+        let due = acks.due(at(1000), 0);
         assert!(due > at(1040) && due <= at(1200), "{due:?}");
-        assert_eq!(acks.due(at(1000), Duration::from_millis(1)), at(1040));
+        assert_eq!(acks.due(at(1000), 1_000), at(1040));
     }
 
     #[test]

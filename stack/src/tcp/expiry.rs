@@ -8,8 +8,9 @@ use super::error::SocketError;
 use super::recovery::TimerOutcome;
 use super::segment::{Disposition, Output};
 use super::settings::TcpSettings;
-use super::state::State;
+use super::state::{FinWait2, State};
 use super::timers::Purpose;
+use crate::Instant;
 use crate::socket::Ready;
 use core::time::Duration;
 
@@ -134,7 +135,7 @@ impl Connection {
             return Disposition::Keep(Output::None);
         }
         cx.stats.delayed_acks += 1;
-        self.acks.on_timer(self.sender.rto());
+        self.acks.on_timer(self.sender.rto_micros());
         Disposition::Keep(Output::Later)
     }
 
@@ -165,8 +166,8 @@ impl Connection {
 
     /// Keepalive (RFC 9293 section 3.8.4: only when the owner asks, MUST-24 to MUST-26), or the end of FIN-WAIT-2.
     fn on_keepalive(&mut self, cx: &mut Context<'_>) -> Disposition {
-        if let State::FinWait2(how) = self.state
-            && let Some(until) = how.until
+        if let State::FinWait2(FinWait2 { until }) = self.state
+            && until != Instant::NEVER
         {
             if cx.now < until {
                 self.timers.set(Purpose::Keepalive, until);

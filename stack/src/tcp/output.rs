@@ -33,7 +33,10 @@ impl Connection {
     /// then: the timers are set by the last call.
     #[inline]
     pub fn poll_transmit(&mut self, cx: &mut Context<'_>, budget: u32) -> Option<Outgoing> {
-        let out = self.next_output(cx, budget.max(1));
+        let out = match self.whole_message(cx) {
+            None => self.next_output(cx, budget.max(1)),
+            out => out,
+        };
         match &out {
             Some(train) => self.counts.sent(cx.now, train.count(), train.len),
             None => self.settle(cx),
@@ -56,6 +59,54 @@ impl Connection {
             self.settle(cx);
         }
         nothing_waits
+    }
+
+    /// What leaves most often where it is not a stream: all that the owner wrote, less than a segment, with nothing in
+    /// doubt. It comes to what [`Connection::next_output`] comes to, in fewer steps. `None`: it is something else, and
+    /// nothing has changed.
+    #[inline]
+    fn whole_message(&mut self, cx: &mut Context<'_>) -> Option<Outgoing> {
+        let (una, nxt) = (self.sender.una(), self.sender.nxt());
+        let len = self.write_end().since(nxt);
+        let mss = self.bound_by_window(self.tx.mss);
+        let usual = matches!(self.state, State::Established)
+            && len > 0
+            && len < u32::from(mss)
+            && len <= (una + self.tx.wnd).since(nxt)
+            && !(self.tx.fin || self.tx.force || self.tx.tail_probe || self.knobs.searching || self.ecn.on)
+            && self.tx.repeat.is_none()
+            && self.tx.urgent.is_none()
+            && self.dsack.is_none()
+            && self.ahead.is_empty()
+            && self.rare.is_none()
+            && self.sender.may_send_one()
+            && self.small_may_leave();
+        if !usual {
+            return None;
+        }
+        let was_idle = self.sender.outstanding() == 0;
+        if was_idle {
+            self.sender.on_idle_restart(cx.now);
+        }
+        if self.sender.on_sent(cx.runs, cx.now, nxt, len, true).is_err() {
+            return None; // tried again there, and what is to be done then is done
+        }
+        if was_idle {
+            self.tx.progress = cx.now;
+        }
+        self.tx.small_end = nxt + len;
+        let mut options = Emitted::NONE;
+        if self.stamps.on {
+            options.push_timestamps((self.stamps.clock(cx.now), self.stamps.recent));
+        }
+        let flags = if self.knobs.more { flag::ACK } else { flag::ACK | flag::PSH };
+        let mut out = self.header(cx, nxt, flags, options, 1);
+        out.offset = nxt.since(self.tx.start);
+        out.len = len;
+        out.mss = mss;
+        self.acks.on_data_sent(cx.now);
+        cx.stats.out_segs += 1;
+        Some(out)
     }
 
     fn next_output(&mut self, cx: &mut Context<'_>, budget: u32) -> Option<Outgoing> {

@@ -138,7 +138,9 @@ impl Outgoing {
     /// Segments of the train: at least one.
     #[inline]
     pub fn count(&self) -> u32 {
-        self.len.div_ceil(u32::from(self.mss)).max(1)
+        // Most trains are one segment, and need no division.
+        let mss = u32::from(self.mss);
+        if self.len <= mss { 1 } else { self.len.div_ceil(mss) }
     }
 
     /// Each segment of the train by itself.

@@ -40,8 +40,8 @@ pub struct SynReceived {
 /// What FIN-WAIT-2 knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FinWait2 {
-    /// When it is given up, once the owner closed both directions.
-    pub until: Option<Instant>,
+    /// When it is given up, once the owner closed both directions; [`Instant::NEVER`] before.
+    pub until: Instant,
 }
 
 impl State {

@@ -15,6 +15,7 @@ use super::error::SocketError;
 use super::segment::{Disposition, Output, Reset};
 use super::state::{FinWait2, State};
 use super::timers::Purpose;
+use crate::Instant;
 use crate::checksum::Sum;
 use crate::icmp::v4::DEFAULT_TTL;
 use crate::limits::MAX_RECORD_ENDS;
@@ -490,9 +491,9 @@ impl Connection {
             return self.end(cx, None, Some(reset));
         }
         self.finish_sending();
-        if let State::FinWait2(FinWait2 { until: None }) = self.state {
+        if let State::FinWait2(FinWait2 { until: Instant::NEVER }) = self.state {
             self.enter_fin_wait_2(cx);
-            if let State::FinWait2(FinWait2 { until: Some(until) }) = self.state
+            if let State::FinWait2(FinWait2 { until }) = self.state
                 && until <= cx.now
             {
                 let reset = self.reset(cx.now);

@@ -1,6 +1,7 @@
 //! The acknowledgment in a segment (RFC 9293 section 3.10.7.4, fifth check; rows T8, T9): what it frees, what window
 //! it opens, and which state it leads to.
 
+use crate::Instant;
 use crate::socket::Ready;
 use crate::tcp::Seq;
 use crate::tcp::connection::{Connection, Context};
@@ -147,7 +148,7 @@ impl Connection {
         match self.state {
             State::FinWait1 => {
                 self.enter_fin_wait_2(cx);
-                if let State::FinWait2(FinWait2 { until: Some(until) }) = self.state
+                if let State::FinWait2(FinWait2 { until }) = self.state
                     && until <= cx.now
                 {
                     // TCP_LINGER2 below zero: do not wait for the peer's FIN at all.
@@ -168,15 +169,15 @@ impl Connection {
         let until = if self.orphan {
             let configured = self.rare.as_ref().and_then(|rare| rare.linger2);
             match configured {
-                Some(None) => Some(cx.now),
-                Some(Some(time)) => Some(cx.now + time),
-                None => Some(cx.now + cx.settings.fin_timeout),
+                Some(None) => cx.now,
+                Some(Some(time)) => cx.now + time,
+                None => cx.now + cx.settings.fin_timeout,
             }
         } else {
-            None
+            Instant::NEVER
         };
         self.state = State::FinWait2(FinWait2 { until });
-        if let Some(until) = until {
+        if until != Instant::NEVER {
             self.timers.set(Purpose::Keepalive, until);
         }
     }

@@ -210,8 +210,8 @@ impl Connection {
         }
         let ends_message = len < u32::from(self.rx.mss) || push && len == u32::from(self.rx.mss);
         let grew = self.rx.on_data(len, cx.now);
-        let full = self.rx.full_segments();
-        self.acks.on_data(cx.now, || full, self.sender.rto(), ends_message);
+        let rx = &self.rx;
+        self.acks.on_data(cx.now, || rx.full_segments(), self.sender.rto_micros(), ends_message);
         if grew {
             self.acks.window_grew();
         }
@@ -229,7 +229,7 @@ impl Connection {
         if second || self.acks.is_quick() {
             self.acks.want_now();
         } else {
-            self.timers.set_earlier(Purpose::DelayedAck, self.acks.due(cx.now, self.sender.srtt()));
+            self.timers.set_earlier(Purpose::DelayedAck, self.acks.due(cx.now, self.sender.srtt_micros()));
         }
     }
 }

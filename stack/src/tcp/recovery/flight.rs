@@ -431,6 +431,19 @@ impl Flight {
         self.take_part(pool, place, &mut run, ack)
     }
 
+    /// Gives back the only run: all of it is acknowledged, and it has no mark that says which queue it stands in but
+    /// the one by time.
+    #[inline]
+    pub(super) fn take_only(&mut self, pool: &mut RunPool) {
+        let place = self.head;
+        (self.head, self.tail, self.timed) = (NONE, NONE, Queue::EMPTY);
+        if self.cursor == place {
+            self.cursor = NONE;
+        }
+        self.outstanding = 0;
+        pool.give(place);
+    }
+
     /// The ACK ends within the first run. What is left of a segment that it ends in stays a segment of its own,
     /// so that the ones behind it keep their borders.
     #[cold]

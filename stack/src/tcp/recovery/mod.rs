@@ -167,16 +167,7 @@ impl Sender {
         self.mss = mss.max(1);
         self.window.cwnd = u32::from(self.initial_window);
         if let Some(path) = remembered {
-            if path.ssthresh > 0 {
-                self.window.ssthresh = path.ssthresh.min(self.window.clamp);
-            }
-            if path.reordering > 0 {
-                let most = u32::from(self.max_reordering);
-                self.reordering = path.reordering.clamp(u32::from(self.first_reordering), most) as u16;
-            }
-            if self.rtt.srtt() > 0 {
-                self.rtt.remembered(duration_micros(path.srtt), duration_micros(path.rttvar));
-            }
+            self.remember(path);
         }
         self.rtt.unmeasured();
         if self.tally.retransmitted > 1 {
@@ -185,6 +176,20 @@ impl Sender {
         self.usage.restart(now);
         self.episode.reopen(self.flight.nxt);
         self.update_pacing_rate();
+    }
+
+    /// What earlier connections learnt of the path. Before anything but the handshake was sent.
+    pub fn remember(&mut self, path: &PathMetrics) {
+        if path.ssthresh > 0 {
+            self.window.ssthresh = path.ssthresh.min(self.window.clamp);
+        }
+        if path.reordering > 0 {
+            let most = u32::from(self.max_reordering);
+            self.reordering = path.reordering.clamp(u32::from(self.first_reordering), most) as u16;
+        }
+        if self.rtt.srtt() > 0 {
+            self.rtt.remembered(duration_micros(path.srtt), duration_micros(path.rttvar));
+        }
     }
 
     /// Begins with a window of so many segments instead of the host's (Linux's route metric `initcwnd`). A window that
@@ -259,6 +264,18 @@ impl Sender {
     /// The retransmission timeout as it stands, back-off included.
     pub fn rto(&self) -> Duration {
         Duration::from_micros(u64::from(self.rtt.rto()))
+    }
+
+    /// The same in microseconds.
+    #[inline]
+    pub fn rto_micros(&self) -> u32 {
+        self.rtt.rto()
+    }
+
+    /// Smoothed round trip time in microseconds; 0 before the first measurement.
+    #[inline]
+    pub fn srtt_micros(&self) -> u32 {
+        self.rtt.srtt()
     }
 
     /// Smoothed round trip time; zero before the first measurement.

@@ -57,6 +57,23 @@ impl Rack {
         }
     }
 
+    /// A segment that ends at `end` was delivered `rtt` microseconds after it was sent.
+    #[inline]
+    pub(super) fn delivered(&mut self, sent: Instant, end: Seq, rtt: u32) {
+        self.advanced = true;
+        self.rtt = rtt;
+        if sent > self.sent || sent == self.sent && end.after(self.end) {
+            self.sent = sent;
+            self.end = end;
+        }
+    }
+
+    /// No D-SACK came for long: the window is small again.
+    #[inline]
+    pub(super) fn forget_steps(&mut self) {
+        self.steps = 1;
+    }
+
     /// RFC 8985 section 6.1: sent later, or at the same time and behind.
     #[inline]
     fn is_later_than(&self, sent: Instant, end: Seq) -> bool {
@@ -72,12 +89,7 @@ impl Sender {
         if retransmitted && self.rtt.smallest().is_some_and(|smallest| rtt < smallest) {
             return; // too soon for the retransmission: the original arrived
         }
-        self.rack.advanced = true;
-        self.rack.rtt = rtt;
-        if sent > self.rack.sent || sent == self.rack.sent && end.after(self.rack.end) {
-            self.rack.sent = sent;
-            self.rack.end = end;
-        }
+        self.rack.delivered(sent, end, rtt);
     }
 
     /// RFC 8985 section 6.2 step 4: the reordering window in microseconds.
@@ -149,7 +161,7 @@ impl Sender {
             self.rack.adapted = self.rate.delivered;
             self.rack.persist = PERSIST;
         } else if self.rack.persist == 0 {
-            self.rack.steps = 1;
+            self.rack.forget_steps();
         }
     }
 

@@ -104,14 +104,37 @@ impl Sender {
         sample.newest?;
         let count = rate.delivered.wrapping_sub(sample.prior_delivered);
         let interval = micros(now, sample.prior_at).max(sample.send_micros);
+        self.keep_sample(count, interval, sample.app_limited)
+    }
+
+    /// What [`Sender::sample_run`] and [`Sender::finish_sample`] come to when an ACK delivers one run, `rtt` microseconds
+    /// after it was sent. A run that left alone has no other times than its own, which need not be divided again.
+    #[inline]
+    pub(super) fn sample_only(&mut self, now: Instant, run: &Run, rtt: u32) {
+        let rate = &mut self.rate;
+        rate.flight_start = run.sent;
+        rate.delivered_at = now;
+        if rate.app_limited != 0 && (rate.delivered.wrapping_sub(rate.app_limited) as i32) > 0 {
+            rate.app_limited = 0;
+        }
+        let count = rate.delivered.wrapping_sub(run.delivered);
+        let acked = if run.delivered_at == run.sent { rtt } else { micros(now, run.delivered_at) };
+        let sent = if run.flight_start == run.sent { 0 } else { micros(run.sent, run.flight_start) };
+        self.keep_sample(count, acked.max(sent), run.is(mark::APP_LIMITED));
+    }
+
+    /// A sample: `count` segments in `interval` microseconds. Given back when it says something.
+    #[inline]
+    fn keep_sample(&mut self, count: u32, interval: u32, app_limited: bool) -> Option<(u32, u32)> {
         if interval < self.rtt.smallest().unwrap_or(1).max(1) {
             return None; // a retransmission was taken for delivered when it was the original
         }
+        let rate = &mut self.rate;
         let better =
             u64::from(count) * u64::from(rate.sample.1) >= u64::from(rate.sample.0) * u64::from(interval);
-        if !sample.app_limited || better {
+        if !app_limited || better {
             rate.sample = (count, interval);
-            rate.sample_app_limited = sample.app_limited;
+            rate.sample_app_limited = app_limited;
         }
         Some((count, interval))
     }

@@ -2,8 +2,6 @@
 //! 6298), the tail loss probe that comes before it (RFC 8985 section 7), and the end of RACK's wait for what
 //! may be reordered (RFC 8985 section 6.2 step 5).
 
-use core::time::Duration;
-
 use super::ack::TimerOutcome;
 use super::run::{RunPool, mark};
 use super::{CaState, Sender};
@@ -35,7 +33,7 @@ impl Timer {
 
     pub(super) fn arm(&mut self, purpose: Purpose, now: Instant, micros: u32) {
         self.purpose = purpose;
-        self.deadline = now + Duration::from_micros(u64::from(micros));
+        self.deadline = now.later(u64::from(micros) * 1000);
     }
 }
 

@@ -145,6 +145,17 @@ impl Sender {
         room.min(self.paced_segments(now))
     }
 
+    /// True when a segment of new data may leave at once, and it is plain that it may: nothing waits to be sent again, no
+    /// probe is due, and no rate holds anything back.
+    #[inline]
+    pub fn may_send_one(&self) -> bool {
+        self.flight.in_flight() < self.window.cwnd
+            && !self.has_lost()
+            && !self.probe.due
+            && !self.cwr_due
+            && !self.is_paced()
+    }
+
     /// True when fast recovery or recovery from a timeout is under way.
     pub fn is_recovering(&self) -> bool {
         self.episode.state >= CaState::Recovery

@@ -70,7 +70,7 @@ impl Sender {
         let usage = &mut self.usage;
         usage.used = usage.used.max(outstanding);
         if self.idle_restart
-            && micros(now, usage.full_at) >= self.rtt.rto()
+            && now.nanos_since(usage.full_at) >= u64::from(self.rtt.rto()) * 1000
             && !self.congestion.rules_itself()
         {
             self.decay(now);
@@ -104,10 +104,12 @@ impl Sender {
             return;
         }
         let rto = self.rtt.rto().max(1);
-        let mut idle = micros(now, self.usage.sent_at);
-        if self.usage.sent_at == Instant::ZERO || idle <= rto {
+        // Asked before each segment that leaves alone, so without a division.
+        let lately = now.nanos_since(self.usage.sent_at) < (u64::from(rto) + 1) * 1000;
+        if self.usage.sent_at == Instant::ZERO || lately {
             return;
         }
+        let mut idle = micros(now, self.usage.sent_at);
         self.window.ssthresh = self.current_ssthresh();
         let floor = u32::from(self.initial_window).min(self.window.cwnd);
         while idle > rto && self.window.cwnd > floor {
