@@ -146,7 +146,11 @@ impl EventQueue {
     /// The next socket with news; ask it with [`Pending::take`]. It may be gone by now.
     #[inline]
     pub fn pop(&mut self) -> Option<SocketId> {
-        self.sockets.pop_front()
+        let next = self.sockets.pop_front();
+        if next.is_none() {
+            self.sockets.clear(); // the next news stand at the front again: where the cache has it
+        }
+        next
     }
 
     /// Sockets with news.

@@ -135,6 +135,19 @@ impl<T> Slab<T> {
         }
     }
 
+    /// As [`Slab::remove`], for what nobody wants: it is dropped where it stands. False: there was nothing.
+    pub fn discard(&mut self, handle: Handle) -> bool {
+        let Some(place) = self.places.get_mut(handle.index()) else { return false };
+        if place.generation != handle.generation || matches!(place.content, Content::Free { .. }) {
+            return false;
+        }
+        place.content = Content::Free { next: self.free };
+        place.generation = place.generation.wrapping_add(1);
+        self.free = handle.index;
+        self.len -= 1;
+        true
+    }
+
     /// What a handle names.
     #[inline]
     pub fn get(&self, handle: Handle) -> Option<&T> {
@@ -174,6 +187,17 @@ impl<T> Slab<T> {
             .then_some(Handle { index: index as u32, generation: place.generation })
     }
 
+    /// What stands at a place, to change, with its handle.
+    #[inline]
+    pub fn at_mut(&mut self, index: usize) -> Option<(Handle, &mut T)> {
+        match self.places.get_mut(index)? {
+            Place { generation, content: Content::Taken(content) } => {
+                Some((Handle { index: index as u32, generation: *generation }, content))
+            }
+            Place { content: Content::Free { .. }, .. } => None,
+        }
+    }
+
     /// Places that were ever used: the end of a walk with [`Slab::at`].
     pub fn places(&self) -> usize {
         self.places.len()
@@ -211,13 +235,19 @@ mod tests {
                         Err(_) => prop_assert_eq!(model.len(), 16),
                     }
                 } else if !model.is_empty() {
-                    let (handle, value) = model.swap_remove(usize::from(value) % model.len());
-                    prop_assert_eq!(slab.remove(handle), Some(value));
+                    let (handle, old) = model.swap_remove(usize::from(value) % model.len());
+                    if value % 2 == 0 {
+                        prop_assert_eq!(slab.remove(handle), Some(old));
+                    } else {
+                        prop_assert!(slab.discard(handle));
+                    }
+                    prop_assert!(!slab.discard(handle));
                     prop_assert_eq!(slab.get(handle), None);
                 }
                 prop_assert_eq!(slab.len(), model.len());
-                for (handle, value) in &model {
-                    prop_assert_eq!(slab.get(*handle), Some(value));
+                for (handle, value) in &mut model {
+                    prop_assert_eq!(slab.get(*handle), Some(&*value));
+                    prop_assert_eq!(slab.at_mut(handle.index()), Some((*handle, value)));
                 }
                 prop_assert_eq!(slab.iter().count(), model.len());
             }

@@ -58,8 +58,6 @@ pub struct ConnectArgs {
     pub path_mss: u16,
     /// The MSS that a peer means which sends none: 536 for IPv4, 1220 for IPv6 (RFC 9293 MUST-15, section 3.7.1).
     pub default_mss: u16,
-    /// What is remembered of the destination.
-    pub metrics: Option<PathMetrics>,
     /// Fast open: the cookie for this destination; empty asks for one.
     pub fast_open: Option<ArrayVec<u8, 16>>,
 }
@@ -101,7 +99,6 @@ pub(super) struct Rare {
     /// TCP_LINGER2; `Some(None)`: do not wait in FIN-WAIT-2 at all.
     pub(super) linger2: Option<Option<Duration>>,
     pub(super) syn_retries: Option<u8>,
-    pub(super) metrics: Option<PathMetrics>,
     /// Fast open of our own: the cookie that we sent (empty: asked for), then the one that came.
     pub(super) fast_open: Option<ArrayVec<u8, 16>>,
     pub(super) fast_open_news: Option<ArrayVec<u8, 16>>,
@@ -288,15 +285,13 @@ impl Connection {
         connection.tx.peer_mss = args.default_mss;
         connection.tx.syn = true;
         connection.rx.scale = if settings.window_scaling { settings.window_scale() } else { 0 };
-        if args.metrics.is_some() || args.fast_open.is_some() {
-            let rare = connection.rare();
-            rare.metrics = args.metrics;
-            rare.fast_open.clone_from(&args.fast_open);
+        if args.fast_open.is_some() {
+            connection.rare().fast_open.clone_from(&args.fast_open);
         }
         connection
     }
 
-    /// A connection that a listener made: ESTABLISHED, or SYN-RECEIVED for a fast open.
+    /// A connection that a listener made: ESTABLISHED, with what is known of the path, or SYN-RECEIVED for a fast open.
     ///
     /// Give the segment that completed the handshake to [`Connection::on_segment`] afterwards; for a fast open a
     /// segment made of the SYN's data, with the sequence number behind the SYN and the flags ACK and (if it was there)
@@ -327,9 +322,6 @@ impl Connection {
             let sent = connection.sender.on_sent(cx.runs, cx.now, accepted.iss, 1, false);
             connection.tx.syn = sent.is_err();
             connection.arm_recovery();
-            if let Some(metrics) = metrics {
-                connection.rare().metrics = Some(*metrics);
-            }
         } else {
             if let Some(rtt) = accepted.rtt {
                 connection.sender.measured(cx.now, rtt);
@@ -448,6 +440,13 @@ impl Connection {
             self.timers.set(Purpose::Keepalive, cx.now + idle);
         }
         self.news |= Ready::CONNECTED | Ready::WRITABLE;
+    }
+
+    /// What is known of the path to the peer, for a connection that was not made with it: to be told when its handshake
+    /// is complete, before it sends anything.
+    pub fn remember(&mut self, path: &PathMetrics) {
+        self.sender.remember(path);
+        self.arm_recovery();
     }
 
     /// Negotiation from the peer's SYN, against what we offer (active open) or would.

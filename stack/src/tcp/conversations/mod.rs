@@ -127,14 +127,7 @@ struct Host {
 }
 
 fn connect_args(iss: u32) -> ConnectArgs {
-    ConnectArgs {
-        iss: Seq(iss),
-        ts_offset: 0,
-        path_mss: MSS,
-        default_mss: 536,
-        metrics: None,
-        fast_open: None,
-    }
+    ConnectArgs { iss: Seq(iss), ts_offset: 0, path_mss: MSS, default_mss: 536, fast_open: None }
 }
 
 impl Host {

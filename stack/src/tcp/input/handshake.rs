@@ -114,8 +114,7 @@ impl Connection {
 
     /// From either handshake state to ESTABLISHED; with the FIN that the owner may have asked for meanwhile.
     fn become_established(&mut self, cx: &mut Context<'_>) {
-        let metrics = self.rare.as_ref().and_then(|rare| rare.metrics);
-        self.establish(cx, metrics.as_ref());
+        self.establish(cx, None);
         if self.tx.fin {
             self.state = State::FinWait1;
         }

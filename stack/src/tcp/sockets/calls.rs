@@ -137,7 +137,6 @@ impl<F: Frame> Sockets<'_, F> {
             ts_offset,
             path_mss: super::output::path_mss(mtu, ipv4),
             default_mss,
-            metrics: tcp.metrics.get(to.ip(), now),
             fast_open,
         };
         let (_, mut cx) = tcp.split(now, blocks);
@@ -156,8 +155,12 @@ impl<F: Frame> Sockets<'_, F> {
                 Some(Box::new(keys))
             }
         };
-        let entry =
-            Entry { keys, asked_fast_open, ..Entry::new(connection, tuple, way, choice.port, owner, ip_id) };
+        let entry = Entry {
+            keys,
+            asked_fast_open,
+            is_opening: true,
+            ..Entry::new(connection, tuple, way, choice.port, owner, ip_id)
+        };
         let handle = tcp.add(entry)?;
         if let Some(entry) = tcp.entries.get_mut(handle) {
             entry.bind = bind.take();
@@ -467,10 +470,13 @@ impl<F: Frame> Sockets<'_, F> {
         call: impl FnOnce(&mut Connection, &mut Context<'_>) -> Result<T, SocketError>,
     ) -> Result<T, Error> {
         let Stack { tcp, blocks, events, .. } = &mut *self.stack;
-        let (entries, mut cx) = tcp.split(self.now, blocks);
+        let (entries, mut cx, mut desk) = tcp.split_with_desk(self.now, blocks);
         let entry = entries.get_mut(socket).ok_or(Error::BadHandle)?;
         let result = call(&mut entry.connection, &mut cx);
-        tcp.called(self.now, events, socket);
+        let more = entry.connection.wants_output();
+        if !entry.settle(&mut desk, events, socket, more) {
+            tcp.settle_unusual(self.now, events, socket);
+        }
         result.map_err(Error::from)
     }
 }
@@ -483,7 +489,7 @@ impl<F: Frame> Stack<F> {
             Disposition::Keep(_) | Disposition::Refused(..) => self.tcp.mark_ready(socket),
             Disposition::Closed(reset) => {
                 if let Some(entry) = self.tcp.entries.get_mut(socket) {
-                    entry.farewell = reset;
+                    entry.farewell = reset.map(Box::new);
                 }
                 self.tcp.mark_ready(socket);
             }

@@ -1,7 +1,7 @@
 //! A TCP segment arrives (rows T4, T12, T13): whose is it, and what comes of it.
 
-use super::TcpSockets;
-use super::build::Fields;
+use super::Entry;
+use super::build::{Fields, sum_header};
 use super::names::Seat;
 use super::output::{Signing, flush, send_bare};
 use super::passive::{self, Came};
@@ -134,14 +134,10 @@ fn take<P, M>(
         Err(error) => return stack.drop_received(port, error.into()),
     };
     let header_len = header.header_len();
-    let tuple =
-        Tuple::new((local, header.destination_port.get()), (remote, header.source_port.get())).scoped(port);
+    let (local_port, remote_port) = (header.destination_port.get(), header.source_port.get());
     let trusted = stack.interfaces.get(port).is_some_and(|one| one.checksum == ChecksumPolicy::Trust);
-    let check = if trusted {
-        Check::Verified
-    } else {
-        Check::Pending(pseudo.plus(checksum::sum(&bytes[..header_len])))
-    };
+    let check =
+        if trusted { Check::Verified } else { Check::Pending(pseudo.plus(sum_header(&bytes[..header_len]))) };
     let mut more: ArrayVec<&[u8], MAX_PIECES> = ArrayVec::new();
     if frame.is_chain() {
         let mut index = 1;
@@ -164,13 +160,28 @@ fn take<P, M>(
         check,
         congested: tos & CONGESTION_EXPERIENCED == CONGESTION_EXPERIENCED,
     };
-    match stack.tcp.names.get(&tuple) {
+    let tuple = Tuple::new((local, local_port), (remote, remote_port)).scoped(port);
+    let seat = match (local, remote) {
+        (IpAddr::V4(local), IpAddr::V4(remote)) => {
+            stack.tcp.names.get_v4((local, local_port), (remote, remote_port))
+        }
+        _ => stack.tcp.names.get(&tuple),
+    };
+    match seat {
         Some(Seat::Connection(place)) => {
-            if let Some(handle) = stack.tcp.entries.at(place as usize) {
-                if let Err(reason) = stack.tcp.admits(handle, ttl, &bytes[..header_len], &segment) {
+            let Stack { tcp, blocks, events, counters, .. } = &mut *stack;
+            let (entries, mut cx, mut desk) = tcp.split_with_desk(turn.now, blocks);
+            if let Some((handle, entry)) = entries.at_mut(place as usize) {
+                if let Err(reason) = entry.admits(ttl, &bytes[..header_len], &segment) {
                     return stack.drop_received(port, reason);
                 }
-                return on_connection(stack, turn, handle, port, &segment);
+                let disposition = entry.connection.on_segment(&mut cx, &segment);
+                if let Disposition::Keep(output @ (Output::None | Output::Later)) = disposition
+                    && entry.settle(&mut desk, events, handle, output == Output::Later)
+                {
+                    return counters.drop(DropReason::Consumed);
+                }
+                return conclude(stack, turn, handle, port, disposition);
             }
         }
         None if stack.is_for_another_worker(&tuple, port, elsewhere) => return,
@@ -202,26 +213,19 @@ fn take<P, M>(
     nobody(stack, turn, &tuple, port, &segment);
 }
 
-impl TcpSockets {
+impl Entry {
     /// Whether a segment came from as near as its connection wants it (RFC 5082 section 3), and is signed as it wants it:
     /// not at all, for nearly all of them. What is shorter than a signature has none.
     #[inline]
-    fn admits(
-        &mut self,
-        handle: Handle,
-        ttl: u8,
-        header: &[u8],
-        segment: &Segment<'_>,
-    ) -> Result<(), DropReason> {
-        let entry = self.entries.get_mut(handle).ok_or(DropReason::TcpClosed)?;
-        if ttl < entry.connection.min_ttl() {
+    fn admits(&mut self, ttl: u8, header: &[u8], segment: &Segment<'_>) -> Result<(), DropReason> {
+        if ttl < self.connection.min_ttl() {
             return Err(DropReason::TcpMinTtl);
         }
-        let is_signed_right = match entry.keys.as_deref_mut() {
+        let is_signed_right = match self.keys.as_deref_mut() {
             None if segment.options.len() < usize::from(MD5_LEN.min(AO_LEN)) => true,
             None => SignatureOption::find(segment.options) == Ok(SignatureOption::None),
             Some(keys) => {
-                if segment.has(flag::SYN) && entry.connection.state() == State::SynSent {
+                if segment.has(flag::SYN) && self.connection.state() == State::SynSent {
                     keys.peer_isn(segment.seq);
                 }
                 is_signed_by(keys, header, segment)
@@ -252,8 +256,7 @@ impl<F: Frame> Stack<F> {
     }
 }
 
-/// A segment for a connection of ours.
-#[inline]
+/// A segment for a connection that it made.
 pub(super) fn on_connection<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
@@ -268,6 +271,21 @@ pub(super) fn on_connection<P, M>(
     let (entries, mut cx) = tcp.split(turn.now, blocks);
     let Some(entry) = entries.get_mut(handle) else { return };
     let disposition = entry.connection.on_segment(&mut cx, segment);
+    conclude(stack, turn, handle, port, disposition);
+}
+
+/// The end of a segment that a connection took, or refused, and what it decided.
+#[inline(never)]
+fn conclude<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    handle: Handle,
+    port: PortId,
+    disposition: Disposition,
+) where
+    P: FramePool,
+    M: Probe,
+{
     if !matches!(disposition, Disposition::Refused(..)) {
         stack.counters.drop(DropReason::Consumed);
     }
@@ -311,12 +329,11 @@ pub(super) fn act<P, M>(
             Output::None
         }
     };
-    let more = match output {
-        Output::None => false,
-        Output::Later => true,
-        Output::Now => !flush(stack, turn, handle),
-    };
-    stack.settle_tcp(turn.now, handle, more);
+    match output {
+        Output::None => stack.settle_tcp(turn.now, handle, false),
+        Output::Later => stack.settle_tcp(turn.now, handle, true),
+        Output::Now => flush(stack, turn, handle),
+    }
 }
 
 /// A segment for a TIME-WAIT record. False: nobody takes it.

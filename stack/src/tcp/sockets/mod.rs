@@ -105,10 +105,12 @@ pub(super) struct Entry {
     pub(super) ip_id: u16,
     /// Its SYN carries the fast open option, and what the peer answers is to be remembered.
     pub(super) asked_fast_open: bool,
+    /// Its handshake is not over, so it does not know yet what is remembered of the path.
+    pub(super) is_opening: bool,
     /// What its segments are signed with.
     pub(super) keys: Option<Box<ConnectionKeys>>,
-    /// A reset that is sent at the end of the turn: the last word.
-    pub(super) farewell: Option<Reset>,
+    /// A reset that is sent at the end of the turn: the last word, after a call of the owner.
+    pub(super) farewell: Option<Box<Reset>>,
     /// The deadline that the wheel has of it; never later than the connection's own.
     pub(super) filed: Instant,
     /// Its hold on its local port, when that was named or is a listener's.
@@ -224,8 +226,20 @@ impl TcpSockets {
         now: Instant,
         blocks: &'a mut BlockPool,
     ) -> (&'a mut Slab<Entry>, Context<'a>) {
-        let TcpSockets { settings, stats, entries, runs, ranges, challenge, .. } = self;
-        (entries, Context { now, blocks, runs, ranges, settings, stats, challenge })
+        let (entries, cx, _) = self.split_with_desk(now, blocks);
+        (entries, cx)
+    }
+
+    /// The same, and what [`Entry::settle`] needs.
+    #[inline]
+    pub(super) fn split_with_desk<'a>(
+        &'a mut self,
+        now: Instant,
+        blocks: &'a mut BlockPool,
+    ) -> (&'a mut Slab<Entry>, Context<'a>, Desk<'a>) {
+        let TcpSockets { settings, stats, entries, runs, ranges, challenge, ready, wheel, .. } = self;
+        let cx = Context { now, blocks, runs, ranges, settings, stats, challenge };
+        (entries, cx, Desk { ready, wheel })
     }
 
     /// The connection has something to send at the end of the turn.
@@ -240,7 +254,6 @@ impl TcpSockets {
     }
 
     /// After a call of the owner: what it wrote, or made room for, may want to be sent.
-    #[inline]
     fn called(&mut self, now: Instant, events: &mut EventQueue, handle: Handle) {
         let more = self.entries.get(handle).is_some_and(|entry| entry.connection.wants_output());
         self.settle(now, events, handle, more);
@@ -371,10 +384,22 @@ impl TcpSockets {
     /// and its owner let go, its place is free. `more`: it has something to send at the end of the turn.
     #[inline]
     pub(super) fn settle(&mut self, now: Instant, events: &mut EventQueue, handle: Handle, more: bool) {
+        let TcpSockets { entries, ready, wheel, .. } = self;
+        let Some(entry) = entries.get_mut(handle) else { return };
+        if !entry.settle(&mut Desk { ready, wheel }, events, handle, more) {
+            self.settle_unusual(now, events, handle);
+        }
+    }
+
+    /// What [`Entry::settle`] left: handshakes, fast opens, and connections that are over.
+    #[inline(never)]
+    pub(super) fn settle_unusual(&mut self, now: Instant, events: &mut EventQueue, handle: Handle) {
         let Some(entry) = self.entries.get_mut(handle) else { return };
-        if more && !entry.is_ready {
-            entry.is_ready = true;
-            self.ready.push_back(handle);
+        if entry.is_opening && entry.connection.state().is_synchronized() {
+            entry.is_opening = false;
+            if let Some(path) = self.metrics.get(entry.tuple.remote_ip(), now) {
+                entry.connection.remember(&path);
+            }
         }
         if entry.is_accepted {
             let news = entry.connection.take_news();
@@ -390,16 +415,10 @@ impl TcpSockets {
             self.settle_fast_open(now, handle);
         }
         let Some(entry) = self.entries.get_mut(handle) else { return };
-        if entry.connection.state() != State::Closed {
-            // A deadline that moved later is left where it stands: the wheel asks then, once for many moves.
-            let deadline = entry.connection.next_deadline();
-            if deadline < entry.filed {
-                entry.filed = deadline;
-                self.wheel.schedule(handle.index() as u32, deadline);
-            }
-            return;
+        if entry.connection.state() == State::Closed {
+            return self.bury(now, handle);
         }
-        self.bury(now, handle);
+        entry.file(&mut self.wheel, handle);
     }
 
     /// A fast open whose handshake is complete, or that ended before, counts for its listener no more.
@@ -422,15 +441,18 @@ impl TcpSockets {
     fn bury(&mut self, now: Instant, handle: Handle) {
         self.unbind(handle);
         self.wheel.cancel(handle.index() as u32);
-        let Some(entry) = self.entries.get(handle) else { return };
+        let TcpSockets { entries, metrics, bound, .. } = self;
+        let Some(entry) = entries.get_mut(handle) else { return };
         if !entry.connection.is_released() || entry.farewell.is_some() || entry.is_ready {
             return;
         }
-        let Some(entry) = self.entries.remove(handle) else { return };
         if let Some(seen) = entry.connection.seen(now) {
-            self.metrics.learn(entry.tuple.remote_ip(), &seen, now);
+            metrics.learn(entry.tuple.remote_ip(), &seen, now);
         }
-        self.let_go(entry);
+        if let Some(bind) = entry.bind.take() {
+            bound.release(bind);
+        }
+        entries.discard(handle);
     }
 
     /// Connections, whatever their state but TIME-WAIT.
@@ -503,7 +525,51 @@ impl TcpSockets {
     }
 }
 
+/// What follows from anything that happens to a connection: it stands in the queue of those that have something to
+/// send, and the wheel knows its deadline.
+pub(super) struct Desk<'a> {
+    ready: &'a mut VecDeque<Handle>,
+    wheel: &'a mut TimerWheel,
+}
+
 impl Entry {
+    /// [`TcpSockets::settle`] for nearly all connections, by those who have found the entry already. False: it is one of
+    /// the others, and [`TcpSockets::settle_unusual`] has to do the rest.
+    #[inline]
+    pub(super) fn settle(
+        &mut self,
+        desk: &mut Desk<'_>,
+        events: &mut EventQueue,
+        handle: Handle,
+        more: bool,
+    ) -> bool {
+        if more && !self.is_ready {
+            self.is_ready = true;
+            desk.ready.push_back(handle);
+        }
+        let is_closed = self.connection.state() == State::Closed;
+        if is_closed || self.is_opening || self.asked_fast_open || self.fast_open_of.is_some() {
+            return false;
+        }
+        if self.is_accepted {
+            let news = self.connection.take_news();
+            self.pending.add(events, SocketId::Tcp(handle), news);
+        }
+        self.file(desk.wheel, handle);
+        true
+    }
+
+    /// The wheel learns of a deadline that moved earlier. One that moved later is left where it stands: the wheel asks
+    /// then, once for many moves.
+    #[inline]
+    fn file(&mut self, wheel: &mut TimerWheel, handle: Handle) {
+        let deadline = self.connection.next_deadline();
+        if deadline < self.filed {
+            self.filed = deadline;
+            wheel.schedule(handle.index() as u32, deadline);
+        }
+    }
+
     pub(super) fn new(
         connection: Connection,
         tuple: Tuple,
@@ -524,6 +590,7 @@ impl Entry {
             fast_open_of: None,
             ip_id,
             asked_fast_open: false,
+            is_opening: false,
             keys: None,
             farewell: None,
             filed: Instant::NEVER,

@@ -2,6 +2,7 @@
 
 use crate::tcp::demux::{KeyV4, KeyV6, Refused, TableV4, TableV6, key_v4, key_v6};
 use crate::tcp::tuple::Tuple;
+use core::net::Ipv4Addr;
 
 /// What names lead to: a kind in the two high bits, a place in that kind's table below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +77,12 @@ impl Names {
             Key::V6(key) => self.v6.lookup(&key),
         }
         .map(Seat::from_word)
+    }
+
+    /// The same for names of IPv4: our address and port, the peer's.
+    #[inline]
+    pub(super) fn get_v4(&self, local: (Ipv4Addr, u16), remote: (Ipv4Addr, u16)) -> Option<Seat> {
+        self.v4.lookup(&key_v4(local.0, local.1, remote.0, remote.1)).map(Seat::from_word)
     }
 
     /// Takes names that nobody has. False: somebody has them, or the table is full.

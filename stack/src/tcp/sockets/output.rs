@@ -2,20 +2,22 @@
 
 use super::build::{self, Data, Envelope, Fields, Sign, tos_of};
 use super::input::reset_peer;
-use super::{PATH_LASTS, TcpSockets, Way};
+use super::{Entry, PATH_LASTS, TcpSockets, Way};
 use crate::counters::Counter;
 use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
+use crate::interface::Interfaces;
 use crate::ip::originate::Exit;
 use crate::ip::path::Hop;
 use crate::ip::select::Wish;
 use crate::port::PortId;
 use crate::route::{RouteMetrics, Traits};
 use crate::socket::Handle;
+use crate::socket::blocks::BlockPool;
 use crate::socket::error::Error;
 use crate::stack::Stack;
 use crate::tcp::listen::SynAck;
-use crate::tcp::segment::Outgoing;
+use crate::tcp::segment::{Outgoing, Piece};
 use crate::tcp::tuple::Tuple;
 use crate::time::Instant;
 use crate::turn::{Probe, Turn};
@@ -41,69 +43,106 @@ where
         entry.is_ready = false;
         if let Some(reset) = entry.farewell.take() {
             let port = entry.port;
-            reset_peer(stack, turn, handle, port, reset);
+            reset_peer(stack, turn, handle, port, *reset);
         }
-        let more = !flush(stack, turn, handle);
-        stack.settle_tcp(turn.now, handle, more);
+        flush(stack, turn, handle);
+    }
+    if stack.tcp.ready.is_empty() {
+        stack.tcp.ready.clear(); // the next one stands at its front again: where the cache has it
     }
 }
 
-/// Lets one connection send. False: it has more, which did not fit.
-pub(super) fn flush<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, handle: Handle) -> bool
+/// Lets one connection send, and settles what follows. What does not fit stays ready.
+pub(super) fn flush<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, handle: Handle)
 where
     P: FramePool,
     M: Probe,
 {
-    let Some(way) = stack.tcp_way(turn.now, handle) else { return true };
+    let Some(hop) = stack.tcp_hop(turn.now, handle) else {
+        return stack.settle_tcp(turn.now, handle, false);
+    };
     let mut left = SEGMENTS_A_TURN;
-    loop {
-        let room = match way.hop {
+    let more = loop {
+        let room = match hop {
             Some(hop) => turn.egress.room(hop.port),
             None => crate::limits::LOOPBACK.saturating_sub(stack.looped.len()),
         };
         let budget = (left as usize).min(room).min(turn.pool.available().saturating_sub(RESERVE)) as u32;
         if budget == 0 {
-            return false;
+            break true;
         }
-        let Stack { tcp, blocks, .. } = &mut *stack;
-        let (entries, mut cx) = tcp.split(turn.now, blocks);
-        let Some(entry) = entries.get_mut(handle) else { return true };
-        let Some(out) = entry.connection.poll_transmit(&mut cx, budget) else { return true };
+        let Stack { tcp, blocks, events, interfaces, .. } = &mut *stack;
+        let (entries, mut cx, mut desk) = tcp.split_with_desk(turn.now, blocks);
+        let Some(entry) = entries.get_mut(handle) else { return };
+        let Some(out) = entry.connection.poll_transmit(&mut cx, budget) else { break false };
         let was_all = entry.connection.is_all(&mut cx);
         left = left.saturating_sub(out.count());
-        send_train(stack, turn, handle, &way, &out);
-        if was_all {
-            return true;
+        if out.count() == 1 {
+            // Nearly always, where it is not a stream: what the connection is looked up for once.
+            let tx_checksum = has_tx_checksum(interfaces, hop);
+            let frame = entry.build(turn.pool, cx.blocks, &out, &out.piece(0), tx_checksum);
+            let is_settled = was_all && entry.settle(&mut desk, events, handle, false);
+            let (is_ipv4, port) = (entry.tuple.is_ipv4(), entry.port);
+            send_built(stack, turn, frame, hop, port, is_ipv4);
+            if is_settled {
+                return;
+            }
+        } else {
+            send_train(stack, turn, handle, hop, &out);
         }
-    }
+        if was_all {
+            break false;
+        }
+    };
+    stack.settle_tcp(turn.now, handle, more);
 }
 
 /// Builds the segments of a connection's train and sends them.
-#[inline]
 fn send_train<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
     handle: Handle,
-    way: &Way,
+    hop: Option<Hop>,
     train: &Outgoing,
 ) where
     P: FramePool,
     M: Probe,
 {
-    let tx_checksum =
-        way.hop.is_some_and(|hop| stack.interfaces.get(hop.port).is_some_and(|port| port.tx_checksum));
+    let tx_checksum = has_tx_checksum(&stack.interfaces, hop);
     for number in 0..train.count() {
         let Some(entry) = stack.tcp.entries.get_mut(handle) else { return };
-        let one = train.piece(number);
-        entry.ip_id = entry.ip_id.wrapping_add(1);
+        let frame = entry.build(turn.pool, &stack.blocks, train, &train.piece(number), tx_checksum);
+        let (is_ipv4, port) = (entry.tuple.is_ipv4(), entry.port);
+        send_built(stack, turn, frame, hop, port, is_ipv4);
+    }
+}
+
+/// True when the port that a hop leaves by finishes checksums.
+#[inline]
+fn has_tx_checksum(interfaces: &Interfaces, hop: Option<Hop>) -> bool {
+    hop.is_some_and(|hop| interfaces.get(hop.port).is_some_and(|port| port.tx_checksum))
+}
+
+impl Entry {
+    /// A frame for one segment of a train; `None` when there is none.
+    #[inline]
+    fn build<P: FramePool>(
+        &mut self,
+        pool: &mut P,
+        blocks: &BlockPool,
+        train: &Outgoing,
+        one: &Piece,
+        tx_checksum: bool,
+    ) -> Option<P::Frame> {
+        self.ip_id = self.ip_id.wrapping_add(1);
         let envelope = Envelope {
-            tos: tos_of(entry.connection.tos(), train.ect),
-            ttl: entry.connection.ttl(),
-            id: entry.ip_id,
+            tos: tos_of(self.connection.tos(), train.ect),
+            ttl: self.connection.ttl(),
+            id: self.ip_id,
             dont_fragment: train.dont_fragment,
             tx_checksum,
         };
-        let mut keys = entry.keys.as_deref_mut();
+        let mut keys = self.keys.as_deref_mut();
         let at = HEADER_LEN + usize::from(train.signature.unwrap_or(0));
         let mut sign = |header: &mut [u8], data: &[u8]| {
             if let Some(keys) = keys.as_deref_mut() {
@@ -113,22 +152,36 @@ fn send_train<P, M>(
         };
         let sign: Option<Sign<'_>> = train.signature.is_some().then_some(&mut sign);
         let data = Data {
-            ring: &entry.connection.tx.ring,
-            blocks: &stack.blocks,
+            ring: &self.connection.tx.ring,
+            blocks,
             offset: one.offset as usize,
             len: one.len as usize,
         };
-        let frame =
-            build::segment(turn.pool, &entry.tuple, envelope, &Fields::of(train, &one), Some(data), sign);
-        let (is_ipv4, port) = (entry.tuple.is_ipv4(), entry.port);
-        match frame {
-            Some(frame) => send_packet(stack, turn, frame, way.hop, port, is_ipv4),
-            None => stack.counters.drop(DropReason::NoFrame),
-        }
+        build::segment(pool, &self.tuple, envelope, &Fields::of(train, one), Some(data), sign)
+    }
+}
+
+/// Sends what was built, if there was a frame for it.
+#[inline]
+fn send_built<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    frame: Option<P::Frame>,
+    hop: Option<Hop>,
+    port: PortId,
+    is_ipv4: bool,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    match frame {
+        Some(frame) => send_packet(stack, turn, frame, hop, port, is_ipv4),
+        None => stack.counters.drop(DropReason::NoFrame),
     }
 }
 
 /// Sends a complete packet by a hop, or to ourselves.
+#[inline]
 pub(super) fn send_packet<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
@@ -176,9 +229,28 @@ pub(super) fn send_bare<P, M>(
     P: FramePool,
     M: Probe,
 {
-    let Ok(way) = stack.way_to(turn.now, tuple, port) else { return stack.tcp_without_a_way(1) };
-    let tx_checksum =
-        way.hop.is_some_and(|hop| stack.interfaces.get(hop.port).is_some_and(|port| port.tx_checksum));
+    match stack.way_to(turn.now, tuple, port) {
+        Ok(way) => send_bare_by(stack, turn, &way, tuple, port, tos, fields, sign),
+        Err(_) => stack.tcp_without_a_way(1),
+    }
+}
+
+/// As [`send_bare`], by a way that is known already.
+#[expect(clippy::too_many_arguments, reason = "what a segment needs that no connection stands behind")]
+pub(super) fn send_bare_by<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    way: &Way,
+    tuple: &Tuple,
+    port: PortId,
+    tos: u8,
+    fields: &Fields<'_>,
+    sign: Signing<'_>,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let tx_checksum = has_tx_checksum(&stack.interfaces, way.hop);
     let is_ipv4 = tuple.is_ipv4();
     let envelope = Envelope {
         tos,
@@ -226,15 +298,15 @@ impl<F: Frame> Stack<F> {
     /// How a connection's packets leave; asked for again when routes changed. `None`: there is no connection, or no
     /// way; it tries again when its timer says so.
     #[inline]
-    fn tcp_way(&mut self, now: Instant, handle: Handle) -> Option<Way> {
+    fn tcp_hop(&mut self, now: Instant, handle: Handle) -> Option<Option<Hop>> {
         let generation = self.generation;
         let entry = self.tcp.entries.get(handle)?;
         if entry.way.generation == generation && now < entry.way.until {
-            return Some(entry.way);
+            return Some(entry.way.hop);
         }
         let (tuple, port) = (entry.tuple, entry.port);
         let way = self.way_to(now, &tuple, port);
-        self.tcp_rerouted(now, handle, way)
+        self.tcp_rerouted(now, handle, way).map(|way| way.hop)
     }
 
     /// The way to the peer of a connection, from its local address.
@@ -267,7 +339,7 @@ impl<F: Frame> Stack<F> {
 
     /// Segments end before they are made: there is no way to their peer.
     #[cold]
-    fn tcp_without_a_way(&mut self, segments: u32) {
+    pub(super) fn tcp_without_a_way(&mut self, segments: u32) {
         for _ in 0..segments {
             self.counters.count(Counter::TcpOut);
             self.counters.drop(DropReason::NoRoute);

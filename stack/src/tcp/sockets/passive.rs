@@ -11,11 +11,12 @@ use super::build::Fields;
 use super::input::MAX_PIECES;
 use super::input::{on_connection, send_reset};
 use super::names::Seat;
-use super::output::{Signing, path_mss, send_bare};
-use super::{Entry, TcpSockets};
+use super::output::{Signing, path_mss, send_bare_by};
+use super::{Entry, TcpSockets, Way};
 use crate::frame::{Frame, FramePool};
 use crate::limits::BURST;
 use crate::port::PortId;
+use crate::route::RouteMetrics;
 use crate::socket::api::Sockets;
 use crate::socket::blocks::BlockPool;
 use crate::socket::bound::{Address, Bind, BindId};
@@ -99,7 +100,7 @@ where
     M: Probe,
 {
     let Some(handle) = stack.listener_for(came.tuple, came.port) else { return false };
-    let arrival = match arrival_of(stack, turn.now, handle, came, None, reused) {
+    let (arrival, way) = match arrival_of(stack, turn.now, handle, came, None, reused) {
         Ok(arrival) => arrival,
         Err(reason) => {
             stack.drop_received(came.port, reason);
@@ -109,7 +110,7 @@ where
     let TcpSockets { listeners, passive, .. } = &mut stack.tcp;
     let Some(listening) = listeners.get_mut(handle) else { return false };
     let verdict = listening.listener.on_segment(passive, &arrival, turn.now);
-    carry_out(stack, turn, handle, came, verdict);
+    carry_out(stack, turn, handle, came, (way, arrival.route), verdict);
     true
 }
 
@@ -135,18 +136,18 @@ pub(super) fn on_request<P, M>(
         return;
     };
     let isns = stack.tcp.passive.request(place).map(|request| request.isns());
-    let arrival = match arrival_of(stack, turn.now, handle, came, isns, None) {
+    let (arrival, way) = match arrival_of(stack, turn.now, handle, came, isns, None) {
         Ok(arrival) => arrival,
         Err(reason) => return stack.drop_received(port, reason),
     };
     let TcpSockets { listeners, passive, .. } = &mut stack.tcp;
     let Some(listening) = listeners.get_mut(handle) else { return };
     let verdict = listening.listener.on_request(passive, place, &arrival, turn.now);
-    carry_out(stack, turn, handle, came, verdict);
+    carry_out(stack, turn, handle, came, (way, arrival.route), verdict);
 }
 
-/// What the listener is told of a segment, or why it is told nothing: there is no way back, or the signature is not
-/// what the listener's keys ask for. `isns`: ours and the peer's, once they are known.
+/// What the listener is told of a segment, with the way back, or why it is told nothing: there is no such way, or the
+/// signature is not what the listener's keys ask for. `isns`: ours and the peer's, once they are known.
 fn arrival_of<'a, F: Frame>(
     stack: &mut Stack<F>,
     now: Instant,
@@ -154,7 +155,7 @@ fn arrival_of<'a, F: Frame>(
     came: &Came<'a>,
     isns: Option<(Seq, Seq)>,
     reused: Option<Reused>,
-) -> Result<Arrival<'a>, DropReason> {
+) -> Result<(Arrival<'a>, Way), DropReason> {
     let (way, route) =
         stack.way_and_metrics(now, came.tuple, came.port).map_err(|_error| DropReason::NoRoute)?;
     let room = stack.frame_room;
@@ -173,7 +174,7 @@ fn arrival_of<'a, F: Frame>(
         Some(isns) => keys.verify_request(came.tuple, isns, &signed),
         None => keys.verify_syn(came.tuple, &signed),
     };
-    Ok(Arrival {
+    let arrival = Arrival {
         tuple: *came.tuple,
         segment,
         path_mss: path_mss(mtu, came.tuple.is_ipv4()),
@@ -182,7 +183,8 @@ fn arrival_of<'a, F: Frame>(
         tos: 0,
         signature: signature.map_err(|_refused| DropReason::TcpBadSignature)?,
         reused,
-    })
+    };
+    Ok((arrival, way))
 }
 
 fn carry_out<P, M>(
@@ -190,6 +192,7 @@ fn carry_out<P, M>(
     turn: &mut Turn<'_, P, M>,
     listener: Handle,
     came: &Came<'_>,
+    back: (Way, RouteMetrics),
     verdict: Verdict,
 ) where
     P: FramePool,
@@ -206,7 +209,7 @@ fn carry_out<P, M>(
             if let Some((place, deadline)) = deadline {
                 stack.tcp.request_wheel.schedule(place, deadline);
             }
-            send_syn_ack(stack, turn, listener, came.port, &reply);
+            send_syn_ack(stack, turn, listener, came.port, &back.0, &reply);
         }
         Verdict::Request { reply, place, deadline } => {
             if !stack.tcp.names.take(came.tuple, Seat::Request(place)) {
@@ -216,10 +219,10 @@ fn carry_out<P, M>(
             stack.counters.drop(DropReason::Consumed);
             stack.tcp.request_wheel.schedule(place, deadline);
             stack.tcp.set_request_port(place, came.port);
-            send_syn_ack(stack, turn, listener, came.port, &reply);
+            send_syn_ack(stack, turn, listener, came.port, &back.0, &reply);
         }
         Verdict::Child { accepted, request, signature } => {
-            let child = make_child(stack, turn.now, listener, came, &accepted, signature);
+            let child = make_child(stack, turn.now, listener, came, back, &accepted, signature);
             let TcpSockets { listeners, passive, request_wheel, .. } = &mut stack.tcp;
             let Some(listening) = listeners.get_mut(listener) else { return };
             let Some(child) = child else {
@@ -234,7 +237,7 @@ fn carry_out<P, M>(
             on_connection(stack, turn, child, came.port, came.segment);
         }
         Verdict::FastOpen { accepted, mut reply, signature } => {
-            let Some(child) = make_child(stack, turn.now, listener, came, &accepted, signature) else {
+            let Some(child) = make_child(stack, turn.now, listener, came, back, &accepted, signature) else {
                 return stack.drop_received(came.port, DropReason::TcpNoMemory);
             };
             let Some(listening) = stack.tcp.listeners.get_mut(listener) else { return };
@@ -242,6 +245,7 @@ fn carry_out<P, M>(
             listening.pending.add(&mut stack.events, SocketId::Listener(listener), Ready::READABLE);
             if let Some(entry) = stack.tcp.entries.get_mut(child) {
                 entry.fast_open_of = Some(listener);
+                entry.is_opening = true;
             }
             let data = Segment {
                 seq: accepted.irs + 1,
@@ -254,7 +258,7 @@ fn carry_out<P, M>(
             if let Some(entry) = stack.tcp.entries.get_mut(child) {
                 reply.ack = entry.connection.acknowledge_in_syn_ack();
             }
-            send_syn_ack(stack, turn, listener, came.port, &reply);
+            send_syn_ack(stack, turn, listener, came.port, &back.0, &reply);
         }
         Verdict::Gone { place, reset } => {
             stack.tcp.names.free(came.tuple);
@@ -267,16 +271,16 @@ fn carry_out<P, M>(
     }
 }
 
-/// The connection of a handshake that is complete; `None` when there is no room.
+/// The connection of a handshake that is complete, whose packets leave by `way`; `None` when there is no room.
 fn make_child<F: Frame>(
     stack: &mut Stack<F>,
     now: Instant,
     listener: Handle,
     came: &Came<'_>,
+    (way, route): (Way, RouteMetrics),
     accepted: &Accepted,
     signature: RequestSignature,
 ) -> Option<Handle> {
-    let (way, route) = stack.way_and_metrics(now, came.tuple, came.port).ok()?;
     let ip_id = stack.next_ipv4_id();
     let Stack { tcp, blocks, .. } = stack;
     if tcp.entries.is_full() {
@@ -313,6 +317,7 @@ fn send_syn_ack<P, M>(
     turn: &mut Turn<'_, P, M>,
     listener: Handle,
     port: PortId,
+    way: &Way,
     reply: &SynAck,
 ) where
     P: FramePool,
@@ -320,7 +325,7 @@ fn send_syn_ack<P, M>(
 {
     let SynAck { ref tuple, seq, ack, flags, window, ref options, tos, .. } = *reply;
     let fields = Fields { seq, ack: Some(ack), flags, window, urgent: 0, options };
-    send_bare(stack, turn, tuple, port, tos, &fields, Signing::Listener(listener, reply));
+    send_bare_by(stack, turn, way, tuple, port, tos, &fields, Signing::Listener(listener, reply));
 }
 
 /// SYN-ACKs that are due again, a burst of them at most.
@@ -342,7 +347,10 @@ where
         match listening.listener.on_timer(passive, place, turn.now) {
             TimerVerdict::Resend(reply, deadline) => {
                 stack.tcp.request_wheel.schedule(place, deadline);
-                send_syn_ack(stack, turn, handle, port, &reply);
+                match stack.way_to(turn.now, &tuple, port) {
+                    Ok(way) => send_syn_ack(stack, turn, handle, port, &way, &reply),
+                    Err(_) => stack.tcp_without_a_way(1),
+                }
             }
             TimerVerdict::Wait(deadline) => stack.tcp.request_wheel.schedule(place, deadline),
             TimerVerdict::Gone => stack.tcp.names.free(&tuple),
