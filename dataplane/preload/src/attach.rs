@@ -77,7 +77,9 @@ pub fn ensure() -> Result<&'static Attachment> {
         return Ok(attachment);
     }
     let attachment = Attachment::make(&Hello::new(attach::ATTACH))?;
-    Ok(install(attachment))
+    let attachment = install(attachment);
+    crate::watcher::reserve();
+    Ok(attachment)
 }
 
 /// Makes an attachment that of the process: in a child after fork. The one before is still there, for its sockets.

@@ -70,6 +70,7 @@ extern "C" fn child() {
     let Some(Forking { child, registry, asleep }) = forking else { return };
     crate::adopt::free_lock_after_fork();
     poll::begin_anew_after_fork(asleep);
+    crate::watcher::begin_anew_after_fork();
     state::free_after_fork(registry);
     table::count_anew();
     let before = attach::current();
@@ -80,8 +81,9 @@ extern "C" fn child() {
             None => socket.decide(State::Kernel),
         });
         before.close_descriptors();
-        if now.is_none() {
-            attach::forget();
+        match now {
+            Some(_) => crate::watcher::reserve(),
+            None => attach::forget(),
         }
     }
     if let Some(mut registry) = state::hold() {

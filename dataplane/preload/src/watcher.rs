@@ -6,6 +6,7 @@
 
 use crate::attach::{self, Attachment};
 use crate::errno::{self, Errno, Result};
+use crate::lock::Lock;
 use crate::own::Own;
 use crate::real;
 use crate::socket::Socket;
@@ -65,13 +66,36 @@ pub fn knocker() -> Option<c_int> {
     unsafe { own.as_ref() }.map(Own::number)
 }
 
+/// A set for the first who wants to sleep when the program has used up all its descriptors.
+static SPARE: Lock<Option<Own>> = Lock::new(None);
+
+/// Puts a set by, as soon as the program has sockets of ours: one that later uses up all its descriptors can still wait for
+/// them.
+pub fn reserve() {
+    let mut spare = SPARE.lock();
+    // Without the knocker the set is of no use. What fails now fails once more when somebody wants to sleep, who is told.
+    if spare.is_none() && knocker().is_some() {
+        *spare = new_set().ok();
+    }
+}
+
+/// In a child after fork: the set is the parent's.
+pub fn begin_anew_after_fork() {
+    SPARE.free_after_fork();
+    *SPARE.lock() = None;
+}
+
+fn new_set() -> Result<Own> {
+    Ok(Own::new(epoll::create(epoll::CreateFlags::CLOEXEC)?)?)
+}
+
 impl Watcher {
     /// A new one. `exclusive`: of those that sleep until the bell rings, only one need wake up.
     ///
     /// # Errors
     /// No descriptor is left.
     pub fn new(exclusive: bool) -> Result<Watcher> {
-        let set = Own::new(epoll::create(epoll::CreateFlags::CLOEXEC)?)?;
+        let set = new_set().or_else(|error| SPARE.lock().take().ok_or(error))?;
         let watcher = Watcher { set, follows: null(), exclusive };
         let knock = knocker().ok_or(Errno(libc::EMFILE))?;
         watcher.control(libc::EPOLL_CTL_ADD, knock, libc::EPOLLIN | libc::EPOLLET, KNOCK)?;

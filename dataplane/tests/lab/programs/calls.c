@@ -14,7 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -481,6 +483,31 @@ static void everywhere(void) {
     close(listener);
 }
 
+// A program that has used up all its descriptors still waits for its sockets in a set, and accepts what it has room for.
+static void used_up(void) {
+    struct sockaddr_storage name;
+    struct rlimit before, tight;
+    int listener = listening(&name), client = socket(family(), SOCK_STREAM, 0), set = epoll_create1(0);
+    CHECK(fcntl(client, F_SETFL, O_NONBLOCK) == 0);
+    CHECK(getrlimit(RLIMIT_NOFILE, &before) == 0);
+    tight = before, tight.rlim_cur = 64;
+    CHECK(setrlimit(RLIMIT_NOFILE, &tight) == 0);
+    int filled[64], count = 0;
+    while (count < 64 && (filled[count] = dup(0)) >= 0) count++;
+    FAILS(dup(0), EMFILE);
+    struct epoll_event event = {EPOLLIN, {.fd = listener}}, seen;
+    CHECK(epoll_ctl(set, EPOLL_CTL_ADD, listener, &event) == 0);
+    CHECK(connect(client, (struct sockaddr *)&name, self_len) == 0 || errno == EINPROGRESS);
+    CHECK(epoll_wait(set, &seen, 1, 2000) == 1 && seen.data.fd == listener);
+    FAILS(accept(listener, NULL, NULL), EMFILE);
+    CHECK(close(filled[--count]) == 0);
+    int taken = accept(listener, NULL, NULL);
+    CHECK(taken == filled[count]);
+    while (count > 0) close(filled[--count]);
+    CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
+    close(set), close(taken), close(client), close(listener);
+}
+
 int main(int count, char **arguments) {
     struct sockaddr_in *v4 = (struct sockaddr_in *)&self;
     struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&self;
@@ -497,7 +524,7 @@ int main(int count, char **arguments) {
         void (*run)(void);
     } all[] = {{"names", names},       {"refused", refused}, {"bytes", bytes},   {"times", times},         {"interrupted", interrupted},
                {"over", over},         {"urgent", urgent},   {"shared", shared}, {"files", files},         {"datagrams", datagrams},
-               {"everywhere", everywhere}};
+               {"everywhere", everywhere}, {"used_up", used_up}};
     for (unsigned n = 0; n < sizeof all / sizeof *all; n++) all[n].run();
     printf("%d held, %d failed\n", held, failed);
     return failed != 0;
