@@ -119,9 +119,9 @@ fn nothing(part: &Part<'_>, seen: Flags) -> Result<Option<usize>> {
     if seen.intersects(Flags::READ_END) {
         return Ok(Some(0));
     }
-    if part.cell.worker.state.load(Acquire) == TCP_CLOSE {
-        // It never was connected; one that was says READ_END.
-        return if seen.intersects(Flags::CONNECTED) { Ok(Some(0)) } else { Err(Errno(libc::ENOTCONN)) };
+    // One that was connected says READ_END when all is read: until then more is on its way to the ring.
+    if part.cell.worker.state.load(Acquire) == TCP_CLOSE && !seen.intersects(Flags::CONNECTED) {
+        return Err(Errno(libc::ENOTCONN));
     }
     Ok(None)
 }

@@ -483,6 +483,25 @@ static void everywhere(void) {
     close(listener);
 }
 
+// A connection that is over gives all that came before its end, though more waits than a program sees at once.
+static void to_the_end(void) {
+    static char room[600000];
+    struct sockaddr_storage name;
+    int listener = listening(&name), fd = socket(family(), SOCK_STREAM, 0), size = 2000000, sent = 0, got = 0, count;
+    CHECK(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size) == 0);
+    CHECK(connect(fd, (struct sockaddr *)&name, self_len) == 0 && shutdown(fd, SHUT_WR) == 0);
+    int peer = accept(listener, NULL, NULL);
+    CHECK(recv(peer, room, 1, 0) == 0 && fcntl(peer, F_SETFL, O_NONBLOCK) == 0);
+    // (The kernel may not take as much before anybody reads.)
+    while (sent < (int)sizeof room && ready(peer, POLLOUT, 300) & POLLOUT)
+        if ((count = send(peer, room, sizeof room - sent, 0)) > 0) sent += count;
+    CHECK(sent > 100000 && close(peer) == 0);
+    ready(fd, POLLRDHUP, 300);
+    while ((count = recv(fd, room, sizeof room, 0)) > 0) got += count;
+    CHECK(count == 0 && got == sent);
+    close(fd), close(listener);
+}
+
 // A program that has used up all its descriptors still waits for its sockets in a set, and accepts what it has room for.
 static void used_up(void) {
     struct sockaddr_storage name;
@@ -524,7 +543,7 @@ int main(int count, char **arguments) {
         void (*run)(void);
     } all[] = {{"names", names},       {"refused", refused}, {"bytes", bytes},   {"times", times},         {"interrupted", interrupted},
                {"over", over},         {"urgent", urgent},   {"shared", shared}, {"files", files},         {"datagrams", datagrams},
-               {"everywhere", everywhere}, {"used_up", used_up}};
+               {"everywhere", everywhere}, {"to_the_end", to_the_end}, {"used_up", used_up}};
     for (unsigned n = 0; n < sizeof all / sizeof *all; n++) all[n].run();
     printf("%d held, %d failed\n", held, failed);
     return failed != 0;
