@@ -37,7 +37,12 @@ pub fn set(fd: c_int, socket: &Socket, level: c_int, name: c_int, value: &[u8]) 
         }
         State::Flumen => set_part(&socket.part().ok_or(Errno(libc::EBADF))?, level, name, value),
         State::Both => {
-            set_part(&socket.part().ok_or(Errno(libc::EBADF))?, level, name, value)?;
+            let set = set_part(&socket.part().ok_or(Errno(libc::EBADF))?, level, name, value);
+            if names_interface(level, name) {
+                // By an address, or by what has routes: of the two one may know it.
+                return set_kernel(fd, level, name, value).or(set);
+            }
+            set?;
             set_kernel(fd, level, name, value)
         }
     }
@@ -47,6 +52,15 @@ fn set_kernel(fd: c_int, level: c_int, name: c_int, value: &[u8]) -> Result<()> 
     // SAFETY: the value is live.
     let set = unsafe { real::setsockopt(fd, level, name, value.as_ptr().cast(), value.len() as socklen_t) };
     from_libc(set).map(drop)
+}
+
+/// Options about groups, which say an interface.
+fn names_interface(level: c_int, name: c_int) -> bool {
+    match level {
+        SOL_IP => name == libc::IP_MULTICAST_IF || is_one_of_many(level, name),
+        SOL_IPV6 => name == libc::IPV6_MULTICAST_IF || is_one_of_many(level, name),
+        _ => false,
+    }
 }
 
 /// Options that may be set more than once, each time for something else.

@@ -502,6 +502,24 @@ static void to_the_end(void) {
     close(fd), close(listener);
 }
 
+// A group is joined where the kernel has an interface for it, or Flumen has.
+static void everywhere_in_a_group(void) {
+    struct sockaddr_storage any = self;
+    elsewhere(&any, 0);
+    int fd = socket(family(), SOCK_DGRAM, 0);
+    CHECK(bind(fd, (struct sockaddr *)&any, self_len) == 0);
+    if (family() == AF_INET) {
+        struct ip_mreq group = {{htonl(0xe0010203)}, ((struct sockaddr_in *)&self)->sin_addr};
+        CHECK(setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &group, sizeof group) == 0);
+        FAILS(setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &group, sizeof group), EADDRINUSE);
+        CHECK(setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &group.imr_interface, sizeof group.imr_interface) == 0);
+        CHECK(setsockopt(fd, IPPROTO_IP, IP_DROP_MEMBERSHIP, &group, sizeof group) == 0);
+        group.imr_interface.s_addr = htonl(0x01020304);
+        FAILS(setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &group, sizeof group), ENODEV);
+    }
+    close(fd);
+}
+
 // A program that has used up all its descriptors still waits for its sockets in a set, and accepts what it has room for.
 static void used_up(void) {
     struct sockaddr_storage name;
@@ -543,7 +561,8 @@ int main(int count, char **arguments) {
         void (*run)(void);
     } all[] = {{"names", names},       {"refused", refused}, {"bytes", bytes},   {"times", times},         {"interrupted", interrupted},
                {"over", over},         {"urgent", urgent},   {"shared", shared}, {"files", files},         {"datagrams", datagrams},
-               {"everywhere", everywhere}, {"to_the_end", to_the_end}, {"used_up", used_up}};
+               {"everywhere", everywhere}, {"to_the_end", to_the_end},
+               {"everywhere_in_a_group", everywhere_in_a_group}, {"used_up", used_up}};
     for (unsigned n = 0; n < sizeof all / sizeof *all; n++) all[n].run();
     printf("%d held, %d failed\n", held, failed);
     return failed != 0;
