@@ -57,6 +57,46 @@ pub fn to_kernel(fd: c_int, socket: &Socket) {
     table::remove(fd);
 }
 
+/// A peer is the kernel's, and so is the socket; but a datagram socket may name another peer next time, who is ours.
+///
+/// # Errors
+/// Those of fcntl(2).
+fn leave_to_kernel(fd: c_int, socket: &Socket) -> Result<()> {
+    if socket.kind() != libc::SOCK_DGRAM || attach::current().is_none_or(Attachment::is_dead) {
+        to_kernel(fd, socket);
+    } else if let Some(part) = socket.part() {
+        // Of both: Flumen's part would hear others than the peer.
+        if part.open_flags() & open::NONBLOCK == 0 {
+            set_kernels_flags(fd, |flags| flags & !libc::O_NONBLOCK)?;
+        }
+        part.attachment.let_go(part.worker, part.slot);
+        socket.decide(State::Undecided);
+    }
+    Ok(())
+}
+
+/// connect(2) with AF_UNSPEC for a datagram socket whose peer was the kernel's: one with a name of its own on all addresses is
+/// of both again.
+fn forget_kernels_peer(fd: c_int, socket: &Socket, kernel: impl Fn() -> Result<()>) -> Result<()> {
+    kernel()?;
+    let port = kernels_port(fd, socket)?;
+    if port != 0
+        && attach::current().is_some_and(|attachment| !attachment.is_dead())
+        && whose(socket.protocol(), &any(socket), Purpose::Bind)? == Whose::Both
+    {
+        bind_in_flumen(fd, socket, &Address { port, ..any(socket) }, State::Both)?;
+    }
+    Ok(())
+}
+
+fn set_kernels_flags(fd: c_int, change: impl Fn(c_int) -> c_int) -> Result<()> {
+    // SAFETY: asks for the flags, and sets them.
+    unsafe {
+        let flags = from_libc(real::fcntl(fd, libc::F_GETFL, 0))?;
+        from_libc(real::fcntl(fd, libc::F_SETFL, change(flags) as usize)).map(drop)
+    }
+}
+
 /// The worker that a socket is opened on which will have this port (0: none that is named): the port's own. Without one it is the
 /// worker with the fewest sockets, which chooses a port of its own; raw sockets have none, and live on the first.
 fn worker_for(attachment: &Attachment, socket: &Socket, port: u16) -> u32 {
@@ -91,11 +131,7 @@ fn abandon(part: &Part<'_>) {
 
 /// The kernel's socket of both kinds never blocks: whoever waits, waits for both.
 fn become_both(fd: c_int, socket: &Socket) -> Result<()> {
-    // SAFETY: asks for the flags, and sets one.
-    unsafe {
-        let flags = from_libc(real::fcntl(fd, libc::F_GETFL, 0))?;
-        from_libc(real::fcntl(fd, libc::F_SETFL, (flags | libc::O_NONBLOCK) as usize))?;
-    }
+    set_kernels_flags(fd, |flags| flags | libc::O_NONBLOCK)?;
     socket.decide(State::Both);
     Ok(())
 }
@@ -122,6 +158,10 @@ pub fn bind(
     if let Some(part) = socket.part() {
         socket.set_sent_to(0);
         return Some(part.call(Op::Bind, [0; 4], address.as_bytes()).map(drop));
+    }
+    // It has a name already, and a peer of the kernel's.
+    if socket.kind() == libc::SOCK_DGRAM && kernels_port(fd, socket).is_ok_and(|port| port != 0) {
+        return Some(Err(Errno(libc::EINVAL)));
     }
     match whose(socket.protocol(), &address, Purpose::Bind) {
         Ok(Whose::Kernel) => {
@@ -235,8 +275,16 @@ pub fn listen(
 ///
 /// # Errors
 /// Those of connect(2).
-pub fn connect(fd: c_int, socket: &SocketRef, passed: Passed) -> Option<Result<()>> {
+pub fn connect(
+    fd: c_int,
+    socket: &SocketRef,
+    passed: Passed,
+    kernel: impl Fn() -> Result<()>,
+) -> Option<Result<()>> {
     let address = match (socket.state(), passed) {
+        (State::Undecided, Passed::Unspecified) if socket.kind() == libc::SOCK_DGRAM => {
+            return Some(forget_kernels_peer(fd, socket, kernel));
+        }
         (State::Kernel, _) | (State::Undecided | State::Both, Passed::Foreign | Passed::Unspecified) => {
             return None;
         }
@@ -281,11 +329,20 @@ pub fn reach<'a>(fd: c_int, socket: &'a SocketRef, address: &Address) -> Result<
     }
     match whose(socket.protocol(), address, Purpose::Reach)? {
         Whose::Kernel => {
-            to_kernel(fd, socket);
+            leave_to_kernel(fd, socket)?;
             Ok(None)
         }
         Whose::Flumen | Whose::Both if socket.state() == State::Both => Ok(socket.part()),
-        Whose::Flumen | Whose::Both => open_part(fd, socket, 0).map(Some),
+        Whose::Flumen | Whose::Both => {
+            // A name that the kernel's part has, of an earlier peer, stays the socket's.
+            let port = if socket.kind() == libc::SOCK_DGRAM { kernels_port(fd, socket)? } else { 0 };
+            let part = open_part(fd, socket, port)?;
+            if port != 0 {
+                let name = Address { port, ..any(socket) };
+                part.call(Op::Bind, [0; 4], name.as_bytes()).inspect_err(|_| abandon(&part))?;
+            }
+            Ok(Some(part))
+        }
     }
 }
 
@@ -352,9 +409,9 @@ pub fn send_to<'a>(fd: c_int, socket: &'a SocketRef, address: &Address) -> Resul
             let mine = crate::routes::whose(part.attachment, socket.protocol(), address)?;
             Ok((mine != Whose::Kernel).then_some(part))
         }
-        State::Undecided => match whose(socket.protocol(), address, Purpose::Reach)? {
+        State::Undecided => match whose_reached(socket, address)? {
             Whose::Kernel => {
-                to_kernel(fd, socket);
+                leave_to_kernel(fd, socket)?;
                 Ok(None)
             }
             Whose::Flumen | Whose::Both => {
@@ -365,7 +422,19 @@ pub fn send_to<'a>(fd: c_int, socket: &'a SocketRef, address: &Address) -> Resul
     }
 }
 
+/// Whose the peer of an undecided socket is: remembered, for it may be asked for each datagram.
+fn whose_reached(socket: &Socket, address: &Address) -> Result<Whose> {
+    match attach::current().filter(|attachment| !attachment.is_dead()) {
+        Some(attachment) => crate::routes::whose(attachment, socket.protocol(), address),
+        None => whose(socket.protocol(), address, Purpose::Reach),
+    }
+}
+
+/// Gives the kernel's part a name, unless it has one: of a peer of the kernel's that was named before.
 fn bind_kernel(fd: c_int, socket: &Socket) -> Result<()> {
+    if socket.kind() == libc::SOCK_DGRAM && kernels_port(fd, socket)? != 0 {
+        return Ok(());
+    }
     let (bytes, len) = address::encode(socket.domain(), &any(socket));
     // SAFETY: the bytes are live.
     from_libc(unsafe { real::bind(fd, bytes.as_ptr().cast(), len as libc::socklen_t) }).map(drop)

@@ -38,6 +38,10 @@ pub fn set(fd: c_int, socket: &Socket, level: c_int, name: c_int, value: &[u8]) 
         State::Flumen => set_part(&socket.part().ok_or(Errno(libc::EBADF))?, level, name, value),
         State::Both => {
             let set = set_part(&socket.part().ok_or(Errno(libc::EBADF))?, level, name, value);
+            if set.is_ok() && !socket.is_stream() {
+                // It may lose Flumen's part, and get one again; who has more groups than are remembered has them until then.
+                let _remembered = remember(socket, level, name, value);
+            }
             if names_interface(level, name) {
                 // By an address, or by what has routes: of the two one may know it.
                 return set_kernel(fd, level, name, value).or(set);
@@ -52,6 +56,20 @@ fn set_kernel(fd: c_int, level: c_int, name: c_int, value: &[u8]) -> Result<()> 
     // SAFETY: the value is live.
     let set = unsafe { real::setsockopt(fd, level, name, value.as_ptr().cast(), value.len() as socklen_t) };
     from_libc(set).map(drop)
+}
+
+/// The option that one about groups takes back.
+fn undoes(level: c_int, name: c_int) -> Option<c_int> {
+    match (level, name) {
+        (SOL_IP, libc::IP_DROP_MEMBERSHIP) => Some(libc::IP_ADD_MEMBERSHIP),
+        (SOL_IP, libc::IP_DROP_SOURCE_MEMBERSHIP) => Some(libc::IP_ADD_SOURCE_MEMBERSHIP),
+        (SOL_IP, libc::IP_UNBLOCK_SOURCE) => Some(libc::IP_BLOCK_SOURCE),
+        (SOL_IPV6, libc::IPV6_DROP_MEMBERSHIP) => Some(libc::IPV6_ADD_MEMBERSHIP),
+        (SOL_IP | SOL_IPV6, 44) => Some(43), // MCAST_UNBLOCK_SOURCE, MCAST_BLOCK_SOURCE
+        (SOL_IP | SOL_IPV6, 45) => Some(42), // MCAST_LEAVE_GROUP, MCAST_JOIN_GROUP
+        (SOL_IP | SOL_IPV6, 47) => Some(46), // MCAST_LEAVE_SOURCE_GROUP, MCAST_JOIN_SOURCE_GROUP
+        _ => None,
+    }
 }
 
 /// Options about groups, which say an interface.
@@ -83,6 +101,12 @@ fn remember(socket: &Socket, level: c_int, name: c_int, value: &[u8]) -> Result<
     let journal = &mut slow.journal;
     if !is_one_of_many(level, name) {
         journal.retain(|one| (one.level, one.name) != (level, name));
+    } else if let Some(undone) = undoes(level, name) {
+        let done = |one: &Remembered| (one.level, one.name) == (level, undone) && one.value == value;
+        if let Some(place) = journal.iter().rposition(done) {
+            journal.remove(place);
+            return Ok(());
+        }
     }
     let bytes: usize = journal.iter().map(|one| one.value.len()).sum();
     if journal.len() >= MAX_JOURNAL || bytes + value.len() > MAX_JOURNAL_BYTES {
@@ -311,6 +335,8 @@ mod tests {
             socket.slow.lock().journal.iter().map(|one| (one.name, one.value.clone())).collect();
         let member = libc::IP_ADD_MEMBERSHIP;
         assert_eq!(kept, [(member, vec![1]), (libc::SO_REUSEADDR, vec![2]), (member, vec![2])]);
+        remember(&socket, SOL_IP, libc::IP_DROP_MEMBERSHIP, &[2]).unwrap();
+        assert_eq!(socket.slow.lock().journal.len(), 2, "what was left is forgotten");
         while socket.slow.lock().journal.len() < MAX_JOURNAL {
             remember(&socket, SOL_IP, member, &[0]).unwrap();
         }

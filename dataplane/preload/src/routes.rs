@@ -18,12 +18,12 @@ const REMEMBERED: usize = 8;
 #[derive(Debug, Clone, Copy)]
 struct Known {
     generation: u32,
-    scope: u32,
-    ip: [u8; 16],
+    protocol: c_int,
+    address: Address,
     whose: Option<Whose>,
 }
 
-const NOTHING: Known = Known { generation: 0, scope: 0, ip: [0; 16], whose: None };
+const NOTHING: Known = Known { generation: 0, protocol: 0, address: Address::NONE, whose: None };
 
 thread_local! {
     static KNOWN: [Cell<Known>; REMEMBERED] = const { [const { Cell::new(NOTHING) }; REMEMBERED] };
@@ -39,14 +39,14 @@ pub fn whose(attachment: &Attachment, protocol: c_int, address: &Address) -> Res
     let at = usize::from(low ^ address.ip[3]) % REMEMBERED;
     let known = KNOWN.with(|known| known[at].get());
     if known.generation == generation
-        && known.ip == address.ip
-        && known.scope == address.scope
+        && known.protocol == protocol
+        && known.address == *address
         && let Some(whose) = known.whose
     {
         return Ok(whose);
     }
     let whose = decide::whose(protocol, address, Purpose::Reach)?;
-    let known = Known { generation, scope: address.scope, ip: address.ip, whose: Some(whose) };
+    let known = Known { generation, protocol, address: *address, whose: Some(whose) };
     KNOWN.with(|all| all[at].set(known));
     Ok(whose)
 }

@@ -1,9 +1,11 @@
 //! One socket of the program: what it is, whose it is, and what it is ready for.
 //!
 //! ```text
-//!                   ┌─ bind, connect, send: the kernel's ──> KERNEL (left alone from then on)
+//!                   ┌─ bind, connect, send: the kernel's ──> KERNEL (left alone from then on; datagram sockets without a
+//!                   │                                         name stay undecided, for their next peer may be Flumen's)
 //!   UNDECIDED ──────┼─ … Flumen's ─────────────────────────> FLUMEN
-//!                   └─ bind to 0.0.0.0 or :: ──────────────> BOTH ── connect decides ──> FLUMEN or KERNEL
+//!                   └─ bind to 0.0.0.0 or :: ──────────────> BOTH ── connect decides ──> FLUMEN or KERNEL (datagram
+//!                                                                     sockets: undecided, and of both when disconnected)
 //! ```
 //!
 //! All words are atomic: calls of other threads may hold the socket while it changes state. What stands in shared memory

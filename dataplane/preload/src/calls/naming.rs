@@ -155,7 +155,7 @@ pub unsafe extern "C" fn connect(fd: c_int, at: *const sockaddr, len: socklen_t)
     answer(|| {
         // SAFETY: by the caller.
         let passed = unsafe { address::read(socket.domain(), at, len) }?;
-        decide::connect(fd, &socket, passed).unwrap_or_else(kernel).map(|()| 0)
+        decide::connect(fd, &socket, passed, kernel).unwrap_or_else(kernel).map(|()| 0)
     })
 }
 

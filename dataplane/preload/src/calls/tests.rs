@@ -232,11 +232,19 @@ fn a_socket_of_both_hears_from_the_kernel_and_from_flumen() {
 }
 
 #[test]
-fn what_is_the_kernels_is_left_alone() {
+fn what_is_the_kernels_is_left_alone_and_a_datagram_socket_may_come_back() {
+    start();
+    for (kind, stays) in [(SOCK_STREAM, false), (SOCK_DGRAM, true)] {
+        let fd = make(kind);
+        // SAFETY: the address is live. (Nobody listens there: TCP is refused.)
+        let _refused = of(unsafe { connect(fd, at(&address([127, 0, 0, 1], 9)), LEN) });
+        assert_eq!(crate::table::get(fd).is_some(), stays);
+        end(fd);
+    }
     let fd = make(SOCK_DGRAM);
     // SAFETY: the address is live.
-    of(unsafe { connect(fd, at(&address([127, 0, 0, 1], 9)), LEN) }).unwrap();
-    assert!(crate::table::get(fd).is_none());
+    of(unsafe { bind(fd, at(&address([127, 0, 0, 1], 0)), LEN) }).unwrap();
+    assert!(crate::table::get(fd).is_none(), "its name says whose it is");
     end(fd);
 }
 

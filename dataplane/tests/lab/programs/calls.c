@@ -502,6 +502,59 @@ static void to_the_end(void) {
     close(fd), close(listener);
 }
 
+static in_port_t free_port(void) {
+    int fd = fresh(SOCK_DGRAM);
+    in_port_t port = asks_port(fd);
+    close(fd);
+    return port;
+}
+
+// One datagram socket speaks to peers of the kernel's and of Flumen's: connected to one after the other, with a name on all
+// addresses or without one, and not connected.
+static void other_peers(void) {
+    if (!has_loopback()) return;
+    struct sockaddr none = {AF_UNSPEC, ""};
+    struct sockaddr_storage to[2] = {self, self}, any = self, from;
+    socklen_t len = sizeof from;
+    elsewhere(&to[0], 1), elsewhere(&any, 0);
+    int servers[2], free_one = socket(family(), SOCK_DGRAM, 0);
+    char room[8];
+    for (int n = 0; n < 2; n++) {
+        servers[n] = socket(family(), SOCK_DGRAM, 0);
+        CHECK(bind(servers[n], (struct sockaddr *)&to[n], self_len) == 0);
+        patience(servers[n], SO_RCVTIMEO, 2000);
+        to[n] = name_of(servers[n]);
+    }
+    for (int bound = 0; bound < 2; bound++) {
+        int fd = socket(family(), SOCK_DGRAM, 0);
+        // (Only a port that was asked for stays.)
+        in_port_t port = *port_of(&any) = bound ? free_port() : 0;
+        if (bound) CHECK(bind(fd, (struct sockaddr *)&any, self_len) == 0);
+        for (int n = 0; n < 2; n++) {
+            CHECK(connect(fd, (struct sockaddr *)&to[n], self_len) == 0 && send(fd, "named", 5, 0) == 5);
+            CHECK(recvfrom(servers[n], room, 8, 0, (struct sockaddr *)&from, &len) == 5);
+            CHECK(!bound || *port_of(&from) == port);
+            FAILS(bind(fd, (struct sockaddr *)&self, self_len), EINVAL);
+            if (n > 0) break;
+            CHECK(connect(fd, &none, sizeof none) == 0 && (!bound || asks_port(fd) == port));
+            FAILS(send(fd, "x", 1, 0), EDESTADDRREQ);
+            if (bound) {
+                patience(fd, SO_RCVTIMEO, 2000);
+                struct sockaddr_storage back = self;
+                *port_of(&back) = port;
+                CHECK(sendto(servers[1], "back", 4, 0, (struct sockaddr *)&back, self_len) == 4);
+                CHECK(recv(fd, room, 8, 0) == 4);
+            }
+        }
+        close(fd);
+    }
+    for (int n = 0; n < 4; n++) {
+        CHECK(sendto(free_one, "free", 4, 0, (struct sockaddr *)&to[n % 2], self_len) == 4);
+        CHECK(recv(servers[n % 2], room, 8, 0) == 4);
+    }
+    close(servers[0]), close(servers[1]), close(free_one);
+}
+
 // A group is joined where the kernel has an interface for it, or Flumen has.
 static void everywhere_in_a_group(void) {
     struct sockaddr_storage any = self;
@@ -561,7 +614,7 @@ int main(int count, char **arguments) {
         void (*run)(void);
     } all[] = {{"names", names},       {"refused", refused}, {"bytes", bytes},   {"times", times},         {"interrupted", interrupted},
                {"over", over},         {"urgent", urgent},   {"shared", shared}, {"files", files},         {"datagrams", datagrams},
-               {"everywhere", everywhere}, {"to_the_end", to_the_end},
+               {"everywhere", everywhere}, {"to_the_end", to_the_end}, {"other_peers", other_peers},
                {"everywhere_in_a_group", everywhere_in_a_group}, {"used_up", used_up}};
     for (unsigned n = 0; n < sizeof all / sizeof *all; n++) all[n].run();
     printf("%d held, %d failed\n", held, failed);
