@@ -874,7 +874,9 @@ fn scripts_reach_every_event_and_nearly_every_end() {
         "udp-in",
         "udp-out",
     ];
-    let mut elsewhere: Vec<_> = by_reassembly.into_iter().chain(by_sockets).collect();
+    // There is one worker: `homes` drives what goes to another.
+    let by_workers = ["raw-copies", "taken-over"];
+    let mut elsewhere: Vec<_> = by_reassembly.into_iter().chain(by_sockets).chain(by_workers).collect();
     elsewhere.sort_unstable();
     // What needs policy, time or another worker: `addresses`, `icmp` and `multicast` drive those.
     let by_policy = [

@@ -108,8 +108,6 @@ pub(super) struct Rare {
     pub(super) search: Option<super::probing::Search>,
     /// Where records end (MSG_EOR) that are not acknowledged, in their order: no segment spans one.
     pub(super) records: VecDeque<Seq>,
-    /// What the peer's fast open data were, to be told apart in TCP_INFO.
-    pub(super) syn_data_acked: bool,
 }
 
 /// The timestamps option of a connection (RFC 7323).
@@ -242,6 +240,8 @@ pub struct Connection {
     pub(super) knobs: Knobs,
     pub(super) ecn: Ecn,
     pub(super) sack: bool,
+    /// Data of a SYN were acknowledged, ours or the peer's (TCP_INFO tells).
+    pub(super) syn_data_acked: bool,
     /// The path may be bad: the layer below is to look at it anew (RFC 9293 section 3.8.3).
     pub(super) doubt: bool,
     /// The owner is gone: nobody reads or writes any more.
@@ -388,6 +388,7 @@ impl Connection {
             },
             ecn: Ecn { on: false, echo: false },
             sack: false,
+            syn_data_acked: false,
             doubt: false,
             orphan: false,
             read_closed: false,
@@ -631,6 +632,7 @@ impl Connection {
     pub fn acknowledge_in_syn_ack(&mut self) -> Seq {
         self.acks.on_sent(1);
         self.timers.clear(Purpose::DelayedAck);
+        self.syn_data_acked = self.rx.nxt != self.rx.wup;
         self.rx.wup = self.rx.nxt;
         self.rx.nxt
     }

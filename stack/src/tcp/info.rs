@@ -138,7 +138,7 @@ impl Connection {
         if self.ecn.on {
             options |= OPTION_ECN;
         }
-        if self.rare.as_ref().is_some_and(|rare| rare.syn_data_acked) {
+        if self.syn_data_acked {
             options |= OPTION_SYN_DATA;
         }
         TcpInfo {

@@ -1,6 +1,7 @@
 //! Fast open, the client's side (RFC 7413 section 4.2): what goes with the SYN, and what happens when it is lost.
 
 use super::*;
+use crate::tcp::info::OPTION_SYN_DATA;
 
 fn client(cookie: &[u8], mss: u16) -> Host {
     let mut pools = Pools::new(plain());
@@ -72,6 +73,8 @@ fn the_syn_ack_acknowledges_what_came_with_the_syn_and_nothing_follows_it() {
     let _ = script.inject(ACK | PSH, 1001, 5000, b"question");
     assert_eq!(script.tcp().acknowledge_in_syn_ack(), Seq(1009));
     script.expect(&[]);
+    let host = &mut script.host;
+    assert_ne!(host.tcp.info(&host.pools.cx()).options & OPTION_SYN_DATA, 0, "as Linux tells of either end");
     // What comes next is the SYN-ACK once more, when it was lost.
     script.next_timer();
     script.expect(&[(SYN | ACK, 5000, 1009, 0)]);

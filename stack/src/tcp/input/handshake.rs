@@ -146,7 +146,7 @@ impl Connection {
             return;
         }
         if una.after(self.iss + 1) {
-            rare.syn_data_acked = true;
+            self.syn_data_acked = true;
             cx.stats.fast_open_active += 1;
         } else if nxt.after(self.iss + 1) {
             cx.stats.fast_open_active_fail += 1;
