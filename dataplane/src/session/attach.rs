@@ -267,14 +267,18 @@ impl AttachServer {
                 }
             }
             (State::Attached(place), ADOPT) => {
-                let cookie = descriptors.first().and_then(|socket| sockopt::socket_cookie(socket).ok());
-                let Some(cookie) = cookie else {
+                let named = descriptors.first().and_then(|socket| {
+                    // The kernel says who made it: of a socket's inode, the user is that one.
+                    Some((sockopt::socket_cookie(socket).ok()?, rustix::fs::fstat(socket).ok()?.st_uid))
+                });
+                let Some((cookie, maker)) = named else {
                     self.answer_adoption(place, Ok(None));
                     return false;
                 };
                 // One at a time: so there is room for what all ask. Whose socket it is, one of the workers knows.
                 connection.state = State::Adopting(place);
-                let owed = self.order(ALL, || Order::Adopt { program: place, slot: hello.slot, cookie });
+                let owed =
+                    self.order(ALL, || Order::Adopt { program: place, slot: hello.slot, cookie, maker });
                 if let Some(Some(kept)) = self.places.get_mut(usize::from(place)) {
                     kept.owed = owed;
                 }

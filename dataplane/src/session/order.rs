@@ -23,6 +23,8 @@ pub enum Order {
         slot: u32,
         /// Names the socket.
         cookie: u64,
+        /// The user who made the kernel's socket.
+        maker: u32,
     },
     /// A process is gone.
     Detach(u16),

@@ -19,8 +19,8 @@ impl Sessions {
             match order {
                 Order::Attach(program) => self.attach(program),
                 Order::Inherit(program, parent) => self.inherit(program, parent),
-                Order::Adopt { program, slot, cookie } => {
-                    let found = self.adopt(host, program, slot, cookie);
+                Order::Adopt { program, slot, cookie, maker } => {
+                    let found = self.adopt(host, program, slot, (cookie, maker));
                     self.ends.answer(Done::Adopted(program, found));
                 }
                 Order::Detach(place) => {
@@ -73,20 +73,25 @@ impl Sessions {
         self.attach(program);
     }
 
+    /// A program says itself which socket of the kernel's its own stands for: the number alone, which others can guess, does not
+    /// make it the one. It is that of the user who made the kernel's socket, or root's, who makes sockets as any user.
     fn adopt<P: FramePool, M: Probe>(
         &mut self,
         host: &mut Host<'_, '_, P, M>,
         place: u16,
         slot: u32,
-        cookie: u64,
+        (cookie, maker): (u64, u32),
     ) -> Result<Option<Found>, ()> {
+        let is_named = |socket: &Socket| {
+            socket.cookie == cookie && (socket.user.uid == maker || socket.user.is_privileged())
+        };
         // One that waits for it, or one that somebody still has: once for each descriptor that a process took over.
         let held = self.held.iter().map(|(handle, _)| *handle);
-        let is_it = |handle: &Handle| self.sockets.get(*handle).is_some_and(|socket| socket.cookie == cookie);
+        let is_it = |handle: &Handle| self.sockets.get(*handle).is_some_and(is_named);
         let handle = held.into_iter().find(is_it).or_else(|| {
             self.sockets
                 .iter()
-                .find(|(_, socket)| socket.cookie == cookie && !socket.closing)
+                .find(|(_, socket)| is_named(socket) && !socket.closing)
                 .map(|(handle, _)| handle)
         });
         let Some(handle) = handle else { return Ok(None) };

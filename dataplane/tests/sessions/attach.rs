@@ -214,7 +214,9 @@ fn a_descriptor_leads_to_the_socket_behind_it() {
     let adopted = |door: &mut Door, found| {
         door.say_more(&socket, Hello { slot: 9, ..Hello::new(ADOPT) }, &[descriptor.as_fd()]);
         let order = door.order();
-        let Some(Order::Adopt { program, slot: 9, cookie: asked }) = order else { panic!("{order:?}") };
+        let Some(Order::Adopt { program, slot: 9, cookie: asked, maker: 0 }) = order else {
+            panic!("{order:?}")
+        };
         assert_eq!((program, asked), (place, cookie));
         door.done(Done::Adopted(place, found));
         let (bytes, beside) = receive(&socket).unwrap();

@@ -373,7 +373,7 @@ fn the_worker_that_has_a_socket_gives_it_to_who_adopts_it() {
     pair.kill(&old);
     assert_eq!(pair.gone(&old), [true, false]);
     for control in &mut pair.control {
-        control.orders.push(Order::Adopt { program: new.place, slot: 9, cookie: 1003 }).unwrap();
+        control.orders.push(Order::Adopt { program: new.place, slot: 9, cookie: 1003, maker: 0 }).unwrap();
     }
     pair.turns(1);
     assert!(matches!(pair.control[0].done.pop(), Ok(Done::Adopted(_, Ok(None)))));

@@ -10,7 +10,18 @@ use std::sync::atomic::Ordering::SeqCst;
 const AT: &str = "10.0.1.1:8080";
 
 fn adopt(house: &mut House, program: u16, slot: u32, cookie: u64) -> Result<Option<Found>, ()> {
-    house.control.orders.push(Order::Adopt { program, slot, cookie }).unwrap();
+    adopt_of(house, program, slot, cookie, 0)
+}
+
+/// The same for a descriptor that user `maker` made.
+fn adopt_of(
+    house: &mut House,
+    program: u16,
+    slot: u32,
+    cookie: u64,
+    maker: u32,
+) -> Result<Option<Found>, ()> {
+    house.control.orders.push(Order::Adopt { program, slot, cookie, maker }).unwrap();
     house.turns(1);
     match house.control.done.pop().unwrap() {
         Done::Adopted(place, found) if place == program => found,
@@ -137,6 +148,25 @@ fn a_socket_waits_for_the_program_that_adopts_it() {
     house.kill(&new);
     house.turns(4);
     assert_eq!(client.error(1), libc::ECONNRESET);
+}
+
+#[test]
+fn a_program_cannot_name_the_descriptor_of_another_user() {
+    let mut house = house(Claim::All);
+    let (liar, root, heir) = (house.attach(1000), house.attach(0), house.attach(1001));
+    let open = |cookie| [libc::AF_INET as u64, libc::SOCK_DGRAM as u64, libc::IPPROTO_UDP as u64, cookie];
+    assert_eq!(house.call(&liar, Op::Open, 1, open(555)), 0, "it says what it likes");
+    assert_eq!(adopt_of(&mut house, heir.place, 4, 555, 1001), Ok(None), "the descriptor is somebody else's");
+    // Whom it belongs to finds it among others of that name, in whatever order they came.
+    assert_eq!(house.call(&heir, Op::Open, 2, open(555)), 0);
+    let found = adopt_of(&mut house, root.place, 4, 555, 1001).unwrap().unwrap();
+    assert_eq!((found.home, found.slot), (heir.place, 2));
+    let found = adopt_of(&mut house, root.place, 5, 555, 1000).unwrap().unwrap();
+    assert_eq!((found.home, found.slot), (liar.place, 1));
+    // Root's programs make sockets as other users: a server that gave up its rights still has its own.
+    assert_eq!(house.call(&root, Op::Open, 1, open(556)), 0);
+    let found = adopt_of(&mut house, heir.place, 6, 556, 33).unwrap().unwrap();
+    assert_eq!((found.home, found.slot), (root.place, 1));
 }
 
 #[test]
