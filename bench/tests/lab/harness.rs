@@ -83,7 +83,7 @@ impl Lab {
     /// Links, and nobody in the middle.
     fn links(options: &[&str], ends_together: bool) -> Lab {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let alone = File::create("/run/lock/flumen-lab.lock").expect("root may write to /run/lock");
+        let alone = File::create("/run/flumen-lab.lock").expect("root may write to /run");
         alone.lock().expect("the lock of the labs");
         // The name of a test run: what a killed one leaves is swept by the data plane's lab tests too.
         let run = format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
