@@ -81,11 +81,13 @@ const SHORT: usize = 128;
 fn copy_and_sum_short(to: &mut [u8], from: &[u8]) -> Sum {
     let (to_words, to_tail) = to.as_chunks_mut::<8>();
     let (words, tail) = from.as_chunks::<8>();
-    let mut total = 0;
+    // In 128 bits a carry needs no looking after until the end.
+    let mut wide = 0u128;
     for (word, to) in words.iter().zip(to_words) {
         *to = *word;
-        total = add_carry(total, u64::from_ne_bytes(*word));
+        wide += u128::from(u64::from_ne_bytes(*word));
     }
+    let total = add_carry(wide as u64, (wide >> 64) as u64);
     if tail.is_empty() {
         return Sum(total);
     }
@@ -155,6 +157,17 @@ impl Sum {
     #[must_use]
     pub const fn plus(self, other: Sum) -> Sum {
         Sum(add_carry(self.0, other.0))
+    }
+
+    /// The sum of whole words, given as the values of big-endian fields: what a header is before it is written.
+    #[inline]
+    pub const fn of_words(words: &[u64]) -> Sum {
+        let (mut total, mut at) = (0, 0);
+        while at < words.len() {
+            total = add_carry(total, words[at].to_be());
+            at += 1;
+        }
+        Sum(total)
     }
 
     /// This sum and one 16-bit field.

@@ -3,7 +3,7 @@
 //! 36 bytes serves both families; no mapped address is ever on a wire.
 
 use crate::port::PortId;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Our end and the peer's. Ports are plain numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,6 +17,9 @@ pub struct Tuple {
     /// The peer's port.
     pub remote_port: u16,
 }
+
+/// What stands in front of the 32 bits of a mapped IPv4 address (RFC 4291 section 2.5.5.2).
+const MAPPED: u128 = 0xffff;
 
 /// An address as it is kept in tables.
 #[inline]
@@ -85,7 +88,17 @@ impl Tuple {
     /// True for a connection over IPv4.
     #[inline]
     pub const fn is_ipv4(&self) -> bool {
-        self.remote.to_ipv4_mapped().is_some()
+        self.remote.to_bits() >> 32 == MAPPED
+    }
+
+    /// Both addresses, ours first, of a connection over IPv4.
+    #[inline]
+    pub(crate) const fn ipv4(&self) -> Option<(Ipv4Addr, Ipv4Addr)> {
+        let (local, remote) = (self.local.to_bits(), self.remote.to_bits());
+        if local >> 32 != MAPPED || remote >> 32 != MAPPED {
+            return None;
+        }
+        Some((Ipv4Addr::from_bits(local as u32), Ipv4Addr::from_bits(remote as u32)))
     }
 
     /// Everything in words, for keyed functions.

@@ -12,22 +12,19 @@
 
 use crate::checksum::{self, Sum};
 use crate::frame::{Frame, FramePool};
-use crate::icmp::{v4, v6};
+use crate::icmp::v6;
 use crate::socket::blocks::BlockPool;
 use crate::socket::ring::ByteRing;
 use crate::tcp::Seq;
 use crate::tcp::options::{Emitted, TIMESTAMPS_LEN};
 use crate::tcp::segment::{Outgoing, Piece};
 use crate::tcp::tuple::Tuple;
-use crate::wire::tcp::HEADER_LEN;
+use crate::wire::tcp::{CHECKSUM_OFFSET, HEADER_LEN};
 use crate::{ipv4, ipv6};
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 /// TCP's number among the IP protocols.
 pub(super) const TCP: u8 = 6;
-
-/// Don't fragment, in byte 6 of the IPv4 header.
-const DONT_FRAGMENT: u8 = 0x40;
 
 /// ECT(0) in the type of service (RFC 3168 section 5).
 const ECT_0: u8 = 0x02;
@@ -94,64 +91,70 @@ pub(super) fn segment<P: FramePool>(
 ) -> Option<P::Frame> {
     let options = fields.options.as_bytes();
     let tcp_len = HEADER_LEN + options.len();
-    let len = data.map_or(0, |data| data.len);
+    let segment_len = tcp_len + data.map_or(0, |data| data.len);
     let mut frame = pool.alloc()?;
-    let ip_len = if tuple.is_ipv4() { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN };
-    if !frame.append(ip_len + tcp_len + len) {
-        return None;
-    }
-    let segment_len = tcp_len + len;
-    let pseudo = match (tuple.local.to_ipv4_mapped(), tuple.remote.to_ipv4_mapped()) {
-        (Some(source), Some(destination)) => {
-            let total_len = (ip_len + segment_len) as u16;
-            let Envelope { tos, id, .. } = envelope;
-            let header = v4::Fields { tos, id, protocol: TCP, source, destination, total_len };
-            write_ipv4(&mut frame, &header, &envelope);
-            checksum::pseudo_ipv4(source, destination, TCP, segment_len as u16)
-        }
-        _ => {
-            let (IpAddr::V6(source), IpAddr::V6(destination)) = (tuple.local_ip(), tuple.remote_ip()) else {
+    // Both headers are summed as the words that they are made of, before anybody reads them from memory.
+    let (ip_len, pseudo, header) = match tuple.ipv4() {
+        Some((source, destination)) => {
+            if !frame.append(ipv4::HEADER_LEN + segment_len) {
                 return None;
-            };
-            let Envelope { tos: class, ttl: hop_limit, .. } = envelope;
-            let payload_len = segment_len as u16;
-            v6::write_header(
-                &mut frame,
-                &v6::Fields { class, next_header: TCP, hop_limit, source, destination, payload_len },
-            );
-            checksum::pseudo_ipv6(&source, &destination, TCP, segment_len as u32)
+            }
+            write_ipv4(&mut frame, &envelope, source, destination, (ipv4::HEADER_LEN + segment_len) as u16);
+            let pseudo = checksum::pseudo_ipv4(source, destination, TCP, segment_len as u16);
+            (ipv4::HEADER_LEN, pseudo, frame.get_mut(ipv4::HEADER_LEN..)?)
+        }
+        None => {
+            if !frame.append(ipv6::HEADER_LEN + segment_len) {
+                return None;
+            }
+            let pseudo = write_ipv6(&mut frame, tuple, &envelope, segment_len)?;
+            (ipv6::HEADER_LEN, pseudo, frame.get_mut(ipv6::HEADER_LEN..)?)
         }
     };
-    let (header, rest) = frame.get_mut(ip_len..)?.split_first_chunk_mut::<HEADER_LEN>()?;
-    write_header(header, tuple, fields, tcp_len);
+    let (header, rest) = header.split_first_chunk_mut::<HEADER_LEN>()?;
+    let mut sum = write_header(header, tuple, fields, tcp_len);
     let (place, payload) = rest.split_at_mut_checked(options.len())?;
     // Nearly always timestamps and nothing else: a copy of a length that is known needs no call.
     match (place.first_chunk_mut::<TIMESTAMPS_LEN>(), options.first_chunk::<TIMESTAMPS_LEN>()) {
-        (Some(place), Some(stamps)) if options.len() == TIMESTAMPS_LEN => *place = *stamps,
-        _ => place.copy_from_slice(options),
+        (Some(place), Some(stamps)) if options.len() == TIMESTAMPS_LEN => {
+            *place = *stamps;
+            sum = sum.plus(checksum::sum_exact(stamps));
+        }
+        _ => {
+            place.copy_from_slice(options);
+            sum = sum.plus(checksum::sum(options));
+        }
     }
-    let mut sum = match data {
-        Some(data) if len > 0 => data.ring.copy_out_summed(data.blocks, data.offset, payload),
-        _ => Sum::ZERO,
-    };
+    if let Some(data) = data
+        && data.len > 0
+    {
+        sum = sum.plus(data.ring.copy_out_summed(data.blocks, data.offset, payload));
+    }
     if let Some(sign) = sign {
         let (header, payload) = frame.get_mut(ip_len..)?.split_at_mut_checked(tcp_len)?;
         if !sign(header, payload) {
             return None;
         }
+        sum = checksum::sum(header).plus(checksum::sum(payload));
     }
-    let (header, _) = frame.get_mut(ip_len..)?.split_first_chunk_mut::<HEADER_LEN>()?;
     let partial = envelope.tx_checksum && {
-        header[16..18].copy_from_slice(&(!pseudo.checksum()).to_be_bytes());
-        frame.request_tx_checksum(ip_len as u16, 16)
+        put_checksum(&mut frame, ip_len, !pseudo.checksum());
+        frame.request_tx_checksum(ip_len as u16, CHECKSUM_OFFSET as u16)
     };
     if !partial {
-        let header = frame.get_mut(ip_len..ip_len + tcp_len)?;
-        header[16..18].fill(0);
-        sum = sum.plus(pseudo).plus(sum_header(header));
-        header[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
+        put_checksum(&mut frame, ip_len, sum.plus(pseudo).checksum());
     }
     Some(frame)
+}
+
+/// Puts the checksum of a segment into its header.
+#[inline]
+fn put_checksum(packet: &mut [u8], ip_len: usize, checksum: u16) {
+    if let Some((header, _)) =
+        packet.get_mut(ip_len..).and_then(|segment| segment.split_first_chunk_mut::<HEADER_LEN>())
+    {
+        header[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2].copy_from_slice(&checksum.to_be_bytes());
+    }
 }
 
 /// The sum of a TCP header with its options: nearly always timestamps and nothing else, which needs no loop.
@@ -163,37 +166,55 @@ pub(super) fn sum_header(header: &[u8]) -> Sum {
     }
 }
 
-/// The IPv4 header; its checksum is made last.
+/// The IPv4 header (RFC 791 section 3.1).
 #[inline]
-fn write_ipv4(packet: &mut [u8], fields: &v4::Fields, envelope: &Envelope) {
-    let v4::Fields { tos, id, protocol, source, destination, total_len } = *fields;
+fn write_ipv4(
+    packet: &mut [u8],
+    envelope: &Envelope,
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    total_len: u16,
+) {
     let Some(header) = packet.first_chunk_mut::<{ ipv4::HEADER_LEN }>() else { return };
-    header[0] = 0x45;
-    header[1] = tos;
-    header[2..4].copy_from_slice(&total_len.to_be_bytes());
-    header[4..6].copy_from_slice(&id.to_be_bytes());
-    header[6] = if envelope.dont_fragment { DONT_FRAGMENT } else { 0 };
-    header[7] = 0;
-    header[8] = envelope.ttl;
-    header[9] = protocol;
-    header[10..12].fill(0);
-    header[12..16].copy_from_slice(&source.octets());
-    header[16..20].copy_from_slice(&destination.octets());
-    let sum = checksum::sum_ipv4_header(header).checksum();
-    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    let Envelope { tos, ttl, id, dont_fragment, .. } = *envelope;
+    let first = 0x45 << 56
+        | u64::from(tos) << 48
+        | u64::from(total_len) << 32
+        | u64::from(id) << 16
+        | u64::from(dont_fragment) << 14;
+    let second = u64::from(ttl) << 56 | u64::from(TCP) << 48 | u64::from(source.to_bits());
+    let sum = Sum::of_words(&[first, second]).plus_u32(destination.to_bits());
+    let second = second | u64::from(sum.checksum()) << 32;
+    header[..8].copy_from_slice(&first.to_be_bytes());
+    header[8..16].copy_from_slice(&second.to_be_bytes());
+    header[16..].copy_from_slice(&destination.octets());
 }
 
+/// The IPv6 header; returns the sum of the pseudo-header.
+fn write_ipv6(packet: &mut [u8], tuple: &Tuple, envelope: &Envelope, segment_len: usize) -> Option<Sum> {
+    let (IpAddr::V6(source), IpAddr::V6(destination)) = (tuple.local_ip(), tuple.remote_ip()) else {
+        return None;
+    };
+    let Envelope { tos: class, ttl: hop_limit, .. } = *envelope;
+    let payload_len = segment_len as u16;
+    v6::write_header(
+        packet,
+        &v6::Fields { class, next_header: TCP, hop_limit, source, destination, payload_len },
+    );
+    Some(checksum::pseudo_ipv6(&source, &destination, TCP, segment_len as u32))
+}
+
+/// The TCP header (RFC 9293 section 3.1) with an empty checksum; returns its sum.
 #[inline]
-fn write_header(header: &mut [u8; HEADER_LEN], tuple: &Tuple, fields: &Fields<'_>, tcp_len: usize) {
-    header[0..2].copy_from_slice(&tuple.local_port.to_be_bytes());
-    header[2..4].copy_from_slice(&tuple.remote_port.to_be_bytes());
-    header[4..8].copy_from_slice(&fields.seq.0.to_be_bytes());
-    header[8..12].copy_from_slice(&fields.ack.unwrap_or(Seq(0)).0.to_be_bytes());
+fn write_header(header: &mut [u8; HEADER_LEN], tuple: &Tuple, fields: &Fields<'_>, tcp_len: usize) -> Sum {
+    let ports = u32::from(tuple.local_port) << 16 | u32::from(tuple.remote_port);
+    let numbers = u64::from(fields.seq.0) << 32 | u64::from(fields.ack.unwrap_or(Seq(0)).0);
     let offset_flags = ((tcp_len / 4) as u16) << 12 | fields.flags;
-    header[12..14].copy_from_slice(&offset_flags.to_be_bytes());
-    header[14..16].copy_from_slice(&fields.window.to_be_bytes());
-    header[16..18].fill(0);
-    header[18..20].copy_from_slice(&fields.urgent.to_be_bytes());
+    let rest = u64::from(offset_flags) << 48 | u64::from(fields.window) << 32 | u64::from(fields.urgent);
+    header[..4].copy_from_slice(&ports.to_be_bytes());
+    header[4..12].copy_from_slice(&numbers.to_be_bytes());
+    header[12..].copy_from_slice(&rest.to_be_bytes());
+    Sum::of_words(&[numbers, rest]).plus_u32(ports)
 }
 
 /// The type of service of a segment: the connection's, with ECT(0) when the segment is marked so.

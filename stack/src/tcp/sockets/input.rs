@@ -148,7 +148,7 @@ fn take<P, M>(
             index += 1;
         }
     }
-    let mut segment = Segment {
+    let segment = Segment {
         seq: Seq(header.sequence.get()),
         ack: Seq(header.acknowledgment.get()),
         flags: header.flags(),
@@ -160,57 +160,81 @@ fn take<P, M>(
         check,
         congested: tos & CONGESTION_EXPERIENCED == CONGESTION_EXPERIENCED,
     };
-    let tuple = Tuple::new((local, local_port), (remote, remote_port)).scoped(port);
+    // Whole tuples are for whom no connection was found: making one takes longer than finding one.
+    let tuple = || Tuple::new((local, local_port), (remote, remote_port)).scoped(port);
     let seat = match (local, remote) {
         (IpAddr::V4(local), IpAddr::V4(remote)) => {
             stack.tcp.names.get_v4((local, local_port), (remote, remote_port))
         }
-        _ => stack.tcp.names.get(&tuple),
+        _ => stack.tcp.names.get(&tuple()),
     };
+    if let Some(Seat::Connection(place)) = seat {
+        let Stack { tcp, blocks, events, counters, .. } = &mut *stack;
+        let (entries, mut cx, mut desk) = tcp.split_with_desk(turn.now, blocks);
+        if let Some((handle, entry)) = entries.at_mut(place as usize) {
+            if let Err(reason) = entry.admits(ttl, &bytes[..header_len], &segment) {
+                return stack.drop_received(port, reason);
+            }
+            let disposition = entry.connection.on_segment(&mut cx, &segment);
+            if let Disposition::Keep(output @ (Output::None | Output::Later)) = disposition
+                && entry.settle(&mut desk, events, handle, output == Output::Later)
+            {
+                return counters.drop(DropReason::Consumed);
+            }
+            return conclude(stack, turn, handle, port, disposition);
+        }
+    }
+    let found = Found { tuple: tuple(), seat, header: &bytes[..header_len], port, tos };
+    take_unconnected(stack, turn, &found, segment, elsewhere);
+}
+
+/// What is known of a segment that no connection takes.
+struct Found<'a> {
+    tuple: Tuple,
+    seat: Option<Seat>,
+    header: &'a [u8],
+    port: PortId,
+    tos: u8,
+}
+
+/// A segment for a request, a record of TIME-WAIT, a listener, another worker, or nobody.
+#[inline(never)]
+fn take_unconnected<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    found: &Found<'_>,
+    mut segment: Segment<'_>,
+    elsewhere: &mut Option<usize>,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    let &Found { ref tuple, seat, header, port, tos } = found;
+    if seat.is_none() && stack.is_for_another_worker(tuple, port, elsewhere) {
+        return;
+    }
+    // Whatever is decided from here on needs a segment that is whole.
+    if !segment.is_intact() {
+        return stack.drop_received(port, DropReason::TransportBadChecksum);
+    }
+    segment.check = Check::Verified;
+    let came = Came { tuple, header, port, tos, segment: &segment };
     match seat {
-        Some(Seat::Connection(place)) => {
-            let Stack { tcp, blocks, events, counters, .. } = &mut *stack;
-            let (entries, mut cx, mut desk) = tcp.split_with_desk(turn.now, blocks);
-            if let Some((handle, entry)) = entries.at_mut(place as usize) {
-                if let Err(reason) = entry.admits(ttl, &bytes[..header_len], &segment) {
-                    return stack.drop_received(port, reason);
-                }
-                let disposition = entry.connection.on_segment(&mut cx, &segment);
-                if let Disposition::Keep(output @ (Output::None | Output::Later)) = disposition
-                    && entry.settle(&mut desk, events, handle, output == Output::Later)
-                {
-                    return counters.drop(DropReason::Consumed);
-                }
-                return conclude(stack, turn, handle, port, disposition);
+        Some(Seat::Request(place)) => {
+            return passive::on_request(stack, turn, place, &came);
+        }
+        Some(Seat::TimeWait(place)) => {
+            if on_time_wait(stack, turn, place, &came) {
+                return;
             }
         }
-        None if stack.is_for_another_worker(&tuple, port, elsewhere) => return,
-        seat => {
-            // Whatever is decided from here on needs a segment that is whole.
-            if !segment.is_intact() {
-                return stack.drop_received(port, DropReason::TransportBadChecksum);
-            }
-            segment.check = Check::Verified;
-            let header = &bytes[..header_len];
-            let came = Came { tuple: &tuple, header, port, tos, segment: &segment };
-            match seat {
-                Some(Seat::Request(place)) => {
-                    return passive::on_request(stack, turn, place, &came);
-                }
-                Some(Seat::TimeWait(place)) => {
-                    if on_time_wait(stack, turn, place, &came) {
-                        return;
-                    }
-                }
-                _ => {
-                    if passive::on_listener(stack, turn, &came, None) {
-                        return;
-                    }
-                }
+        Some(Seat::Connection(_)) | None => {
+            if passive::on_listener(stack, turn, &came, None) {
+                return;
             }
         }
     }
-    nobody(stack, turn, &tuple, port, &segment);
+    nobody(stack, turn, tuple, port, &segment);
 }
 
 impl Entry {
