@@ -16,6 +16,7 @@ use crate::groups::Groups;
 use crate::icmp::limit::{EchoLimiter, IcmpLimiter, IcmpLimits};
 use crate::interface::{ChecksumPolicy, Interfaces};
 use crate::ip::adjacency::Adjacencies;
+use crate::ip::choices::Choices;
 use crate::ip::handover::Stray;
 use crate::ip::identification::Identifications;
 use crate::ip::martian::Martians;
@@ -150,6 +151,7 @@ pub struct Stack<F: Frame> {
     pub(crate) adjacencies: Adjacencies,
     /// Added to the generation of routes: changes when cached paths name neighbours that are gone.
     pub(crate) cache_epoch: u64,
+    pub(crate) choices: Choices,
     pub(crate) path_mtus: PathMtus,
     pub(crate) redirects: Redirects,
     pub(crate) flow_key: [u64; 2],
@@ -227,6 +229,7 @@ impl<F: Frame> Stack<F> {
             cache6_rest: 0,
             adjacencies: Adjacencies::new(),
             cache_epoch: 0,
+            choices: Choices::new(key(12)),
             path_mtus: PathMtus::new(PATH_MTUS, HashKey::new(key(5))),
             redirects: Redirects::new(REDIRECTS, HashKey::new(key(5))),
             flow_key: key(6),
@@ -462,6 +465,7 @@ impl<F: Frame> Stack<F> {
     /// kernel has a loopback interface they are the kernel's. From the wire such packets are martians either way.
     pub fn set_loopback(&mut self, on: bool) {
         self.loopback = on;
+        self.cache_epoch += 1;
     }
 
     /// Says what time it is: at `now`, `millis` milliseconds have passed since midnight UT. Until then, timestamps are

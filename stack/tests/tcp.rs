@@ -8,7 +8,7 @@ use flumen_stack::socket::{Error, Handle, Owner, Ready};
 use flumen_stack::tcp::signature::{Algorithm, AoKey, Md5Key, Prefix};
 use flumen_stack::tcp::sockets::{ConnectOptions, ListenOptions, PeerKey};
 use flumen_stack::tcp::user::{Shutdown, SocketOption};
-use flumen_stack::{DropReason, Instant, Interface, MacAddr, PortId};
+use flumen_stack::{DropReason, Instant, Interface, MacAddr, PortId, checksum};
 use std::time::Duration;
 
 const DELAY: Duration = Duration::from_micros(50);
@@ -792,6 +792,49 @@ fn the_mtu_of_a_route_bounds_the_segments_that_we_send_and_ask_for() {
     let longest = pair.nodes[0].sent().iter().map(|(_, frame)| frame.len() - 14).max();
     assert_eq!(longest, Some(1300));
     let _ = server;
+}
+
+/// A router says that a packet of ours is too long for the link behind it (RFC 792, RFC 1191 section 4).
+fn fragmentation_needed(about: &[u8], mtu: u16) -> Vec<u8> {
+    let [high, low] = mtu.to_be_bytes();
+    let mut message = vec![3, 4, 0, 0, 0, 0, high, low];
+    message.extend(&about[14..14 + 28]);
+    let sum = checksum::sum(&message).checksum();
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    let mut packet = vec![0x45, 0, 0, 20 + message.len() as u8, 0, 0, 0, 0, 64, 1, 0, 0];
+    packet.extend([&about[30..34], &about[26..30]].concat());
+    let sum = checksum::sum(&packet).checksum();
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    [&about[6..12], &about[..6], &[8, 0], &packet, &message].concat()
+}
+
+#[test]
+fn the_next_connection_obeys_what_changed_since_the_last_one() {
+    let mut pair = Pair::new();
+    pair.connected("10.0.0.2:80");
+    let offered = |pair: &mut Pair| {
+        let now = pair.now;
+        pair.connect("10.0.0.2:80");
+        pair.nodes[0].output(now);
+        let syns: Vec<_> = pair.nodes[0].sent().into_iter().map(|(_, frame)| frame).collect();
+        syns.last().map(|syn| syn_of(syn, false).0)
+    };
+    assert_eq!(offered(&mut pair), Some(1460));
+    pair.nodes[0].stack.set_mtu(PortId::FIRST, 1400);
+    assert_eq!(offered(&mut pair), Some(1360), "the link's MTU, at once");
+    let now = pair.now;
+    pair.connect("10.0.0.2:80");
+    pair.nodes[0].output(now);
+    let (_, syn) = pair.nodes[0].sent().pop().unwrap();
+    pair.nodes[0].input(PortId::FIRST, &fragmentation_needed(&syn, 1300), now);
+    assert_eq!(offered(&mut pair), Some(1260), "a report of the path's MTU, at once");
+    pair.now = pair.now + Duration::from_secs(601);
+    assert_eq!(offered(&mut pair), Some(1360), "what was learnt is forgotten after ten minutes");
+    pair.nodes[0].stack.remove_address(PortId::FIRST, "10.0.0.1".parse().unwrap());
+    let wish = ConnectOptions::default();
+    let now = pair.now;
+    let refused = pair.nodes[0].sockets(now).tcp_connect(Owner(0), "10.0.0.2:80".parse().unwrap(), &wish);
+    assert_eq!(refused.err(), Some(Error::AddressNotAvailable), "no address is left to connect from");
 }
 
 /// The packets that a node sent, and what it says of each: TTL or hop limit.

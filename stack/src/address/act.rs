@@ -85,6 +85,7 @@ impl<F: Frame> Stack<F> {
         if deprecated && interface.owns_ipv6(address) {
             interface.deprecated.push(address);
         }
+        self.cache_epoch += 1; // sources are chosen anew
     }
 
     /// The control thread changes the MTU of a port's link.

@@ -6,6 +6,7 @@
 
 use crate::ethernet::LinkCast;
 use crate::frame::Frame;
+use crate::ip::choices::Question;
 use crate::ip::originate::Exit;
 use crate::ip::path::{Hop, Refusal};
 use crate::ip::policy::Outgoing;
@@ -108,6 +109,29 @@ impl<F: Frame> Stack<F> {
         if destination.is_multicast() {
             return self.select_for_group(wish);
         }
+        if !self.routing.rules.is_empty() {
+            return self.select_anew(now, wish); // rules may ask for more than is remembered with an answer
+        }
+        let Wish { source, port, broadcast, path_mtu, .. } = *wish;
+        let question = Question { destination, source, port, broadcast, path_mtu };
+        let epoch = self.choice_epoch();
+        if let Some(choice) = self.choices.get(&question, epoch, now) {
+            return Ok(choice);
+        }
+        let choice = self.select_anew(now, wish)?;
+        self.choices.keep(&question, self.choice_epoch(), now, choice);
+        Ok(choice)
+    }
+
+    /// Changes whenever another answer may be given to what sockets wish. Each part only ever grows.
+    #[inline]
+    fn choice_epoch(&self) -> u64 {
+        self.ways_generation() + u64::from(self.neighbours.epoch()) + self.path_mtus.changes()
+    }
+
+    /// The way of what a socket sends to one host, or to all on a link.
+    fn select_anew(&mut self, now: Instant, wish: &Wish) -> Result<Choice, Error> {
+        let destination = wish.destination;
         if let Some(port) = self.broadcast_port(wish)? {
             return self.choose_source(
                 wish,

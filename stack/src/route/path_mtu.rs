@@ -42,6 +42,7 @@ pub struct PathMtus {
     sets: Box<[[Exception; WAYS]]>,
     key: HashKey,
     held: usize,
+    changes: u64,
 }
 
 impl PathMtus {
@@ -50,7 +51,7 @@ impl PathMtus {
         let sets = entries.div_ceil(WAYS).max(1).next_power_of_two();
         let none =
             Exception { destination: 0, path: PathMtu { mtu: 0, fragment: false }, expires: Instant::ZERO };
-        PathMtus { sets: vec![[none; WAYS]; sets].into_boxed_slice(), key, held: 0 }
+        PathMtus { sets: vec![[none; WAYS]; sets].into_boxed_slice(), key, held: 0, changes: 0 }
     }
 
     /// A router reported `mtu` (bytes) on the way to `destination`. False when the report changes nothing: an
@@ -74,7 +75,14 @@ impl PathMtus {
         self.held += usize::from(set[way].expires == Instant::ZERO);
         let fragment = path.fragment || known.is_some_and(|way| set[way].path.fragment);
         set[way] = Exception { destination, path: PathMtu { fragment, ..path }, expires: now + LIFETIME };
+        self.changes += 1;
         true
+    }
+
+    /// How often something was learnt: who remembers what follows from this table compares it.
+    #[inline]
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// What is known about the path to `destination`; `None` leaves it to the route's port.
