@@ -586,24 +586,24 @@ impl Connection {
     }
 
     /// What it saw of the path, for the metrics of the destination; `None` when it measured nothing and lost nothing.
-    pub fn seen(&self, now: Instant) -> Option<Seen> {
-        let info = self.sender.info(now);
-        let lost = info.ssthresh < u32::MAX / 2;
-        if info.srtt.is_zero() && !lost {
+    pub fn seen(&self) -> Option<Seen> {
+        let path = self.sender.metrics();
+        let (lost, measured) = (path.ssthresh > 0, self.sender.srtt_micros() > 0);
+        if !measured && !lost {
             return None;
         }
-        let phase = match info.ca_state {
+        let phase = match self.sender.ca_state() {
             CaState::Recovery | CaState::Loss => Phase::Recovering,
             _ if !lost => Phase::FirstSlowStart,
-            _ if info.cwnd < info.ssthresh => Phase::Recovering,
+            _ if path.cwnd < path.ssthresh => Phase::Recovering,
             _ => Phase::Avoidance,
         };
         Some(Seen {
-            round_trip: (!info.srtt.is_zero() && info.backoff == 0).then_some((info.srtt, info.rttvar)),
-            cwnd: info.cwnd,
-            ssthresh: info.ssthresh,
+            round_trip: (measured && self.sender.backoff() == 0).then_some((path.srtt, path.rttvar)),
+            cwnd: path.cwnd,
+            ssthresh: path.ssthresh,
             phase,
-            reordering: (info.reordering_seen > 0).then_some(info.reordering),
+            reordering: self.sender.has_seen_reordering().then_some(path.reordering),
         })
     }
 

@@ -67,6 +67,62 @@ pub struct Parsed {
 
 /// Reads options. `syn`: the segment has the SYN flag; options that belong there count nowhere else.
 pub fn parse(bytes: &[u8], syn: bool) -> Parsed {
+    if let Some(timestamps) = timestamps_only(bytes) {
+        return Parsed { timestamps: Some(timestamps), ..Parsed::default() };
+    }
+    if let Some(parsed) = usual_syn(bytes).filter(|_| syn) {
+        return parsed;
+    }
+    parse_one_by_one(bytes, syn)
+}
+
+/// The options of a SYN as Linux and we write them, all four at one glance; `None`: they are others.
+#[inline]
+fn usual_syn(bytes: &[u8]) -> Option<Parsed> {
+    let bytes: &[u8; 20] = bytes.try_into().ok()?;
+    let [
+        mss,
+        mss_len,
+        m0,
+        m1,
+        sack,
+        sack_len,
+        stamps,
+        stamps_len,
+        numbers @ ..,
+        nop,
+        scale,
+        scale_len,
+        shift,
+    ] = *bytes;
+    let lead = [mss, mss_len, sack, sack_len, stamps, stamps_len, nop, scale, scale_len, 0];
+    let usual = [
+        option::MSS,
+        4,
+        option::SACK_PERMITTED,
+        2,
+        option::TIMESTAMPS,
+        10,
+        option::NOP,
+        option::WINDOW_SCALE,
+        3,
+        0,
+    ];
+    if lead != usual {
+        return None;
+    }
+    let numbers = u64::from_be_bytes(numbers);
+    Some(Parsed {
+        mss: Some(u16::from_be_bytes([m0, m1])),
+        scale: Some(shift.min(MAX_SCALE)),
+        sack_permitted: true,
+        timestamps: Some(((numbers >> 32) as u32, numbers as u32)),
+        ..Parsed::default()
+    })
+}
+
+/// [`parse`] for any list.
+fn parse_one_by_one(bytes: &[u8], syn: bool) -> Parsed {
     let mut parsed = Parsed::default();
     for one in Options::new(bytes) {
         let Ok(one) = one else { break };
@@ -296,6 +352,31 @@ mod tests {
         out.push_sacks(&[(Seq(1), Seq(2))]);
         assert_eq!(timestamps_only(out.as_bytes()), None);
         assert_eq!(timestamps_only(&[8, 10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]), None);
+    }
+
+    proptest! {
+        /// What is told at one glance is what the walk finds.
+        #[test]
+        fn the_glance_and_the_walk_agree(
+            scale in proptest::option::of(0u8..=255),
+            stamps in proptest::option::of(any::<(u32, u32)>()),
+            (mss, sack, syn) in any::<(u16, bool, bool)>(),
+            change in proptest::option::of((0usize..40, any::<u8>())),
+        ) {
+            let mut out = Emitted::NONE;
+            SynOptions { mss, sack, timestamps: stamps, scale, fast_open: None, experimental: false }.emit(&mut out);
+            let mut alone = Emitted::NONE;
+            alone.push_timestamps(stamps.unwrap_or_default());
+            for emitted in [out, alone] {
+                let mut bytes = emitted.as_bytes().to_vec();
+                if let Some((at, to)) = change {
+                    let at = at % bytes.len();
+                    bytes[at] = to;
+                }
+                let (glance, walk) = (parse(&bytes, syn), parse_one_by_one(&bytes, syn));
+                prop_assert_eq!(format!("{:?}", glance), format!("{:?}", walk), "{:?}", bytes);
+            }
+        }
     }
 
     #[test]

@@ -288,6 +288,21 @@ impl Sender {
         self.timeouts
     }
 
+    /// Doublings of the timeout that stand.
+    pub fn backoff(&self) -> u8 {
+        self.backoff
+    }
+
+    /// What the sender does about losses now.
+    pub fn ca_state(&self) -> CaState {
+        self.episode.state
+    }
+
+    /// True when segments were seen to overtake each other.
+    pub fn has_seen_reordering(&self) -> bool {
+        self.tally.reordering_seen > 0
+    }
+
     /// When the oldest outstanding thing was first sent again, while the timer goes off without an answer:
     /// what the user timeout counts from (RFC 5482). None when there is an answer.
     pub fn stalled_since(&self) -> Option<Instant> {

@@ -530,15 +530,17 @@ impl TcpSockets {
     ) -> Result<(Tuple, Option<Reused>), Error> {
         let tuple = |number| Tuple::new((local, number), (to.ip(), to.port())).scoped(port);
         let TcpSockets { names, ports, bound, time_waits, .. } = self;
-        let number = match local_port {
-            0 => {
-                let free = |number| bound.is_free_to_connect(number) && names.get(&tuple(number)).is_none();
-                ports.choose(local, to.ip(), to.port(), free)
-            }
-            named => Some(named).filter(|named| bound.is_here(*named)),
-        };
-        let tuple = tuple(number.ok_or(Error::AddressNotAvailable)?);
-        bound.settle(tuple.local_port);
+        if local_port == 0 {
+            let free = |number| bound.is_free_to_connect(number) && names.get(&tuple(number)).is_none();
+            let chosen = ports.choose(local, to.ip(), to.port(), free).ok_or(Error::AddressNotAvailable)?;
+            bound.settle(chosen);
+            return Ok((tuple(chosen), None));
+        }
+        if !bound.is_here(local_port) {
+            return Err(Error::AddressNotAvailable);
+        }
+        let tuple = tuple(local_port);
+        bound.settle(local_port);
         match names.get(&tuple) {
             None => Ok((tuple, None)),
             Some(Seat::TimeWait(place)) => {

@@ -336,9 +336,7 @@ impl TcpSockets {
             Error::TooManySockets
         })?;
         let seat = Seat::Connection(handle.index() as u32);
-        if self.names.get(&tuple).is_none() && self.names.take(&tuple, seat)
-            || self.names.hand_over(&tuple, seat)
-        {
+        if self.names.occupy(&tuple, seat) {
             if let Some(entry) = self.entries.get_mut(handle) {
                 entry.is_bound = true;
             }
@@ -362,12 +360,14 @@ impl TcpSockets {
     pub(super) fn wait(&mut self, handle: Handle, content: &TimeWaitContent, now: Instant) -> Option<u32> {
         let entry = self.entries.get_mut(handle)?;
         let (tuple, keys) = (entry.tuple, entry.keys.take());
-        self.unbind(handle);
+        let is_bound = core::mem::take(&mut entry.is_bound);
         let (place, evicted) = self.time_waits.insert(tuple, content, now);
         if let Some(evicted) = evicted {
             self.names.free(&evicted.tuple);
         }
-        if !self.names.take(&tuple, Seat::TimeWait(place)) {
+        let seat = Seat::TimeWait(place);
+        let named = if is_bound { self.names.hand_over(&tuple, seat) } else { self.names.take(&tuple, seat) };
+        if !named {
             self.time_waits.remove(place);
             return None;
         }
@@ -446,7 +446,7 @@ impl TcpSockets {
         if !entry.connection.is_released() || entry.farewell.is_some() || entry.is_ready {
             return;
         }
-        if let Some(seen) = entry.connection.seen(now) {
+        if let Some(seen) = entry.connection.seen() {
             metrics.learn(entry.tuple.remote_ip(), &seen, now);
         }
         if let Some(bind) = entry.bind.take() {

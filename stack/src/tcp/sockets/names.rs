@@ -95,6 +95,22 @@ impl Names {
         taken.is_ok()
     }
 
+    /// Takes names, whoever has them. False: the table is full.
+    #[must_use]
+    pub(super) fn occupy(&mut self, tuple: &Tuple, seat: Seat) -> bool {
+        let key = key_of(tuple);
+        let taken = match &key {
+            Key::V4(key) => self.v4.insert(key, seat.to_word()),
+            Key::V6(key) => self.v6.insert(key, seat.to_word()),
+        };
+        match (taken, &key) {
+            (Ok(()), _) => true,
+            (Err(Refused::Taken(_)), Key::V4(key)) => self.v4.replace(key, seat.to_word()),
+            (Err(Refused::Taken(_)), Key::V6(key)) => self.v6.replace(key, seat.to_word()),
+            (Err(Refused::Full), _) => false,
+        }
+    }
+
     /// Hands names over to somebody else. False: nobody had them.
     #[must_use]
     pub(super) fn hand_over(&mut self, tuple: &Tuple, seat: Seat) -> bool {
