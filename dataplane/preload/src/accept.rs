@@ -1,10 +1,12 @@
-//! accept(2): a connection of Flumen's gets a fresh socket of the kernel's as its descriptor.
+//! accept(2): a connection of Flumen's gets a socket of the kernel's as its descriptor: a fresh one, or one as good as that
+//! ([`crate::spare`]).
 
 use crate::attach::Answer;
 use crate::errno::{Errno, Result, from_libc};
 use crate::socket::{Part, SocketRef, State, open};
+use crate::spare::{self, Behind};
 use crate::wait::{self, Patience};
-use crate::{options, pool, real, table};
+use crate::{pool, real, table};
 use core::ffi::c_int;
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering::*;
@@ -75,19 +77,17 @@ pub fn accept(
 
 /// Takes a connection of Flumen's.
 fn take(listener: &SocketRef, part: &Part<'_>, flags: c_int) -> Result<Accepted> {
-    let kind = listener.kind() | flags;
-    // SAFETY: makes a socket.
-    let fd = from_libc(unsafe { real::socket(listener.domain(), kind, listener.protocol()) })?;
-    let taken = take_for(listener, part, flags, fd);
+    let behind = spare::behind(listener.domain(), listener.kind() | flags, listener.protocol())?;
+    let taken = take_for(listener, part, flags, &behind);
     if taken.is_err() {
-        // SAFETY: the socket that was just made, which nobody knows.
-        unsafe { real::close(fd) };
+        // SAFETY: a descriptor that nobody knows.
+        unsafe { real::close(behind.fd) };
     }
     taken
 }
 
-fn take_for(listener: &SocketRef, part: &Part<'_>, flags: c_int, fd: c_int) -> Result<Accepted> {
-    let cookie = options::cookie(fd)?;
+fn take_for(listener: &SocketRef, part: &Part<'_>, flags: c_int, behind: &Behind) -> Result<Accepted> {
+    let Behind { fd, cookie, .. } = *behind;
     let mut answer: Answer = [0; CALL_DATA];
     let attachment = part.attachment;
     let mut peer = Address::NONE;
@@ -116,6 +116,7 @@ fn take_for(listener: &SocketRef, part: &Part<'_>, flags: c_int, fd: c_int) -> R
     ] {
         to.store(from.load(Relaxed), Relaxed);
     }
+    socket.stands_on(behind);
     socket.decide(State::Flumen);
     if !table::set(fd, &socket) {
         return Err(Errno(libc::EMFILE));

@@ -30,6 +30,7 @@ pub fn free_lock_after_fork() {
 
 /// Keeps a socket for who will adopt it.
 pub fn hold(socket: &SocketRef) {
+    socket.spend();
     if let Some(part) = socket.part() {
         // One that is gone is nothing to be adopted.
         let _gone = part.call(Op::Hold, [0; 4], &[]);

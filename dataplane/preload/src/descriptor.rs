@@ -3,7 +3,7 @@
 use crate::epoll::descriptors as epoll;
 use crate::errno::{Errno, Result, from_libc};
 use crate::socket::{Part, SocketRef, open};
-use crate::{own, real, table};
+use crate::{own, real, spare, table};
 use core::ffi::{c_int, c_uint};
 use flumen_ipc::Op;
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ pub fn close(fd: c_int) -> Result<()> {
     epoll::closed(fd);
     if let Some(socket) = &socket {
         linger(socket);
+        spare::keep(fd, socket);
     }
     // SAFETY: the program closes what is its own.
     let closed = from_libc(unsafe { real::close(fd) }).map(drop);
@@ -164,6 +165,9 @@ const F_SETOWN_EX: c_int = 15;
 fn set_flags(fd: c_int, part: &Part<'_>, flags: c_int) -> Result<c_int> {
     let both = part.socket.state() == crate::socket::State::Both;
     let flags = if both { flags | libc::O_NONBLOCK } else { flags };
+    if flags & !(libc::O_NONBLOCK | libc::O_ACCMODE) != 0 {
+        part.socket.spend();
+    }
     // SAFETY: sets flags.
     from_libc(unsafe { real::fcntl(fd, libc::F_SETFL, flags as usize) })
 }

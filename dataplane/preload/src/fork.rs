@@ -48,6 +48,7 @@ extern "C" fn prepare() {
             Err(_dead) => {}
         }
     }
+    crate::spare::before_fork();
     forking.asleep = Some(poll::hold_for_fork());
     *FORKING.lock() = Some(forking);
 }
@@ -69,6 +70,7 @@ extern "C" fn child() {
     let forking = FORKING.lock().take();
     let Some(Forking { child, registry, asleep }) = forking else { return };
     crate::adopt::free_lock_after_fork();
+    crate::spare::free_lock_after_fork();
     poll::begin_anew_after_fork(asleep);
     crate::watcher::begin_anew_after_fork();
     state::free_after_fork(registry);

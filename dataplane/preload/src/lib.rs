@@ -12,7 +12,7 @@
 //!   socket      one socket: states, readiness;  pool: its memory;  table: descriptor → socket
 //!   epoll, poll, select      waiting for many;  watcher: where threads sleep that do
 //!   fork, exec, spawn        other processes with the same sockets;  rights, adopt: sockets that come from others
-//!   sandbox     programs that give up system calls
+//!   spare       descriptors of closed connections for the next ones;  sandbox: programs that give up system calls
 //!   attach      the connection to the service: arena, calls, kicks, news
 //!   real        libc's own functions
 //! ```
@@ -54,6 +54,7 @@ pub mod routes;
 pub mod sandbox;
 pub mod select;
 pub mod socket;
+pub mod spare;
 pub mod spawn;
 pub mod stream;
 pub mod table;

@@ -1,4 +1,4 @@
-//! Two kinds of locks.
+//! Three kinds of locks.
 //!
 //! [`Lock`] is for the slow paths. While it is held no signal handler runs in the thread, for a handler that calls in again
 //! would wait for what it interrupted.
@@ -9,7 +9,7 @@
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU32, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 use core::time::Duration;
 use flumen_ipc::wake;
 use std::cell::Cell;
@@ -71,6 +71,57 @@ impl<T> Drop for Guard<'_, T> {
     fn drop(&mut self) {
         self.lock.word.store(0, Release);
         restore_signals(&self.mask);
+    }
+}
+
+/// A lock that is taken or done without: by who can do otherwise. It keeps no signals out, for nobody ever waits for it.
+#[derive(Debug, Default)]
+pub struct TryLock<T> {
+    taken: AtomicBool,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: as of `Lock`.
+unsafe impl<T: Send> Sync for TryLock<T> {}
+
+/// What is held while a [`TryLock`] is.
+pub struct TryGuard<'a, T>(&'a TryLock<T>);
+
+impl<T> TryLock<T> {
+    /// A free one.
+    pub const fn new(value: T) -> TryLock<T> {
+        TryLock { taken: AtomicBool::new(false), value: UnsafeCell::new(value) }
+    }
+
+    /// Takes it; `None` when somebody has it, who may be the very thread that a signal handler interrupted.
+    pub fn try_lock(&self) -> Option<TryGuard<'_, T>> {
+        self.taken.compare_exchange(false, true, Acquire, Relaxed).is_ok().then_some(TryGuard(self))
+    }
+
+    /// In a child after fork, where no other thread is.
+    pub fn free_after_fork(&self) {
+        self.taken.store(false, Release);
+    }
+}
+
+impl<T> Deref for TryGuard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        // SAFETY: this is the one guard of the lock.
+        unsafe { &*self.0.value.get() }
+    }
+}
+
+impl<T> DerefMut for TryGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above.
+        unsafe { &mut *self.0.value.get() }
+    }
+}
+
+impl<T> Drop for TryGuard<'_, T> {
+    fn drop(&mut self) {
+        self.0.taken.store(false, Release);
     }
 }
 

@@ -30,7 +30,15 @@ impl Own {
     /// # Errors
     /// No descriptor, or no place, is left.
     pub fn new(fd: OwnedFd) -> io::Result<Own> {
-        let high = lift(&fd)?;
+        Own::copy_of(fd.as_raw_fd())
+    }
+
+    /// Another number for a descriptor of the program's, which it may close.
+    ///
+    /// # Errors
+    /// As [`Own::new`].
+    pub fn copy_of(fd: c_int) -> io::Result<Own> {
+        let high = lift(fd)?;
         let free = |place: &AtomicI32| place.compare_exchange(-1, high, AcqRel, Relaxed).is_ok();
         let Some((index, place)) = OWN.iter().enumerate().find(|(_, place)| free(place)) else {
             close(high);
@@ -73,12 +81,17 @@ fn close(fd: c_int) {
 }
 
 /// Another number for it, out of the way.
-fn lift(fd: &impl AsRawFd) -> io::Result<c_int> {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+fn lift(fd: c_int) -> io::Result<c_int> {
+    let limit = limit();
     let from = OWN_DESCRIPTORS_FROM.min(limit.saturating_sub(limit / 4));
     // SAFETY: both descriptors are ours.
-    let high = unsafe { real::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, from as usize) };
+    let high = unsafe { real::fcntl(fd, libc::F_DUPFD_CLOEXEC, from as usize) };
     if high < 0 { Err(io::Error::last_os_error()) } else { Ok(high) }
+}
+
+/// How many descriptors the program may have (RLIMIT_NOFILE).
+pub fn limit() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// True when the descriptor is ours: the program must find it closed.
@@ -97,7 +110,7 @@ pub fn make_way(fd: c_int) -> io::Result<()> {
     }
     for place in places().filter(|place| place.load(Relaxed) == fd) {
         // Not closed: dup2 puts the program's own into its place.
-        let high = lift(&fd)?;
+        let high = lift(fd)?;
         place.store(high, Release);
         LEAST.fetch_min(high, AcqRel);
     }

@@ -14,6 +14,7 @@
 
 use crate::attach::Attachment;
 use crate::lock::Lock;
+use crate::spare::Behind;
 use core::ffi::c_int;
 use core::ops::Deref;
 use core::ptr::null_mut;
@@ -120,6 +121,10 @@ pub struct Socket {
     pub(crate) refusals: AtomicU32,
     /// Calls with MSG_ZEROCOPY, see [`crate::zero_copy`].
     pub(crate) zero_copy: AtomicU64,
+    /// The generation of the descriptor that accept made for it; 0: the program made it, or it is the last one's.
+    spare: AtomicU32,
+    /// The kernel's name for what stands behind that descriptor.
+    cookie: AtomicU64,
     /// True once something stands in the journal.
     pub(crate) remembers: AtomicBool,
     /// What only the slow paths touch.
@@ -144,6 +149,8 @@ impl Socket {
             zero_copy: AtomicU64::new(0),
             watched: AtomicBool::new(false),
             refusals: AtomicU32::new(0),
+            spare: AtomicU32::new(0),
+            cookie: AtomicU64::new(0),
             remembers: AtomicBool::new(false),
             slow: Lock::new(Slow { journal: Vec::new() }),
         }
@@ -160,6 +167,7 @@ impl Socket {
         self.zero_copy.store(0, Relaxed);
         self.watched.store(false, Relaxed);
         self.refusals.store(0, Relaxed);
+        self.spare.store(0, Relaxed);
         if self.remembers.swap(false, Relaxed) {
             self.slow.lock().journal.clear();
         }
@@ -185,6 +193,23 @@ impl Socket {
     /// In a child after fork: the same slot, in the attachment of the child.
     pub fn move_to(&self, attachment: &'static Attachment) {
         self.attachment.store(core::ptr::from_ref(attachment).cast_mut(), Release);
+    }
+
+    /// Accept made the descriptor behind it, which may serve again ([`crate::spare`]).
+    pub(crate) fn stands_on(&self, behind: &Behind) {
+        self.cookie.store(behind.cookie, Relaxed);
+        self.spare.store(behind.generation, Release);
+    }
+
+    /// What stands behind it must not serve again: somebody else may have it, or it is not as it was made.
+    pub(crate) fn spend(&self) {
+        self.spare.store(0, Release);
+    }
+
+    /// Generation and cookie of a descriptor that may serve again.
+    pub(crate) fn may_spare(&self) -> Option<(u32, u64)> {
+        let generation = self.spare.load(Acquire);
+        (generation != 0).then(|| (generation, self.cookie.load(Relaxed)))
     }
 
     /// Decides whose it is. Who waits for it in another thread learns of it.

@@ -159,7 +159,8 @@ pub(super) const ROWS: &[Row] = &[
         .value("u64")
         .refused(Errno::NOPROTOOPT, Errno::NOPROTOOPT)
         .stands(Standing::Library)
-        .note("asked of the kernel's socket behind the descriptor"),
+        .note("asked of the kernel's socket behind the descriptor")
+        .differs("of a socket that accept made it may be that of one that was closed before"),
     so(59, "SO_PEERGROUPS", ALL).get(Get::Refused(Errno::NODATA)).note("unix sockets'"),
     so(60, "SO_ZEROCOPY", Kinds::PORTS)
         .set(Set::Int(|_, on| match on {
