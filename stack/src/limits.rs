@@ -5,6 +5,10 @@
 /// what keeps a burst's headers (64 × 64 B) within a tenth of the L1 data cache.
 pub const BURST: usize = 64;
 
+/// Names of connections from which on a burst's connections are asked from memory in advance: with fewer, all of them fit
+/// into a cache of a megabyte or two.
+pub const WARM_FROM: usize = 2048;
+
 /// Ports (interfaces) of one data plane. A [`crate::PortId`] is below this.
 pub const MAX_PORTS: usize = 64;
 

@@ -77,6 +77,9 @@ pub fn input<P, M>(
     let mut paths = [Path::default(); BURST];
     stack.route_burst4(turn.now, &keys[..burst.len()], &mut paths);
     turn.probe.mark(Stage::Route);
+    if stack.tcp.is_cold() {
+        stack.tcp.warm4(burst, &keys, &paths);
+    }
     // What decides over all of the burst is asked once.
     let transit = Transit { port, open: cast == LinkCast::Unicast && stack.forwards(port) };
     let mut passed = 0;

@@ -81,6 +81,9 @@ pub fn input<P, M>(
     let mut paths = [Path::default(); BURST];
     stack.route_burst6(turn.now, &keys[..burst.len()], &mut paths);
     turn.probe.mark(Stage::Route);
+    if stack.tcp.is_cold() {
+        stack.tcp.warm6(burst, &keys, &paths);
+    }
     // What decides over all of the burst is asked once.
     let open = cast == LinkCast::Unicast && stack.forwards(port) && !stack.raw.wants_alerts();
     let transit = Transit { port, open };

@@ -89,6 +89,15 @@ impl<T> Slab<T> {
         self.capacity
     }
 
+    /// What stands at a place, whichever handle it has.
+    #[inline]
+    pub fn look(&self, index: usize) -> Option<&T> {
+        match &self.places.get(index)?.content {
+            Content::Taken(content) => Some(content),
+            Content::Free { .. } => None,
+        }
+    }
+
     /// Puts something in, or gives it back when the table is full.
     pub fn insert(&mut self, content: T) -> Result<Handle, T> {
         let index = self.free;

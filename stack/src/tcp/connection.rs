@@ -607,6 +607,23 @@ impl Connection {
         })
     }
 
+    /// Reads a little of all parts that a segment needs, each of which may lie in another line of the cache. What it
+    /// returns means nothing.
+    #[inline]
+    pub(super) fn touch(&self) -> u64 {
+        let Connection { rx, tx, sender, acks, timers, stamps, counts, heard, .. } = self;
+        u64::from(rx.nxt.0)
+            ^ rx.ring.extent() as u64
+            ^ u64::from(tx.wnd)
+            ^ tx.ring.extent() as u64
+            ^ sender.touch()
+            ^ acks.last_data().nanos()
+            ^ timers.get(Purpose::Keepalive).nanos()
+            ^ u64::from(stamps.recent)
+            ^ u64::from(counts.segs_in)
+            ^ heard.nanos()
+    }
+
     /// The MSS that the peer announced.
     pub fn peer_mss(&self) -> u16 {
         self.tx.peer_mss

@@ -323,6 +323,26 @@ impl Sender {
         }
     }
 
+    /// Reads a little of all parts that an ACK or a segment of data needs. What it returns means nothing.
+    #[inline]
+    pub(in crate::tcp) fn touch(&self) -> u64 {
+        let Sender {
+            flight, window, rtt, timer, episode, rack, rate, usage, pacing, congestion, mss, ..
+        } = self;
+        u64::from(flight.una.0)
+            ^ u64::from(flight.head)
+            ^ u64::from(window.cwnd)
+            ^ u64::from(rtt.rto())
+            ^ timer.deadline.nanos()
+            ^ episode.first_retransmission.nanos()
+            ^ rack.sent.nanos()
+            ^ u64::from(rate.delivered)
+            ^ usage.sent_at.nanos()
+            ^ pacing.rate
+            ^ u64::from(congestion.rules_itself())
+            ^ u64::from(*mss)
+    }
+
     /// The connection ends: gives all runs back.
     pub fn release(&mut self, pool: &mut RunPool) {
         self.flight.release(pool);

@@ -29,7 +29,7 @@ const TICK_MICROS: u32 = 4_000;
 #[derive(Debug)]
 pub(super) struct Rack {
     /// The most recently sent segment that was delivered: when it was sent and where it ends.
-    sent: Instant,
+    pub(super) sent: Instant,
     end: Seq,
     /// Its round trip in microseconds.
     pub(super) rtt: u32,

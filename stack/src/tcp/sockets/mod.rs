@@ -26,6 +26,7 @@ mod news;
 mod output;
 mod passive;
 mod timers;
+mod warm;
 
 pub use bind::BindOptions;
 pub use calls::{ConnectOptions, TcpRow};

@@ -1,5 +1,6 @@
 //! Which names are taken, and by whom (rows T4, T12): the two demultiplexers as one, over [`Tuple`]s.
 
+use crate::limits::BURST;
 use crate::tcp::demux::{KeyV4, KeyV6, Refused, TableV4, TableV6, key_v4, key_v6};
 use crate::tcp::tuple::Tuple;
 use core::net::Ipv4Addr;
@@ -83,6 +84,20 @@ impl Names {
     #[inline]
     pub(super) fn get_v4(&self, local: (Ipv4Addr, u16), remote: (Ipv4Addr, u16)) -> Option<Seat> {
         self.v4.lookup(&key_v4(local.0, local.1, remote.0, remote.1)).map(Seat::from_word)
+    }
+
+    /// Who has each of these names of IPv4, asking memory for all of them at once.
+    pub(super) fn get_burst_v4(&self, keys: &[KeyV4], seats: &mut [Option<Seat>; BURST]) {
+        let mut words = [None; BURST];
+        self.v4.lookup_burst(keys, &mut words);
+        *seats = words.map(|word| word.map(Seat::from_word));
+    }
+
+    /// The same for names of IPv6.
+    pub(super) fn get_burst_v6(&self, keys: &[KeyV6], seats: &mut [Option<Seat>; BURST]) {
+        let mut words = [None; BURST];
+        self.v6.lookup_burst(keys, &mut words);
+        *seats = words.map(|word| word.map(Seat::from_word));
     }
 
     /// Takes names that nobody has. False: somebody has them, or the table is full.

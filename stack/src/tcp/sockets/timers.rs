@@ -7,6 +7,7 @@ use crate::limits::BURST;
 use crate::stack::Stack;
 use crate::time::Instant;
 use crate::turn::{Probe, Turn};
+use arrayvec::ArrayVec;
 
 /// Does what is due, a burst's worth of each kind at most.
 pub(crate) fn timers<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>)
@@ -15,7 +16,34 @@ where
     M: Probe,
 {
     let mut budget = BURST;
-    while let Some(place) = stack.tcp.wheel.pop(turn.now, &mut budget) {
+    loop {
+        let mut due: ArrayVec<u32, BURST> = ArrayVec::new();
+        while let Some(place) = stack.tcp.wheel.pop(turn.now, &mut budget) {
+            due.push(place); // no more than the budget
+        }
+        if due.is_empty() {
+            break;
+        }
+        fire(stack, turn, &due);
+    }
+    passive::timers(stack, turn);
+    let TcpSockets { time_waits, names, waits_until, .. } = &mut stack.tcp;
+    if turn.now >= *waits_until {
+        time_waits.expire(turn.now, BURST, |_, tuple| names.free(tuple));
+        *waits_until = time_waits.next_deadline(turn.now);
+    }
+}
+
+/// Lets these connections do what is due.
+fn fire<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, due: &[u32])
+where
+    P: FramePool,
+    M: Probe,
+{
+    if stack.tcp.is_cold() {
+        stack.tcp.warm_places(due.iter().map(|place| *place as usize));
+    }
+    for &place in due {
         let Some(handle) = stack.tcp.entries.at(place as usize) else { continue };
         let Stack { tcp, blocks, .. } = &mut *stack;
         let (entries, mut cx) = tcp.split(turn.now, blocks);
@@ -31,12 +59,6 @@ where
             }
         }
         act(stack, turn, handle, port, disposition);
-    }
-    passive::timers(stack, turn);
-    let TcpSockets { time_waits, names, waits_until, .. } = &mut stack.tcp;
-    if turn.now >= *waits_until {
-        time_waits.expire(turn.now, BURST, |_, tuple| names.free(tuple));
-        *waits_until = time_waits.next_deadline(turn.now);
     }
 }
 
