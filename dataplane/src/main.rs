@@ -4,6 +4,10 @@
 use clap::Parser;
 use std::process::ExitCode;
 
+/// Tables of routes and connections are large, and read at random.
+#[global_allocator]
+static ALLOCATOR: af_xdp::Allocator = af_xdp::Allocator;
+
 fn main() -> ExitCode {
     flumen::cli::execute(&flumen::cli::Cli::parse())
 }

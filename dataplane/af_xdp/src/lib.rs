@@ -84,6 +84,7 @@
 //!
 //! Unsafe code lives here so that it need not elsewhere; every block says why it is sound.
 
+pub mod allocator;
 pub mod attach;
 pub mod bpf;
 pub mod cycles;
@@ -98,6 +99,7 @@ pub mod sqpoll;
 mod sys;
 pub mod umem;
 
+pub use allocator::Allocator;
 pub use attach::{AttachError, AttachOptions, Attachment};
 pub use frame::Frame;
 pub use mode::{Grant, Mode};

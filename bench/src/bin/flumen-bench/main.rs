@@ -13,6 +13,10 @@ use clap::Parser;
 use flumen_bench::machine::Machine;
 use std::process::ExitCode;
 
+/// As in the product.
+#[global_allocator]
+static ALLOCATOR: af_xdp::Allocator = af_xdp::Allocator;
+
 mod churn;
 mod driverless;
 mod iperf;
