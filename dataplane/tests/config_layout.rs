@@ -101,17 +101,33 @@ fn an_mtu_must_be_the_interfaces_and_fit_a_chunk_or_a_chain() {
         (layout.ports[0].mtu, layout.ports[0].multi_buffer, layout.ports[1].multi_buffer),
         (9000, true, false)
     );
-    refused(&lan("mtu = 1647\nmulti_buffer = \"off\""), &host, "do not fit a chunk of 2048 bytes");
-    assert!(plan(&lan("mtu = 1646\nmulti_buffer = \"off\""), &host, Missing::Refuse).1.is_some());
-    let large = |mtu: u16| {
-        lan(&format!("mtu = {mtu}\nmulti_buffer = \"off\"")).replace("cpu = 0", "cpu = 0\nchunk = 4096")
+    let whole = |mtu: u16, chunk: &str| {
+        lan(&format!("mtu = {mtu}\nmulti_buffer = \"off\""))
+            .replace("cpu = 0", &format!("cpu = 0\nchunk = {chunk}"))
     };
-    assert!(plan(&large(3506), &host, Missing::Refuse).1.is_some());
-    refused(&large(3507), &host, "do not fit a chunk of 4096 bytes");
+    for (chunk, most, bytes) in [("2048", 1646, "2048"), ("4096", 3506, "4096"), ("\"auto\"", 3506, "4096")] {
+        assert!(plan(&whole(most, chunk), &host, Missing::Refuse).1.is_some());
+        refused(&whole(most + 1, chunk), &host, &format!("do not fit a chunk of {bytes} bytes"));
+    }
     host.interfaces.get_mut("lan").unwrap().mtu = 1279;
     refused(BASE, &host, "too small for IPv6");
     host.interfaces.get_mut("lan").unwrap().mtu = 65_535;
     assert_eq!(plan(BASE, &host, Missing::Refuse).1.unwrap().ports[0].mtu, 9216);
+}
+
+#[test]
+fn a_core_has_large_chunks_where_its_ports_have_long_packets() {
+    let chunks = |text: &str, host: &Host| {
+        plan(text, host, Missing::Refuse).1.unwrap().cores.iter().map(|core| core.chunk).collect::<Vec<_>>()
+    };
+    let mut host = machine();
+    assert_eq!(chunks(BASE, &host), [2048]);
+    for (mtu, chunk) in [(1646, 2048), (1647, 4096), (9000, 4096)] {
+        host.interfaces.get_mut("lan").unwrap().mtu = mtu;
+        assert_eq!(chunks(BASE, &host), [chunk], "the interface's MTU is {mtu}");
+        assert_eq!(chunks(&core("chunk = 2048"), &host), [2048], "as it is said");
+    }
+    assert_eq!(chunks(&lan("mtu = 1500"), &host), [2048], "the port uses less than the interface has");
 }
 
 #[test]

@@ -39,7 +39,10 @@ pub fn read_core(section: &Section<'_>, names: &Names<'_>) -> Core {
             Some(_) => value.word(&[("auto", ())]).and(None),
             None => value.integer(bounds::FRAMES).map(size),
         }),
-        chunk: section.value("chunk").and_then(|value| read_chunk(&value)).unwrap_or(2048),
+        chunk: section.value("chunk").and_then(|value| match value.text() {
+            Some(_) => value.word(&[("auto", ())]).and(None),
+            None => read_chunk(&value),
+        }),
         hugepages: section.boolean("hugepages", false),
         burst: size(section.integer("burst", 1..=limits::BURST as i64, limits::BURST as i64)),
         at,

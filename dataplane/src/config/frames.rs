@@ -25,18 +25,26 @@ pub fn single_buffer_mtu(chunk: usize) -> u16 {
     u16::try_from(fits).unwrap_or(u16::MAX)
 }
 
+/// The chunk that suits packets of up to `mtu` bytes, unless the configuration says one: packets that take several of the
+/// smaller ones take fewer of the larger, and each is work for the kernel as for us.
+pub fn chunk_for(mtu: u16) -> usize {
+    const CHUNKS: [usize; 2] = [2048, 4096];
+    CHUNKS.into_iter().find(|chunk| mtu <= single_buffer_mtu(*chunk)).unwrap_or(CHUNKS[1])
+}
+
 /// Chunks that the longest packet of a port takes.
 pub fn chunks_per_packet(layout: &PortLayout, chunk: usize) -> usize {
     let usable = chunk.saturating_sub(XDP_HEADROOM).max(1);
     (usize::from(layout.mtu) + LINK_HEADER).div_ceil(usable)
 }
 
-/// What the frames of `core` are for, when it polls `queues`. Rings count chunks already; what counts packets
+/// What the frames of `core`, of `chunk` bytes each, are for, when it polls `queues`. Rings count chunks already; what counts packets
 /// is multiplied by the chunks of the longest one.
 pub fn frames_needed(
     config: &Config,
     ports: &[PortLayout],
     core: &Core,
+    chunk: usize,
     queues: &[QueueRef],
 ) -> Vec<FrameUse> {
     let mut uses = Vec::new();
@@ -73,7 +81,7 @@ pub fn frames_needed(
     let mut longest = 1;
     for id in served {
         let (Some(port), Some(layout)) = (config.port(id), ports.get(id.index())) else { continue };
-        let chunks = chunks_per_packet(layout, core.chunk);
+        let chunks = chunks_per_packet(layout, chunk);
         longest = longest.max(chunks);
         add(port.tx_queue * chunks, format!("transmit queue of {}", port.name));
     }
@@ -83,7 +91,7 @@ pub fn frames_needed(
     add(core.burst, "packets that we originate (ARP, ND, ICMP)".to_owned());
     add(config.limits.pending * longest, "packets that wait for neighbours".to_owned());
     // Fragments wait elsewhere; only a whole datagram on its way to whoever it is for is in frames.
-    let room = core.chunk.saturating_sub(XDP_HEADROOM).max(1);
+    let room = chunk.saturating_sub(XDP_HEADROOM).max(1);
     add(MAX_DATAGRAM.div_ceil(room), "a datagram put together from fragments".to_owned());
     let others = config.cores.len().saturating_sub(1);
     add(config.limits.handoff * others * longest, "packets handed over to other workers".to_owned());

@@ -11,10 +11,10 @@
 //!    waits for a frame that another one holds.
 
 use super::assign::{known_queues, report_left, show_queues};
-use super::frames::{frames_needed, single_buffer_mtu};
+use super::frames::{chunk_for, frames_needed, single_buffer_mtu};
 use super::host::Host;
 use super::model::{
-    AfXdp, ChecksumPolicy, Config, MultiBuffer, PacketRule, Port, PortKind, Queues, RouteAction, Tap,
+    AfXdp, ChecksumPolicy, Config, Core, MultiBuffer, PacketRule, Port, PortKind, Queues, RouteAction, Tap,
 };
 use super::problem::{Problem, Problems};
 use super::vlans;
@@ -123,12 +123,12 @@ pub fn plan(config: &Config, host: &Host, missing: Missing, problems: &mut Probl
                 })
                 .collect(),
             frames: 0,
-            chunk: core.chunk,
+            chunk: chunk_of(config, host, core),
             uses: Vec::new(),
         })
         .collect();
     for (core, layout) in config.cores.iter().zip(&mut cores) {
-        layout.uses = frames_needed(config, &ports, core, &layout.queues);
+        layout.uses = frames_needed(config, &ports, core, layout.chunk, &layout.queues);
         let needed = layout.needed();
         layout.frames = core.frames.unwrap_or(needed);
         if layout.frames < needed {
@@ -144,7 +144,7 @@ pub fn plan(config: &Config, host: &Host, missing: Missing, problems: &mut Probl
                 )),
             );
         }
-        check_chunks(config, &ports, core.chunk, &layout.queues, problems);
+        check_chunks(config, &ports, layout.chunk, &layout.queues, problems);
     }
     check_routes(config, host, problems);
     (problems.errors() == before).then_some(Layout { ports, cores })
@@ -240,7 +240,7 @@ fn plan_port(
                 }),
         );
     }
-    let fits = layout.mtu <= smallest_single_buffer_mtu(config, id);
+    let fits = layout.mtu <= smallest_single_buffer_mtu(config, host, id);
     layout.multi_buffer = match af_xdp.multi_buffer {
         MultiBuffer::On => true,
         MultiBuffer::Off => false,
@@ -271,7 +271,7 @@ fn plan_tap(
     problems: &mut Problems,
 ) -> PortLayout {
     let there = host.interfaces.get(&tap.interface);
-    let most = smallest_single_buffer_mtu(config, id);
+    let most = smallest_single_buffer_mtu(config, host, id);
     let mtu = port.mtu.or(there.and_then(|one| u16::try_from(one.mtu).ok())).unwrap_or(1500);
     if mtu > most {
         problems.push(
@@ -407,14 +407,34 @@ fn plan_mtu(port: &Port, af_xdp: &AfXdp, interface: u32, problems: &mut Problems
 }
 
 /// The largest MTU whose packets fit one chunk on every core that serves the port.
-fn smallest_single_buffer_mtu(config: &Config, id: PortId) -> u16 {
+fn smallest_single_buffer_mtu(config: &Config, host: &Host, id: PortId) -> u16 {
     config
         .cores
         .iter()
         .filter(|core| core.serves.iter().any(|serves| serves.port == id))
-        .map(|core| single_buffer_mtu(core.chunk))
+        .map(|core| single_buffer_mtu(chunk_of(config, host, core)))
         .min()
         .unwrap_or(limits::MAX_MTU)
+}
+
+/// The bytes of a core's frames: as the configuration says, or as the longest packets of its ports want it.
+fn chunk_of(config: &Config, host: &Host, core: &Core) -> usize {
+    core.chunk.unwrap_or_else(|| {
+        let ports = core.serves.iter().filter_map(|serves| config.port(serves.port));
+        chunk_for(ports.map(|port| longest_packet(host, port)).max().unwrap_or(0))
+    })
+}
+
+/// The MTU that a port is going to have, as far as that is known before it is planned.
+fn longest_packet(host: &Host, port: &Port) -> u16 {
+    let interface = match &port.kind {
+        PortKind::AfXdp(af_xdp) => Some(&af_xdp.interface),
+        PortKind::Tap(tap) => Some(&tap.interface),
+        PortKind::Pcap(_) | PortKind::Memory(_) | PortKind::Vlan(_) => None,
+    };
+    let has = interface.and_then(|name| host.interfaces.get(name)).map(|one| one.mtu);
+    let most = limits::MAX_MTU;
+    port.mtu.unwrap_or_else(|| u16::try_from(has.unwrap_or(1500)).unwrap_or(most).min(most))
 }
 
 fn check_chunks(

@@ -463,8 +463,9 @@ pub struct Core {
     pub idle: Idle,
     /// Frames of its pool; `None`: as many as the named uses add up to.
     pub frames: Option<usize>,
-    /// Bytes of a frame: 2048 or 4096.
-    pub chunk: usize,
+    /// Bytes of a frame, 2048 or 4096; `None`: what suits the longest packets of its ports
+    /// ([`super::frames::chunk_for`]).
+    pub chunk: Option<usize>,
     /// Back the pool with 2 MiB pages.
     pub hugepages: bool,
     /// Packets that are worked on together, 1 to [`flumen_stack::limits::BURST`].
