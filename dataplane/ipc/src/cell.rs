@@ -107,6 +107,8 @@ pub struct WorkerWords {
     pub drops: AtomicU32,
     /// The state of a TCP connection, by Linux's number.
     pub state: AtomicU32,
+    /// How often urgent data were announced; wraps.
+    pub announced: AtomicU32,
 }
 
 /// Written by the program.
@@ -145,6 +147,8 @@ pub struct Cell {
     pub program: ProgramWords,
     /// The error that waits (SO_ERROR, an errno): put by the worker, taken by whoever reports it first.
     pub error: AtomicU32,
+    /// The number of the thread, in one of the programs that have the socket, that sends signals for it (SIGIO, SIGURG); 0: none yet.
+    pub signaller: AtomicU32,
 }
 
 impl Cell {
@@ -179,7 +183,7 @@ impl Cell {
     /// As new, for another socket in the same slot. By the worker, when the program asks for the socket: a slot may still be the home
     /// of a socket that another process has, and only the worker knows.
     pub fn clear(&self) {
-        let WorkerWords { rx_tail, tx_head, tx_limit, urgent, told, flags, seq: _, drops, state } =
+        let WorkerWords { rx_tail, tx_head, tx_limit, urgent, told, flags, seq: _, drops, state, announced } =
             &self.worker;
         let ProgramWords {
             rx_head,
@@ -198,7 +202,19 @@ impl Cell {
         {
             word.store(0, Relaxed);
         }
-        for word in [flags, drops, state, readers, writers, rx_lock, tx_lock, open_flags, &self.error] {
+        for word in [
+            flags,
+            drops,
+            state,
+            announced,
+            readers,
+            writers,
+            rx_lock,
+            tx_lock,
+            open_flags,
+            &self.error,
+            &self.signaller,
+        ] {
             word.store(0, Relaxed);
         }
     }
@@ -234,6 +250,7 @@ mod tests {
             seq: AtomicU32::new(0),
             drops: AtomicU32::new(0),
             state: AtomicU32::new(0),
+            announced: AtomicU32::new(0),
         };
         let program = ProgramWords {
             rx_head: AtomicU64::new(0),
@@ -247,7 +264,7 @@ mod tests {
             send_timeout: AtomicU64::new(0),
             spare: AtomicU64::new(0),
         };
-        Cell { worker, program, error: AtomicU32::new(0) }
+        Cell { worker, program, error: AtomicU32::new(0), signaller: AtomicU32::new(0) }
     }
 
     #[test]

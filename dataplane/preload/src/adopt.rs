@@ -86,7 +86,11 @@ fn adopt_into(attachment: &'static Attachment, slot: u32, fd: c_int) -> Result<(
     socket.place(attachment, slot, found.worker, home, found.slot);
     attachment.set_socket(slot, &socket);
     socket.decide(if is_bound(fd) { State::Both } else { State::Flumen });
-    if table::set(fd, &socket) { Ok(()) } else { Err(Errno(libc::ENFILE)) }
+    if !table::set(fd, &socket) {
+        return Err(Errno(libc::ENFILE));
+    }
+    crate::signals::adopted(fd, &socket);
+    Ok(())
 }
 
 fn is_inet(fd: c_int) -> bool {

@@ -3,7 +3,7 @@
 use crate::epoll::descriptors as epoll;
 use crate::errno::{Errno, Result, from_libc};
 use crate::socket::{Part, SocketRef, open};
-use crate::{own, real, spare, table};
+use crate::{own, real, signals, spare, table};
 use core::ffi::{c_int, c_uint};
 use flumen_ipc::Op;
 use std::time::{Duration, Instant};
@@ -132,7 +132,7 @@ fn name(fd: c_int, socket: Option<&SocketRef>) {
 
 /// fcntl(2) on a socket of ours; `None`: the kernel is to be asked.
 pub fn control(fd: c_int, socket: &SocketRef, command: c_int, arg: usize) -> Option<Result<c_int>> {
-    // SAFETY: the program's arguments; none of these commands takes a pointer.
+    // SAFETY: the program's arguments.
     let ask = || from_libc(unsafe { real::fcntl(fd, command, arg) });
     match command {
         libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => Some(ask().inspect(|new| name(*new, Some(socket)))),
@@ -142,24 +142,34 @@ pub fn control(fd: c_int, socket: &SocketRef, command: c_int, arg: usize) -> Opt
             Some(ask().map(|flags| if on { flags | libc::O_NONBLOCK } else { flags & !libc::O_NONBLOCK }))
         }
         libc::F_SETFL => {
-            let part = socket.part()?;
-            if arg as c_int & libc::O_ASYNC != 0 {
-                return Some(Err(NO_SIGNALS));
-            }
-            let on = arg as c_int & libc::O_NONBLOCK != 0;
-            Some(set_flags(fd, &part, arg as c_int).inspect(|_| part.set_open(open::NONBLOCK, on)))
+            let flags = arg as c_int;
+            let notify = flags & libc::O_ASYNC != 0 && !is_asynchronous(fd);
+            let set = match socket.part() {
+                Some(part) => set_flags(fd, &part, flags)
+                    .inspect(|_| part.set_open(open::NONBLOCK, flags & libc::O_NONBLOCK != 0)),
+                None if notify => ask(),
+                None => return None,
+            };
+            Some(set.and_then(
+                |result| if notify { signals::notify(fd, socket).map(|()| result) } else { Ok(result) },
+            ))
         }
-        // To nobody, as it is anyway.
-        libc::F_SETOWN if arg == 0 => None,
-        libc::F_SETOWN | F_SETOWN_EX => socket.part().map(|_| Err(NO_SIGNALS)),
+        libc::F_SETOWN | F_SETOWN_EX => Some(signals::own(fd, socket, ask)),
+        F_SETSIG => {
+            socket.spend();
+            None
+        }
         _ => None,
     }
 }
 
-/// SIGIO and SIGURG: the kernel sends them for its own sockets only, and the service may not signal other users' processes.
-pub const NO_SIGNALS: Errno = Errno(libc::EOPNOTSUPP);
-
+const F_SETSIG: c_int = 10;
 const F_SETOWN_EX: c_int = 15;
+
+/// O_ASYNC is on.
+pub fn is_asynchronous(fd: c_int) -> bool {
+    signals::flags(fd).is_ok_and(|flags| flags & libc::O_ASYNC != 0)
+}
 
 /// The kernel's socket of one that both serve never blocks, whatever the program says.
 fn set_flags(fd: c_int, part: &Part<'_>, flags: c_int) -> Result<c_int> {

@@ -75,6 +75,8 @@ extern "C" fn child() {
     crate::watcher::begin_anew_after_fork();
     state::free_after_fork(registry);
     table::count_anew();
+    // Another thread of the parent, ours for signals among them, may have had one.
+    table::each(0, u32::MAX, |_, socket| socket.slow.free_after_fork());
     let before = attach::current();
     let now = child.map(attach::install);
     if let Some(before) = before {
@@ -91,6 +93,7 @@ extern "C" fn child() {
     if let Some(mut registry) = state::hold() {
         registry.begin_anew();
     }
+    crate::signals::begin_anew_after_fork();
 }
 
 /// At load: from now on forks are noticed.

@@ -3,7 +3,7 @@
 use crate::attach::Answer;
 use crate::errno::{Errno, Result, from_libc};
 use crate::socket::{Part, SocketRef, State, open};
-use crate::{datagram, real, stream};
+use crate::{datagram, descriptor, real, signals, stream};
 use core::ffi::{c_int, c_ulong, c_void};
 use flumen_ipc::limits::CALL_DATA;
 use flumen_ipc::{Flags, Op};
@@ -24,6 +24,20 @@ const SIOCGSTAMPNS: c_ulong = 0x8907;
 /// # Safety
 /// `arg` is what the request asks for.
 pub unsafe fn control(fd: c_int, socket: &SocketRef, request: c_ulong, arg: usize) -> Option<Result<c_int>> {
+    // SAFETY: by the caller.
+    let kernel = || from_libc(unsafe { real::ioctl(fd, request, arg) });
+    match request {
+        FIOASYNC => {
+            socket.spend();
+            let was = descriptor::is_asynchronous(fd);
+            let began = || !was && descriptor::is_asynchronous(fd);
+            let notify =
+                |result| if began() { signals::notify(fd, socket).map(|()| result) } else { Ok(result) };
+            return Some(kernel().and_then(notify));
+        }
+        FIOSETOWN | SIOCSPGRP => return Some(signals::own(fd, socket, kernel)),
+        _ => {}
+    }
     let part = socket.part()?;
     let pointer = core::ptr::with_exposed_provenance_mut::<c_void>(arg);
     Some(match request {
@@ -32,11 +46,6 @@ pub unsafe fn control(fd: c_int, socket: &SocketRef, request: c_ulong, arg: usiz
             // SAFETY: by the caller.
             unsafe { crate::memory::bytes(pointer, 4) }.and_then(|bytes| non_blocking(fd, &part, bytes))
         }
-        // SAFETY: the arguments are integers.
-        FIOASYNC | FIOSETOWN | SIOCSPGRP => match unsafe { crate::memory::bytes(pointer, 4) } {
-            Ok([0, 0, 0, 0]) => return None,
-            other => other.and(Err(crate::descriptor::NO_SIGNALS)),
-        },
         // SAFETY: the argument is an integer to be written.
         FIONREAD => unsafe { crate::memory::bytes_mut(pointer, 4) }.and_then(|out| waiting(&part, out)),
         // SAFETY: as above.

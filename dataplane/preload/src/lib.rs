@@ -13,6 +13,7 @@
 //!   epoll, poll, select      waiting for many;  watcher: where threads sleep that do
 //!   fork, exec, spawn        other processes with the same sockets;  rights, adopt: sockets that come from others
 //!   spare       descriptors of closed connections for the next ones;  sandbox: programs that give up system calls
+//!   signals     SIGIO and SIGURG
 //!   attach      the connection to the service: arena, calls, kicks, news
 //!   real        libc's own functions
 //! ```
@@ -53,6 +54,7 @@ pub mod rights;
 pub mod routes;
 pub mod sandbox;
 pub mod select;
+pub mod signals;
 pub mod socket;
 pub mod spare;
 pub mod spawn;

@@ -210,7 +210,7 @@ fn wait_for_turn(word: &AtomicU32, me: u32) -> Option<Turn<'_>> {
 }
 
 /// True when no thread with this number is left on the machine.
-fn is_gone(thread: u32) -> bool {
+pub fn is_gone(thread: u32) -> bool {
     // SAFETY: signal 0 is sent to nobody.
     let sent = unsafe { libc::syscall(libc::SYS_tkill, thread, 0) };
     sent < 0 && crate::errno::get() == libc::ESRCH

@@ -94,6 +94,9 @@ pub(crate) fn finish(socket: &'static Socket) {
 /// As [`finish`], for a socket that is in no epoll set any more.
 pub(crate) fn finish_unwatched(socket: &'static Socket) {
     if let Some(part) = socket.part() {
+        if socket.signals.load(Relaxed) {
+            crate::signals::let_go(&part.cell.signaller);
+        }
         part.attachment.let_go(part.worker, part.slot);
     }
     socket.decide(crate::socket::State::Kernel);

@@ -14,6 +14,7 @@
 
 use crate::attach::Attachment;
 use crate::lock::Lock;
+use crate::signals::Asked;
 use crate::spare::Behind;
 use core::ffi::c_int;
 use core::ops::Deref;
@@ -96,6 +97,8 @@ pub struct Remembered {
 pub struct Slow {
     /// Options that were set, in this order.
     pub journal: Vec<Remembered>,
+    /// What was asked for about signals.
+    pub signals: Option<Asked>,
 }
 
 /// One socket.
@@ -127,6 +130,8 @@ pub struct Socket {
     cookie: AtomicU64,
     /// True once something stands in the journal.
     pub(crate) remembers: AtomicBool,
+    /// True once it had an owner, or O_ASYNC, in this process: see [`crate::signals`].
+    pub(crate) signals: AtomicBool,
     /// What only the slow paths touch.
     pub slow: Lock<Slow>,
 }
@@ -152,7 +157,8 @@ impl Socket {
             spare: AtomicU32::new(0),
             cookie: AtomicU64::new(0),
             remembers: AtomicBool::new(false),
-            slow: Lock::new(Slow { journal: Vec::new() }),
+            signals: AtomicBool::new(false),
+            slow: Lock::new(Slow { journal: Vec::new(), signals: None }),
         }
     }
 
@@ -170,6 +176,9 @@ impl Socket {
         self.spare.store(0, Relaxed);
         if self.remembers.swap(false, Relaxed) {
             self.slow.lock().journal.clear();
+        }
+        if self.signals.swap(false, Relaxed) {
+            self.slow.lock().signals = None;
         }
         self.state.store(State::Undecided as u32, Release);
     }
@@ -217,6 +226,10 @@ impl Socket {
         let before = self.state.swap(state as u32, SeqCst);
         if before != state as u32 && self.references.load(Relaxed) > 0 {
             crate::watcher::decided(self, state == State::Kernel);
+        }
+        if matches!(state, State::Flumen | State::Both) && self.signals.load(Acquire) {
+            // SAFETY: sockets live for ever (see `pool`).
+            crate::signals::decided(unsafe { &*core::ptr::from_ref(self) });
         }
     }
 
@@ -494,6 +507,18 @@ pub fn readiness(socket: &Socket) -> u32 {
 pub struct SocketRef(pub(crate) &'static Socket);
 
 impl SocketRef {
+    /// Holds a socket, unless nobody has it any more.
+    pub(crate) fn hold(socket: &'static Socket) -> Option<SocketRef> {
+        let mut count = socket.references.load(Relaxed);
+        while count > 0 {
+            match socket.references.compare_exchange_weak(count, count + 1, Acquire, Relaxed) {
+                Ok(_) => return Some(SocketRef(socket)),
+                Err(now) => count = now,
+            }
+        }
+        None
+    }
+
     /// True when nobody else holds it.
     pub fn is_last(&self) -> bool {
         self.0.references.load(Acquire) == 1

@@ -58,14 +58,7 @@ pub(crate) fn hold(entry: &AtomicPtr<Socket>, mut found: *mut Socket) -> Option<
     loop {
         // SAFETY: sockets live for ever.
         let socket = unsafe { found.as_ref() }?;
-        let mut count = socket.references.load(Relaxed);
-        while count > 0 {
-            match socket.references.compare_exchange_weak(count, count + 1, Acquire, Relaxed) {
-                Ok(_) => break,
-                Err(now) => count = now,
-            }
-        }
-        let held = (count > 0).then(|| SocketRef(socket));
+        let held = SocketRef::hold(socket);
         let now = entry.load(Acquire);
         if now == found {
             // (One that is held by nobody is being let go of.)

@@ -109,6 +109,8 @@ pub struct Socket {
     pub sent: Option<(u64, Option<Error>)>,
     /// What the cell said last.
     pub told: Flags,
+    /// TCP: how often urgent data were announced, as the cell said last.
+    pub announced: u32,
     /// TCP: the connection stood once.
     pub was_connected: bool,
     /// TCP: it was looked whether the peer is this node.
@@ -157,6 +159,7 @@ impl Socket {
             cursors: Cursors::default(),
             sent: None,
             told: Flags::NONE,
+            announced: 0,
             was_connected: false,
             knows_peer: false,
             sends_with_syn: false,

@@ -376,10 +376,13 @@ fn publish<P: FramePool, M: Probe>(host: &mut Host<'_, '_, P, M>, socket: &mut S
     if socket.gone {
         flags = flags | Flags::GONE | Flags::READ_END | Flags::WRITE_END;
     }
-    if let Kind::Tcp(handle) = socket.kind
-        && let Some(ahead) = host.tcp().tcp_urgent_ahead(handle)
-    {
-        cell.worker.urgent.store(socket.cursors.rx_head + ahead as u64, Release);
+    let mut announced = socket.announced;
+    if let Kind::Tcp(handle) = socket.kind {
+        if let Some(ahead) = host.tcp().tcp_urgent_ahead(handle) {
+            cell.worker.urgent.store(socket.cursors.rx_head + ahead as u64, Release);
+        }
+        announced = host.tcp().tcp_urgent_announced(handle);
+        cell.worker.announced.store(announced, Release);
     }
     cell.worker.state.store(state, Relaxed);
     cell.worker.flags.store(flags.0, Release);
@@ -387,7 +390,7 @@ fn publish<P: FramePool, M: Probe>(host: &mut Host<'_, '_, P, M>, socket: &mut S
     let news = flags != socket.told && flags | Flags::ERROR != socket.told | Flags::ERROR
         || flags.contains(Flags::ERROR) && !socket.told.contains(Flags::ERROR);
     socket.told = flags;
-    news
+    news || core::mem::replace(&mut socket.announced, announced) != announced
 }
 
 /// True when there is room that the program asked for.

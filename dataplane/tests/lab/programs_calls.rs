@@ -3,6 +3,18 @@
 
 use super::harness::Lab;
 
+const SIGNALS: &str = include_str!("programs/signals.py");
+
+/// Which signals come, and what they say, is the same on both: descriptors are the kernel's, and owners, too.
+pub fn signals_of_sockets_are_those_of_the_kernels() {
+    let lab = Lab::plan().programs("").up();
+    let script = lab.file("signals.py", SIGNALS);
+    let kernels = lab.client(&format!("python3 {script} 10.0.1.2")).must();
+    assert!(kernels.contains("after exec [('chosen', 1, 65)]"), "{kernels}");
+    let flumens = lab.run_on_flumen(&format!("python3 {script} 10.0.1.1")).must();
+    assert_eq!(flumens, kernels);
+}
+
 const PROGRAM: &str = include_str!("programs/calls.c");
 
 /// Compiles the program and runs it on an address of the client with the kernel's sockets, and on one of the router's host

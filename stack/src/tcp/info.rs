@@ -31,6 +31,8 @@ pub(super) struct Counts {
     pub(super) acknowledged: u64,
     /// Segments that came out of order.
     pub(super) out_of_order: u32,
+    /// How often urgent data were announced.
+    pub(super) urgent: u32,
     /// When data were last sent, in milliseconds of the clock; 0: never.
     pub(super) data_sent: u32,
 }

@@ -299,6 +299,11 @@ impl Connection {
         (!at.before(self.read_at())).then(|| at.since(self.read_at()) as usize)
     }
 
+    /// How often the peer announced urgent data; wraps.
+    pub fn urgent_announced(&self) -> u32 {
+        self.counts.urgent
+    }
+
     /// True when this end sends no more: it was shut down, or the connection is over.
     pub fn is_write_closed(&self) -> bool {
         self.tx.fin || self.state == State::Closed

@@ -4,7 +4,7 @@
 //! Nothing here makes a system call; what has to be done to the kernel's sets is handed back as [`KernelChange`]s, and whom
 //! to wake as knocks ([`Registry::take_knock`]).
 
-use super::set::{ALWAYS, Name, Set, Watched};
+use super::set::{ALWAYS, Item, Name, Set, Watched};
 use super::slab::Slab;
 use super::source::{Now, Source};
 use libc::epoll_event;
@@ -307,6 +307,17 @@ impl<S: Source> Registry<S> {
             self.knocks.push(set);
         }
         before - room
+    }
+
+    /// Takes the next socket of a set that something happened to, whatever it was ([`Set::that_hears_all`]).
+    pub fn take_told(&mut self, set: u32) -> Option<S> {
+        let set = self.sets.get_mut(set)?;
+        loop {
+            let item = set.pop()?;
+            if let Some(Item { watched: Watched::Socket(source), .. }) = set.items.get(item) {
+                return Some(source.clone());
+            }
+        }
     }
 
     /// The next set whose sleepers are to be woken.

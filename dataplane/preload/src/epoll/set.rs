@@ -87,6 +87,8 @@ pub struct Set<S> {
     pub watcher: Option<Watcher>,
     /// Waits that found something of ours since the kernel's set was asked.
     pub waits: u32,
+    /// All that happens to its items puts them on the ready list, whatever their interest.
+    hears_all: bool,
 }
 
 impl<S: Source> Set<S> {
@@ -103,7 +105,13 @@ impl<S: Source> Set<S> {
             parents: Vec::new(),
             watcher: None,
             waits: 0,
+            hears_all: false,
         }
+    }
+
+    /// An empty one for [`crate::signals`].
+    pub fn that_hears_all() -> Set<S> {
+        Set { hears_all: true, ..Set::new(false) }
     }
 
     /// The item of this name.
@@ -166,7 +174,7 @@ impl<S: Source> Set<S> {
             false => now.events & wanted,
         };
         item.seen.events = now.events;
-        if due == 0 || item.queued {
+        if due == 0 && !self.hears_all || item.queued {
             return false;
         }
         item.queued = true;

@@ -295,23 +295,6 @@ fn calls_by_number_reach_the_socket() {
 }
 
 #[test]
-fn signals_that_nobody_would_send_are_refused() {
-    let socket = connected();
-    // SAFETY: sets flags and an owner.
-    unsafe {
-        let fd = socket.as_raw_fd();
-        assert_eq!(
-            of(libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK | libc::O_ASYNC)),
-            Err(libc::EOPNOTSUPP)
-        );
-        assert_eq!(of(libc::fcntl(fd, libc::F_SETOWN, libc::getpid())), Err(libc::EOPNOTSUPP));
-        assert_eq!(of(libc::fcntl(fd, libc::F_SETOWN, 0)), Ok(0));
-        let on: c_int = 1;
-        assert_eq!(of(libc::ioctl(fd, libc::FIOASYNC, &raw const on)), Err(libc::EOPNOTSUPP));
-    }
-}
-
-#[test]
 fn poll_looks_at_both_worlds() {
     let (socket, (reader, writer)) = (connected(), pipe());
     let mut fds = [socket.as_raw_fd(), reader.as_raw_fd(), -1, 999_999].map(|fd| libc::pollfd {

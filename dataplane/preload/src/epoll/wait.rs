@@ -159,7 +159,10 @@ fn ask_kernel(epfd: c_int, set: &mut Set<super::watch::Watch>, out: Out, room: u
 }
 
 /// Sleeps until there may be something to report.
-fn sleep(
+///
+/// # Errors
+/// EINTR: a signal handler ran; no place to sleep can be made.
+pub fn sleep(
     epfd: c_int,
     number: u32,
     timeout: Option<Duration>,

@@ -49,7 +49,11 @@ const fn request(number: u32, name: &'static str, note: &'static str) -> Request
 /// All of them.
 pub const REQUESTS: &[Request] = &[
     request(0x5421, "FIONBIO", "works (library): the descriptor's own flag"),
-    request(0x5452, "FIOASYNC", "EOPNOTSUPP: there is nobody to send the signal"),
+    request(
+        0x5452,
+        "FIOASYNC",
+        "the library does it, and FIOSETOWN, SIOCSPGRP and their kin: see exceptions.md",
+    ),
     request(
         FIONREAD,
         "FIONREAD, SIOCINQ",

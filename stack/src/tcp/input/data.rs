@@ -249,6 +249,7 @@ impl Connection {
             return;
         }
         self.urgent_in = UrgentIn::Announced(at);
+        self.counts.urgent = self.counts.urgent.wrapping_add(1);
         self.news |= Ready::PRIORITY; // MUST-32: the owner hears of it even before it is here
     }
 

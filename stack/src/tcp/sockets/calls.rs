@@ -304,6 +304,11 @@ impl<F: Frame> Sockets<'_, F> {
         self.stack.tcp.entries.get(socket)?.connection.urgent_ahead()
     }
 
+    /// How often the peer announced urgent data; wraps.
+    pub fn tcp_urgent_announced(&self, socket: Handle) -> u32 {
+        self.stack.tcp.entries.get(socket).map_or(0, |entry| entry.connection.urgent_announced())
+    }
+
     /// Bytes that came and were not consumed, an urgent byte out of band left out.
     pub fn tcp_readable(&self, socket: Handle) -> usize {
         self.stack.tcp.entries.get(socket).map_or(0, |entry| entry.connection.readable())
