@@ -45,6 +45,8 @@ impl Flags {
     pub const GONE: Flags = Flags(1 << 11);
     /// Urgent data were announced and have not been read past: SIOCATMARK is to be asked.
     pub const URGENT: Flags = Flags(1 << 12);
+    /// A connection is to be opened by the first write, whose bytes go with the SYN (TCP_FASTOPEN_CONNECT).
+    pub const DEFERRED: Flags = Flags(1 << 13);
 
     /// True when any of `other` is in `self`.
     #[inline]

@@ -371,7 +371,13 @@ fn await_connection(part: &Part<'_>, fd: c_int, unfinished: c_int) -> Result<()>
     await_connection_for(part, fd, unfinished, Patience::to_send(part, 0))
 }
 
-fn await_connection_for(part: &Part<'_>, fd: c_int, unfinished: c_int, patience: Patience) -> Result<()> {
+/// As [`await_connection`]; `unfinished` also when the patience of who waits is at its end.
+pub(crate) fn await_connection_for(
+    part: &Part<'_>,
+    fd: c_int,
+    unfinished: c_int,
+    patience: Patience,
+) -> Result<()> {
     let settled = || {
         let flags = part.cell.flags();
         !flags.intersects(Flags::CONNECTING) && flags.intersects(Flags::CONNECTED | Flags::HANG_UP)

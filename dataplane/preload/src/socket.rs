@@ -452,6 +452,9 @@ impl Part<'_> {
         if flags.intersects(Flags::LISTENING) {
             return if flags.intersects(Flags::ACCEPTABLE) { READ } else { 0 };
         }
+        if flags.intersects(Flags::DEFERRED) {
+            return WRITE;
+        }
         let mut ready = 0;
         if flags.intersects(Flags::READ_END) {
             ready |= READ | libc::EPOLLRDHUP as u32;

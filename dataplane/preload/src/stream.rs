@@ -1,5 +1,6 @@
 //! Bytes of TCP: what recv and send do, as tcp_recvmsg and tcp_sendmsg of Linux do it.
 
+use crate::decide;
 use crate::errno::{Errno, Result};
 use crate::lock::Turn;
 use crate::memory::Vectors;
@@ -173,6 +174,13 @@ fn push(
     patience: Patience,
     done: &mut usize,
 ) -> Result<()> {
+    if part.cell.flags().intersects(Flags::DEFERRED) {
+        let count = open_with(part, fd, from, patience)?;
+        *done = count;
+        if patience.is_none() || *done == from.len() {
+            return Ok(());
+        }
+    }
     connected(part, fd, patience)?;
     let urgent = flags & libc::MSG_OOB != 0 && !from.is_empty();
     let plain = from.len() - usize::from(urgent);
@@ -200,6 +208,25 @@ fn push(
                 || part.cell.flags().intersects(Flags::WRITE_END)
                 || part.has_error()
         })?;
+    }
+}
+
+/// The first write of a connection that waits for it (TCP_FASTOPEN_CONNECT): what finds room goes with the SYN, or later.
+fn open_with(part: &Part<'_>, fd: c_int, from: &Vectors<'_>, patience: Patience) -> Result<usize> {
+    let (count, end) = {
+        let _turn = wait::turn_to_write(part)?;
+        let tail = part.cell.program.tx_tail.load(Relaxed);
+        let count = from.len().min(part.cell.room(part.tx().size()) as usize);
+        from.into_ring(0, count, part.tx(), tail);
+        part.cell.program.tx_tail.store(tail + count as u64, SeqCst);
+        (count, tail + count as u64)
+    };
+    part.call(Op::Send, [end, 0, 0, 0], &[])?;
+    part.set_open(open::OPENING, true);
+    match decide::await_connection_for(part, fd, libc::EINPROGRESS, patience) {
+        // Taken, if it was something.
+        Err(Errno(libc::EINPROGRESS)) if count > 0 => Ok(count),
+        opened => opened.map(|()| count),
     }
 }
 

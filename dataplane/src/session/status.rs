@@ -78,6 +78,7 @@ impl Socket {
         set(Flags::PRIORITY, ready.contains(Ready::PRIORITY));
         set(Flags::CONNECTED, self.was_connected);
         set(Flags::CONNECTING, state == Some(State::SynSent));
+        set(Flags::DEFERRED, state == Some(State::SynSent) && tcp.tcp_is_deferred(handle));
         set(Flags::HANG_UP, over || read_end && write_end);
         set(Flags::URGENT, tcp.tcp_urgent_ahead(handle).is_some());
         (flags, number(state))

@@ -15,6 +15,19 @@ pub fn signals_of_sockets_are_those_of_the_kernels() {
     assert_eq!(flumens, kernels);
 }
 
+const FAST_OPEN: &str = include_str!("programs/fast_open.py");
+
+/// TCP_FASTOPEN_CONNECT and TCP_NOTSENT_LOWAT, call by call and poll by poll.
+pub fn fast_opens_and_bounds_of_what_waits_unsent_are_those_of_the_kernels() {
+    let lab = Lab::plan().programs("").up();
+    let script = lab.file("fast_open.py", FAST_OPEN);
+    lab.client("sysctl -qw net.ipv4.tcp_fastopen=3").must();
+    let kernels = lab.client(&format!("python3 {script} 10.0.1.2")).must();
+    assert!(kernels.contains("read 0"), "{kernels}");
+    let flumens = lab.run_on_flumen(&format!("python3 {script} 10.0.1.1")).must();
+    assert_eq!(flumens, kernels);
+}
+
 const PROGRAM: &str = include_str!("programs/calls.c");
 
 /// Compiles the program and runs it on an address of the client with the kernel's sockets, and on one of the router's host

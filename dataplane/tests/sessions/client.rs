@@ -10,6 +10,7 @@ use flumen_ipc::limits::CALL_DATA;
 use flumen_ipc::message::Address;
 use flumen_ipc::wake::Bell;
 use flumen_ipc::{Arena, Flags, Geometry, Op, ServicePage};
+use flumen_stack::tcp::listen::ListenSettings;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -39,6 +40,11 @@ pub struct Client {
 }
 
 pub fn house(claim: Claim) -> House {
+    house_that_listens(claim, ListenSettings::default())
+}
+
+/// One whose listeners do so.
+pub fn house_that_listens(claim: Claim, listen: ListenSettings) -> House {
     let ((lan, lan_peer), (wan, wan_peer)) = (wire(LAN, 256), wire(WAN, 256));
     let mut rig = Parts::alone(vec![lan, wan]).build(&rib());
     let (control, ends) = order::channel(&Arc::new(Bell::new().unwrap()));
@@ -62,7 +68,7 @@ pub fn house(claim: Claim) -> House {
         sockets: 512,
         policy,
         links: links::Links(vec![link(LAN, "lan"), link(WAN, "wan")]),
-        listen: flumen_stack::tcp::listen::ListenSettings::default(),
+        listen,
     };
     rig.worker.stack.set_loopback(claim == Claim::All);
     rig.worker.sessions = Some(Box::new(Sessions::new(settings, Arc::new(page), ends)));
@@ -172,6 +178,12 @@ impl House {
 
     pub fn tcp(&mut self, client: &Client, slot: u32) {
         self.open(client, slot, libc::AF_INET, libc::SOCK_STREAM, 0);
+    }
+
+    /// Sets an option that is a number.
+    pub fn set(&mut self, client: &Client, slot: u32, (level, option): (i32, i32), value: i32) -> i64 {
+        let args = [level as u64, option as u64, 0, 0];
+        self.call_with(client, Op::SetOption, slot, args, &value.to_ne_bytes()).0
     }
 
     pub fn at(&mut self, client: &Client, op: Op, slot: u32, at: &str) -> i64 {

@@ -7,6 +7,7 @@ mod calls;
 mod churn;
 mod client;
 mod datagrams;
+mod fast_open;
 mod hostile;
 mod loopback;
 mod pair;

@@ -60,6 +60,10 @@ pub struct ConnectArgs {
     pub default_mss: u16,
     /// Fast open: the cookie for this destination; empty asks for one.
     pub fast_open: Option<ArrayVec<u8, 16>>,
+    /// Fast open without a cookie, where both ends know of it by other means: data go with the SYN, and no option.
+    pub no_cookie: bool,
+    /// The SYN waits for the first bytes that are written, if it can carry any.
+    pub defer: bool,
 }
 
 /// What the owner chose with options. See [`super::user`].
@@ -101,6 +105,10 @@ pub(super) struct Rare {
     pub(super) syn_retries: Option<u8>,
     /// Fast open of our own: the cookie that we sent (empty: asked for), then the one that came.
     pub(super) fast_open: Option<ArrayVec<u8, 16>>,
+    /// What is written goes with the SYN though there is no cookie.
+    pub(super) no_cookie: bool,
+    /// The SYN waits for what is written first.
+    pub(super) deferred: bool,
     pub(super) fast_open_news: Option<ArrayVec<u8, 16>>,
     /// Kind and bytes of the signature that each segment carries.
     pub(super) signature: Option<(u8, u8)>,
@@ -108,6 +116,13 @@ pub(super) struct Rare {
     pub(super) search: Option<super::probing::Search>,
     /// Where records end (MSG_EOR) that are not acknowledged, in their order: no segment spans one.
     pub(super) records: VecDeque<Seq>,
+}
+
+impl Rare {
+    /// The SYN carries what is written before it leaves.
+    pub(super) fn opens_fast(&self) -> bool {
+        self.no_cookie || self.fast_open.as_ref().is_some_and(|cookie| !cookie.is_empty())
+    }
 }
 
 /// The timestamps option of a connection (RFC 7323).
@@ -285,10 +300,25 @@ impl Connection {
         connection.tx.peer_mss = args.default_mss;
         connection.tx.syn = true;
         connection.rx.scale = if settings.window_scaling { settings.window_scale() } else { 0 };
-        if args.fast_open.is_some() {
-            connection.rare().fast_open.clone_from(&args.fast_open);
+        if args.fast_open.is_some() || args.no_cookie {
+            let rare = connection.rare();
+            rare.fast_open.clone_from(&args.fast_open);
+            rare.no_cookie = args.no_cookie;
+            rare.deferred = args.defer && rare.opens_fast();
         }
         connection
+    }
+
+    /// True while the SYN waits for the first bytes that are written.
+    pub fn is_deferred(&self) -> bool {
+        self.state == State::SynSent && self.rare.as_ref().is_some_and(|rare| rare.deferred)
+    }
+
+    /// The SYN waits no longer.
+    pub fn go_on(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.deferred = false;
+        }
     }
 
     /// A connection that a listener made: ESTABLISHED, with what is known of the path, or SYN-RECEIVED for a fast open.

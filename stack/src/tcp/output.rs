@@ -358,13 +358,18 @@ impl Connection {
             return None;
         }
         let is_syn_ack = flags & flag::ACK != 0;
-        let cookie = self.rare.as_ref().and_then(|rare| rare.fast_open.clone());
-        // Data go with the first SYN only (RFC 7413 section 4.1.3), and only with a cookie.
-        let data = match &cookie {
-            Some(cookie) if first && !is_syn_ack && !cookie.is_empty() => {
-                (self.tx.ring.len() as u32).min(self.syn_data_room())
+        let opens_fast = self.rare.as_ref().is_some_and(|rare| rare.opens_fast());
+        if first && self.is_deferred() {
+            if self.tx.ring.is_empty() {
+                return None;
             }
-            _ => 0,
+            self.go_on();
+        }
+        let cookie = self.rare.as_ref().and_then(|rare| rare.fast_open.clone());
+        // Data go with the first SYN only (RFC 7413 section 4.1.3), and only with a cookie, or where none is asked for.
+        let data = match first && !is_syn_ack && opens_fast {
+            true => (self.tx.ring.len() as u32).min(self.syn_data_room()),
+            false => 0,
         };
         if first {
             if self.sender.on_sent(cx.runs, cx.now, self.iss, 1, false).is_err() {

@@ -180,8 +180,7 @@ impl Connection {
         let room = (self.tx.limit as usize).saturating_sub(self.tx.ring.len());
         if self.tx.syn
             && self.state == State::SynSent
-            && let Some(cookie) = self.rare.as_ref().and_then(|rare| rare.fast_open.as_ref())
-            && !cookie.is_empty()
+            && self.rare.as_ref().is_some_and(|rare| rare.opens_fast())
         {
             return room.min((self.syn_data_room() as usize).saturating_sub(self.tx.ring.len()));
         }

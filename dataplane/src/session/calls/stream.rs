@@ -111,6 +111,7 @@ impl Sessions {
         match socket.kind {
             Kind::Listener(_) => return Err(Errno::ISCONN),
             Kind::Tcp(tcp) => match host.tcp().tcp_state(tcp) {
+                Some(State::SynSent) if host.tcp().tcp_is_deferred(tcp) => return Err(Errno::ISCONN),
                 Some(State::SynSent) => return Err(Errno::ALREADY),
                 Some(State::Closed) | None => {
                     if let Some(error) = self.take_error(handle) {
@@ -125,10 +126,14 @@ impl Sessions {
         self.bind_again(host, handle)?;
         let socket = self.sockets.get_mut(handle).ok_or(Errno::BADF)?;
         socket.check_family(to)?;
+        let with_data = ask.args[0] != 0;
+        let defer = !with_data && socket.options.get(Field::FastOpenConnect, Kinds::ALL) != 0;
         let options = ConnectOptions {
             from: socket.name.map(|name| plain(name.ip(), name.port())),
             port: link.or(socket.link),
-            fast_open: ask.args[0] != 0,
+            fast_open: with_data || defer,
+            no_cookie: socket.options.get(Field::FastOpenNoCookie, Kinds::ALL) != 0,
+            defer,
             ..ConnectOptions::default()
         };
         let to = plain(self.policy.destination(to.ip()), to.port());
@@ -137,9 +142,10 @@ impl Sessions {
         socket.kind = Kind::Tcp(tcp);
         (socket.was_connected, socket.shut_read, socket.shut_write) = (false, false, false);
         socket.knows_peer = false;
-        socket.sends_with_syn = options.fast_open;
+        let deferred = host.tcp().tcp_is_deferred(tcp);
+        socket.sends_with_syn = with_data || deferred;
         self.with_options(handle, |about, socket| options::apply(host, about, socket).map(|()| (0, 0)))?;
-        Err(Errno::INPROGRESS)
+        if deferred { DONE } else { Err(Errno::INPROGRESS) }
     }
 
     /// connect(2) with AF_UNSPEC: the socket is closed, and can connect or listen anew.
@@ -251,6 +257,11 @@ impl Sessions {
         }
         let socket = self.sockets.get(handle).ok_or(Errno::BADF)?;
         match socket.kind {
+            // A write of nothing opens the connection, too.
+            Kind::Tcp(tcp) if host.tcp().tcp_is_deferred(tcp) => {
+                host.tcp().tcp_go_on(tcp).map_err(errno)?;
+                DONE
+            }
             Kind::Tcp(_) if !socket.told.intersects(flumen_ipc::Flags::WRITE_END) => DONE,
             Kind::TcpClosed | Kind::Tcp(_) | Kind::Listener(_) => Err(Errno::PIPE),
             _ => DONE,

@@ -79,3 +79,35 @@ fn the_syn_ack_acknowledges_what_came_with_the_syn_and_nothing_follows_it() {
     script.next_timer();
     script.expect(&[(SYN | ACK, 5000, 1009, 0)]);
 }
+
+fn deferring(fast_open: Option<&[u8]>, no_cookie: bool) -> Host {
+    let mut pools = Pools::new(plain());
+    let fast_open = fast_open.map(|cookie| cookie.iter().copied().collect());
+    let args = ConnectArgs { default_mss: 1460, fast_open, no_cookie, defer: true, ..connect_args(5000) };
+    let tcp = Connection::connect(&mut pools.cx(), &args);
+    Host { pools, tcp, ended: None }
+}
+
+#[test]
+fn a_syn_that_can_carry_data_waits_for_the_first_bytes_when_it_is_told_to() {
+    for (fast_open, no_cookie) in [(Some(&[0xab; 8][..]), false), (None, true)] {
+        let mut host = deferring(fast_open, no_cookie);
+        assert!(host.tcp.is_deferred() && host.output().is_empty());
+        host.send(b"question").unwrap();
+        let syn = host.output().remove(0);
+        assert_eq!((syn.out.flags, &syn.data[..]), (SYN, &b"question"[..]));
+        assert_eq!(syn.options().fast_open.as_deref(), fast_open, "no option without a cookie");
+        assert!(!host.tcp.is_deferred());
+    }
+}
+
+#[test]
+fn a_syn_that_waits_leaves_empty_when_nothing_is_to_come_and_one_that_asks_for_a_cookie_does_not_wait() {
+    let mut host = deferring(Some(&[0xab; 8]), false);
+    assert!(host.output().is_empty());
+    host.tcp.go_on();
+    assert_eq!(host.output().remove(0).data.len(), 0);
+    let mut host = deferring(Some(&[]), false);
+    assert!(!host.tcp.is_deferred());
+    assert_eq!(host.output().len(), 1);
+}

@@ -127,7 +127,15 @@ struct Host {
 }
 
 fn connect_args(iss: u32) -> ConnectArgs {
-    ConnectArgs { iss: Seq(iss), ts_offset: 0, path_mss: MSS, default_mss: 536, fast_open: None }
+    ConnectArgs {
+        iss: Seq(iss),
+        ts_offset: 0,
+        path_mss: MSS,
+        default_mss: 536,
+        fast_open: None,
+        no_cookie: false,
+        defer: false,
+    }
 }
 
 impl Host {

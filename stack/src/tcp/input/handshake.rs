@@ -136,13 +136,17 @@ impl Connection {
     fn fast_open_answered(&mut self, cx: &mut Context<'_>, parsed: &Parsed) {
         let (una, nxt) = (self.sender.una(), self.sender.nxt());
         let Some(rare) = self.rare.as_mut() else { return };
-        let Some(asked) = rare.fast_open.take() else { return };
+        let had_data = rare.opens_fast();
+        let asked = rare.fast_open.take();
+        if asked.is_none() && !had_data {
+            return;
+        }
         if let Some(cookie) = &parsed.fast_open
             && !cookie.is_empty()
         {
             rare.fast_open_news = Some(cookie.clone());
         }
-        if asked.is_empty() {
+        if !had_data {
             return;
         }
         if una.after(self.iss + 1) {

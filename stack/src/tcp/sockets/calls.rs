@@ -40,6 +40,10 @@ pub struct ConnectOptions {
     /// TCP fast open (RFC 7413): what is written before the end of the turn leaves with the SYN, if the server gave a
     /// cookie before; else the SYN asks for one.
     pub fast_open: bool,
+    /// Fast open needs no cookie, in this network: what is written goes with the SYN in any case (TCP_FASTOPEN_NO_COOKIE).
+    pub no_cookie: bool,
+    /// (TCP_FASTOPEN_CONNECT; [`Sockets::tcp_is_deferred`]).
+    pub defer: bool,
     /// What the segments of both ends are signed with: one MD5 key, or AO keys, the first of which signs.
     pub keys: Vec<PeerKey>,
 }
@@ -123,21 +127,28 @@ impl<F: Frame> Sockets<'_, F> {
         let iss = reused.map_or_else(|| tcp.isn.isn(&tuple, now), |reused| reused.iss);
         let ts_offset = reused.map_or_else(|| tcp.isn.timestamp_offset(&tuple), |reused| reused.ts_offset);
         let mut default_mss = if ipv4 { 536 } else { 1220 };
+        let mut no_cookie = false;
         let fast_open = match options.fast_open.then(|| tcp.fast_opens.on_connect(to.ip(), now)) {
             None | Some(ClientFastOpen::Avoid) => None,
+            Some(_) if options.no_cookie => {
+                no_cookie = true;
+                None
+            }
             Some(ClientFastOpen::Ask) => Some(ArrayVec::new()),
             Some(ClientFastOpen::Use(cookie, mss)) => {
                 default_mss = mss.max(default_mss);
                 Some(cookie.as_bytes().iter().copied().collect())
             }
         };
-        let asked_fast_open = fast_open.is_some();
+        let asked_fast_open = fast_open.is_some() || no_cookie;
         let args = ConnectArgs {
             iss,
             ts_offset,
             path_mss: super::output::path_mss(mtu, ipv4),
             default_mss,
             fast_open,
+            no_cookie,
+            defer: options.defer,
         };
         let (_, mut cx) = tcp.split(now, blocks);
         let mut connection = Connection::connect(&mut cx, &args);
@@ -167,6 +178,22 @@ impl<F: Frame> Sockets<'_, F> {
         }
         tcp.settle(now, events, handle, true);
         Ok(handle)
+    }
+
+    /// True while the SYN of a connection waits for the first bytes ([`ConnectOptions::defer`]).
+    pub fn tcp_is_deferred(&self, socket: Handle) -> bool {
+        self.stack.tcp.entries.get(socket).is_some_and(|entry| entry.connection.is_deferred())
+    }
+
+    /// The SYN leaves though nothing was written.
+    ///
+    /// # Errors
+    /// There is no such connection.
+    pub fn tcp_go_on(&mut self, socket: Handle) -> Result<(), Error> {
+        self.tcp_call(socket, |connection, _| {
+            connection.go_on();
+            Ok(())
+        })
     }
 
     /// Queues bytes for the peer; says how many found room.

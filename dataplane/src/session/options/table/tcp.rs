@@ -103,16 +103,10 @@ pub(super) const ROWS: &[Row] = &[
         Ok(())
     })),
     tcp(29, "TCP_REPAIR_WINDOW").refused(Errno::PERM, Errno::INVAL).note("as outside of TCP_REPAIR"),
-    tcp(30, "TCP_FASTOPEN_CONNECT")
-        .value("bool")
-        .set(Set::Int(|_, on| match on {
-            0 => Ok(Effect::None),
-            1 => Err(Errno::OPNOTSUPP),
-            _ => Err(Errno::INVAL),
-        }))
-        .get(Get::Value(|_| Ok(0)))
-        .stands(Standing::Refused)
-        .differs("EOPNOTSUPP, as where the host does not open fast (net.ipv4.tcp_fastopen); sendto with MSG_FASTOPEN does it"),
+    tcp(30, "TCP_FASTOPEN_CONNECT").value("bool").int(Field::FastOpenConnect, |asked, on| match (on, asked.facts.stage) {
+        (0 | 1, Stage::Fresh) => Ok(asked.store(Field::FastOpenConnect, on)),
+        _ => Err(Errno::INVAL),
+    }).note("connect says at once that it is done when the server's cookie is known, and the first write goes with the SYN"),
     tcp(31, "TCP_ULP").value("string").least(1).set(Set::Bytes(|_, _| Err(Errno::NOENT))).get(Get::Bytes(|_, answer| {
         answer.bytes(&[]);
         Ok(())
