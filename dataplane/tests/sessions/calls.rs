@@ -62,6 +62,41 @@ fn names_are_ours_free_and_allowed() {
 }
 
 #[test]
+fn a_port_that_connect_chose_is_bound_by_nobody_else_until_its_time_wait_is_over() {
+    const REUSE: (i32, i32) = (libc::SOL_SOCKET, libc::SO_REUSEADDR);
+    for shares in [false, true] {
+        let mut house = house(Claim::Owned);
+        let (server, client) = (house.attach(0), house.attach(0));
+        house.tcp(&server, 1);
+        assert_eq!(house.at(&server, Op::Bind, 1, AT), 0);
+        assert_eq!(house.call(&server, Op::Listen, 1, [16, 0, 0, 0]), 0);
+        house.tcp(&client, 1);
+        assert_eq!(house.set(&client, 1, REUSE, shares.into()), 0);
+        assert_eq!(house.at(&client, Op::Connect, 1, AT), no(libc::EINPROGRESS));
+        house.turns(8);
+        assert_eq!(house.call(&server, Op::Accept, 1, [2, 77, 0, 0]), 0);
+        let chosen = house.name(&client, 1, false).to_string();
+        for time_wait in [false, true] {
+            if time_wait {
+                // Who closes first waits.
+                house.close(&client, 1);
+                house.turns(4);
+                house.close(&server, 2);
+                house.turns(4);
+                assert_eq!(house.rig.worker.stack.tcp.time_waits(), 1);
+            }
+            for reuse in [false, true] {
+                house.tcp(&client, 3);
+                assert_eq!(house.set(&client, 3, REUSE, reuse.into()), 0);
+                let expected = if reuse && shares { 0 } else { no(libc::EADDRINUSE) };
+                assert_eq!(house.at(&client, Op::Bind, 3, &chosen), expected, "{time_wait} {reuse} {shares}");
+                house.close(&client, 3);
+            }
+        }
+    }
+}
+
+#[test]
 fn whose_an_address_is() {
     let mut house = house(Claim::Owned);
     let client = house.attach(0);

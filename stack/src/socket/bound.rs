@@ -310,6 +310,8 @@ fn share(rules: Rules, new: &Bind, old: &Holder) -> bool {
     let same_user = new.user == old.bind.user || old.state == State::TimeWait;
     let reuse_port = new.reuse_port && old.bind.reuse_port && same_user;
     match rules {
+        // Ports that connect chose are told apart by the peers.
+        Rules::Tcp if new.automatic && old.bind.automatic => true,
         Rules::Tcp => reuse_port || reuse_address && old.state != State::Listening,
         Rules::Udp => reuse_port || reuse_address,
     }

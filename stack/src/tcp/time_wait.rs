@@ -35,6 +35,7 @@ use super::signature::ConnectionKeys;
 use super::tuple::Tuple;
 use crate::Instant;
 use crate::limits::SIGNED_TIME_WAITS;
+use crate::socket::bound::BindId;
 use crate::wire::tcp::flag;
 use core::time::Duration;
 
@@ -158,6 +159,10 @@ pub struct TimeWaits {
     links: Vec<Link>,
     /// The keys of signed records, the earliest first.
     keys: Vec<(u32, Box<ConnectionKeys>)>,
+    /// By place: the hold on the local port that the connection had.
+    holds: Vec<Option<BindId>>,
+    /// Holds of records that ended, until somebody takes them: no more than there are records, for each insertion takes them all.
+    freed: Vec<BindId>,
     capacity: usize,
     first: u32,
     last: u32,
@@ -168,13 +173,15 @@ pub struct TimeWaits {
 }
 
 impl TimeWaits {
-    /// Room for `capacity` records (at least 1), 72 bytes each; memory is touched when it is first used.
+    /// Room for `capacity` records (at least 1), 84 bytes each; memory is touched when it is first used.
     pub fn new(capacity: usize, settings: TimeWaitSettings) -> TimeWaits {
         let capacity = capacity.clamp(1, NONE as usize);
         TimeWaits {
             records: Vec::with_capacity(capacity),
             links: Vec::with_capacity(capacity),
             keys: Vec::with_capacity(SIGNED_TIME_WAITS),
+            holds: Vec::with_capacity(capacity),
+            freed: Vec::with_capacity(capacity),
             capacity,
             first: NONE,
             last: NONE,
@@ -229,6 +236,7 @@ impl TimeWaits {
             }
             None => {
                 self.records.push(record);
+                self.holds.push(None);
                 self.links.push(Link { earlier: NONE, later: NONE });
                 self.records.len() as u32 - 1
             }
@@ -236,6 +244,19 @@ impl TimeWaits {
         self.append(place);
         self.len += 1;
         (place, evicted)
+    }
+
+    /// The record at `place` holds the local port of its connection, as long as it lives.
+    pub fn hold(&mut self, place: u32, bind: BindId) {
+        match self.holds.get_mut(place as usize) {
+            Some(hold) if hold.is_none() => *hold = Some(bind),
+            _ => self.freed.push(bind),
+        }
+    }
+
+    /// A hold of a record that ended, to be given back.
+    pub fn take_freed(&mut self) -> Option<BindId> {
+        self.freed.pop()
     }
 
     /// The record at `place` was a signed session's: these are its keys. Gives who had to go for it: of signed records
@@ -275,6 +296,7 @@ impl TimeWaits {
         };
         let was_signed = record.flags & SIGNED != 0;
         record.flags = FREE;
+        self.freed.extend(self.holds.get_mut(place as usize).and_then(Option::take));
         if was_signed {
             self.keys.retain(|(of, _)| *of != place);
         }
@@ -513,6 +535,39 @@ mod tests {
         let (place, evicted) = waits.insert(tuple(1), &content(ts_recent), at(0));
         assert_eq!(evicted, None);
         (waits, place)
+    }
+
+    #[test]
+    fn a_record_gives_back_the_port_that_it_held_however_it_ends() {
+        use crate::socket::bound::{Address, Bind, Bound, Rules};
+        let bind = |port| Bind {
+            address: Address::V4(Ipv4Addr::LOCALHOST),
+            port,
+            device: None,
+            reuse_address: false,
+            reuse_port: false,
+            user: 0,
+            automatic: true,
+        };
+        let mut bound = Bound::new(Rules::Tcp, 8);
+        let mut waits = table(2);
+        for port in 1..4 {
+            // The third makes the first give way.
+            let (place, _) = waits.insert(tuple(port), &content(None), at(0));
+            let hold = bound.bind(&bind(port)).unwrap();
+            waits.hold(place, bound.time_wait(hold));
+        }
+        let mut freed = |waits: &mut TimeWaits| {
+            while let Some(hold) = waits.take_freed() {
+                bound.release(hold);
+            }
+            [1, 2, 3].map(|port| bound.is_free(&bind(port)))
+        };
+        assert_eq!(freed(&mut waits), [true, false, false]);
+        assert!(waits.remove(1));
+        assert_eq!(freed(&mut waits), [true, true, false]);
+        waits.expire(at(60_000), 10, |_, _| {});
+        assert_eq!(freed(&mut waits), [true; 3]);
     }
 
     fn segment(seq: u32, flags: u16) -> Segment<'static> {

@@ -131,6 +131,7 @@ impl Sessions {
         let options = ConnectOptions {
             from: socket.name.map(|name| plain(name.ip(), name.port())),
             port: link.or(socket.link),
+            how: socket.bind_options(link),
             fast_open: with_data || defer,
             no_cookie: socket.options.get(Field::FastOpenNoCookie, Kinds::ALL) != 0,
             defer,

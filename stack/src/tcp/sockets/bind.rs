@@ -48,6 +48,7 @@ impl<F: Frame> Sockets<'_, F> {
         let mut bind =
             Bind { address, port: at.port(), device, reuse_address, reuse_port, user, automatic: false };
         let Stack { tcp, .. } = &mut *self.stack;
+        tcp.free_ports();
         if bind.port == 0 {
             let free = |port| tcp.bound.is_free(&Bind { port, ..bind });
             let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);

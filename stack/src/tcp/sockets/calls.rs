@@ -3,6 +3,7 @@
 //! No call sends: what became ready leaves at the end of the turn, so that an answer, the acknowledgment of the
 //! question and a close share segments.
 
+use super::bind::BindOptions;
 use super::names::Seat;
 use super::passive::PeerKey;
 use super::{Entry, TcpSockets, Way};
@@ -10,7 +11,7 @@ use crate::frame::Frame;
 use crate::ip::select::Wish;
 use crate::port::PortId;
 use crate::socket::api::Sockets;
-use crate::socket::bound::BindId;
+use crate::socket::bound::{Address, Bind, BindId};
 use crate::socket::error::Error;
 use crate::socket::{Handle, Owner, Ready, SocketId};
 use crate::stack::Stack;
@@ -42,8 +43,11 @@ pub struct ConnectOptions {
     pub fast_open: bool,
     /// Fast open needs no cookie, in this network: what is written goes with the SYN in any case (TCP_FASTOPEN_NO_COOKIE).
     pub no_cookie: bool,
+    /// With fast open, when data can go with the SYN: it waits for the first bytes, however late they are written
     /// (TCP_FASTOPEN_CONNECT; [`Sockets::tcp_is_deferred`]).
     pub defer: bool,
+    /// How others may share the port that is chosen: SO_REUSEADDR, SO_REUSEPORT and whose it is.
+    pub how: BindOptions,
     /// What the segments of both ends are signed with: one MD5 key, or AO keys, the first of which signs.
     pub keys: Vec<PeerKey>,
 }
@@ -166,14 +170,29 @@ impl<F: Frame> Sockets<'_, F> {
                 Some(Box::new(keys))
             }
         };
+        // A port that was chosen is held, too: nobody else can bind it by name while it is in use.
+        let hold = (fixed_port == 0).then(|| {
+            tcp.bound.bind(&Bind {
+                address: Address::new(choice.source, false),
+                port: tuple.local_port,
+                device: options.how.device,
+                reuse_address: options.how.reuse_address,
+                reuse_port: options.how.reuse_port,
+                user: options.how.user,
+                automatic: true,
+            })
+        });
         let entry = Entry {
             keys,
             asked_fast_open,
             is_opening: true,
+            bind: hold.transpose().map_err(super::bind::bind_error)?,
             ..Entry::new(connection, tuple, way, choice.port, owner, ip_id)
         };
         let handle = tcp.add(entry)?;
-        if let Some(entry) = tcp.entries.get_mut(handle) {
+        if let Some(entry) = tcp.entries.get_mut(handle)
+            && bind.is_some()
+        {
             entry.bind = bind.take();
         }
         tcp.settle(now, events, handle, true);
@@ -561,6 +580,7 @@ impl TcpSockets {
         now: Instant,
     ) -> Result<(Tuple, Option<Reused>), Error> {
         let tuple = |number| Tuple::new((local, number), (to.ip(), to.port())).scoped(port);
+        self.free_ports();
         let TcpSockets { names, ports, bound, time_waits, .. } = self;
         if local_port == 0 {
             let free = |number| bound.is_free_to_connect(number) && names.get(&tuple(number)).is_none();

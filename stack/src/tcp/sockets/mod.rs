@@ -298,7 +298,7 @@ impl TcpSockets {
             entries: Slab::new(connections),
             listeners: Slab::new(listeners),
             hearing: Listeners::new(listeners, key(107)),
-            bound: Bound::new(Rules::Tcp, listeners * 4 + connections),
+            bound: Bound::new(Rules::Tcp, listeners * 4 + connections + time_waits),
             passive: Passive::new(requests, isn, cookies, fast_open),
             request_wheel: TimerWheel::new(requests, now),
             request_ports: Vec::with_capacity(requests),
@@ -360,12 +360,16 @@ impl TcpSockets {
     /// it.
     pub(super) fn wait(&mut self, handle: Handle, content: &TimeWaitContent, now: Instant) -> Option<u32> {
         let entry = self.entries.get_mut(handle)?;
-        let (tuple, keys) = (entry.tuple, entry.keys.take());
+        let (tuple, keys, hold) = (entry.tuple, entry.keys.take(), entry.bind.take());
         let is_bound = core::mem::take(&mut entry.is_bound);
         let (place, evicted) = self.time_waits.insert(tuple, content, now);
         if let Some(evicted) = evicted {
             self.names.free(&evicted.tuple);
         }
+        if let Some(hold) = hold {
+            self.time_waits.hold(place, self.bound.time_wait(hold));
+        }
+        self.free_ports();
         let seat = Seat::TimeWait(place);
         let named = if is_bound { self.names.hand_over(&tuple, seat) } else { self.names.take(&tuple, seat) };
         if !named {
@@ -379,6 +383,13 @@ impl TcpSockets {
         }
         self.waits_until = self.waits_until.min(self.time_waits.next_deadline(now));
         Some(place)
+    }
+
+    /// Gives back the ports of TIME-WAIT records that ended.
+    pub(super) fn free_ports(&mut self) {
+        while let Some(hold) = self.time_waits.take_freed() {
+            self.bound.release(hold);
+        }
     }
 
     /// After anything happened to a connection: its owner hears the news, the wheel its deadline; when it is over

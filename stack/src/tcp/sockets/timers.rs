@@ -31,6 +31,7 @@ where
     if turn.now >= *waits_until {
         time_waits.expire(turn.now, BURST, |_, tuple| names.free(tuple));
         *waits_until = time_waits.next_deadline(turn.now);
+        stack.tcp.free_ports();
     }
 }
 
