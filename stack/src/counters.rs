@@ -149,6 +149,10 @@ counters! {
     UdpIn => "udp-in",
     /// UDP datagrams that sockets sent (udpOutDatagrams).
     UdpOut => "udp-out",
+    /// UDP-Lite datagrams that sockets took in; one for each socket.
+    UdpLiteIn => "udplite-in",
+    /// UDP-Lite datagrams that sockets sent.
+    UdpLiteOut => "udplite-out",
     /// Copies of packets that raw and ping sockets took in.
     RawIn => "raw-in",
     /// Packets that raw and ping sockets sent.
@@ -267,7 +271,7 @@ impl Counters {
 
     /// Packets that began here: see the books at the top.
     pub fn originated(&self) -> u64 {
-        const ORIGINATED: [Counter; 23] = [
+        const ORIGINATED: [Counter; 24] = [
             Counter::IcmpErrorsOut,
             Counter::Icmpv6ErrorsOut,
             Counter::TcpOut,
@@ -282,6 +286,7 @@ impl Counters {
             Counter::Ipv4FragmentsCreated,
             Counter::Ipv6FragmentsCreated,
             Counter::UdpOut,
+            Counter::UdpLiteOut,
             Counter::RawOut,
             Counter::LoopedBack,
             Counter::RawCopies,

@@ -172,8 +172,10 @@ drop_reasons! {
     IgmpMalformed => "igmp-malformed",
     /// The transport header is truncated or malformed.
     TransportMalformed => "transport-malformed",
-    /// The UDP or TCP checksum is wrong.
+    /// The UDP, UDP-Lite or TCP checksum is wrong.
     TransportBadChecksum => "transport-bad-checksum",
+    /// The checksum of a UDP-Lite datagram covers less of it than its socket asks for (UDPLITE_RECV_CSCOV).
+    UdpLiteCoverage => "udplite-coverage",
 
     // TCP
     /// To a broadcast or multicast address (RFC 9293 section 3.9.2.3).

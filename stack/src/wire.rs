@@ -28,6 +28,7 @@ pub mod ipv6_extension;
 pub mod ndp;
 pub mod tcp;
 pub mod udp;
+pub mod udplite;
 
 pub use ip_protocol::IpProtocol;
 

@@ -22,7 +22,7 @@
 
 use flumen_stack::checksum::{self, Checksum, Integrity};
 use flumen_stack::limits::MAX_EXTENSION_BYTES;
-use flumen_stack::wire::{arp, ethernet, icmpv4, icmpv6, ipv4, ipv6, ipv6_extension, ndp, tcp, udp};
+use flumen_stack::wire::{arp, ethernet, icmpv4, icmpv6, ipv4, ipv6, ipv6_extension, ndp, tcp, udp, udplite};
 
 /// Puts the first byte right in its upper bits, and tries that too.
 fn with_first(bytes: &[u8], mask: u8, value: u8, check: impl Fn(&[u8])) {
@@ -170,10 +170,21 @@ fn icmpv6_and_neighbour_discovery() {
 }
 
 #[test]
-fn udp_and_tcp() {
+fn udp_udp_lite_and_tcp() {
     bolero::check!().for_each(|bytes: &[u8]| {
         if let Ok(header) = udp::Header::receive(bytes, bytes.len()) {
             assert!(usize::from(header.length.get()) <= bytes.len());
+        }
+        if let Ok((header, covered)) = udplite::Header::receive(bytes, bytes.len()) {
+            assert!((udplite::HEADER_LEN..=bytes.len()).contains(&covered) && header.checksum.get() != 0);
+        }
+        let mut copy = bytes.to_vec();
+        if let Some(half) = copy.get_mut(4..6) {
+            half[0] = 0; // coverages that a short datagram has
+            udplite::fill_checksum(&mut copy, checksum::Sum::ZERO);
+            let stated = usize::from(copy[5]);
+            let right = stated == 0 || (udplite::HEADER_LEN..=copy.len()).contains(&stated);
+            assert_eq!(udplite::Header::receive(&copy, copy.len()).is_ok(), right && copy.len() >= 8);
         }
         if let Ok(header) = tcp::Header::receive(bytes) {
             let total: usize = header.options(bytes).flatten().map(|option| option.data.len() + 2).sum();

@@ -153,6 +153,34 @@ fn a_datagram_for_a_socket_of_the_other_worker_reaches_it_and_one_for_nobody_is_
 }
 
 #[test]
+fn a_udp_lite_socket_of_the_other_worker_sends_hears_and_is_refused() {
+    let mut house = House::new();
+    let now = house.now;
+    let at = |text: &str| text.parse().unwrap();
+    let stack = &mut house.workers[0].stack;
+    let socket = stack.udplite_open(Family::Ipv4, Owner(1)).unwrap();
+    stack.udp_bind(socket, at("10.0.0.1:5354")).unwrap();
+    let peer = house.peer.stack.udplite_open(Family::Ipv4, Owner(1)).unwrap();
+    house.peer.stack.udp_bind(peer, at("10.0.0.2:9")).unwrap();
+    let send = |node: &mut Node, socket, to: &str| {
+        let Node { stack, pool, egress, .. } = node;
+        let mut turn = Turn { now, pool, egress, probe: &mut NoProbe };
+        let args = flumen_stack::socket::SendArgs::to(to.parse().unwrap());
+        stack.udp_send(&mut turn, socket, &args, b"a question").unwrap();
+    };
+    send(&mut house.peer, peer, "10.0.0.1:5354");
+    house.run();
+    assert_eq!(house.workers[0].stack.udp_recv(socket, &mut [0; 20]).unwrap().len, 10);
+    assert_eq!(house.handed_over, 1);
+    house.workers[0].stack.udp_connect(house.now, socket, Some(at("10.0.0.2:10"))).unwrap();
+    send(&mut house.workers[0], socket, "10.0.0.2:10");
+    house.run();
+    assert_eq!(house.workers[0].stack.udp_take_error(socket), Some(Error::ConnectionRefused));
+    assert_eq!(house.handed_over, 2, "the error came in at the other worker, too");
+    assert!(house.workers.iter().all(Node::books_balance));
+}
+
+#[test]
 fn a_refusal_reaches_the_worker_that_asked() {
     let mut house = House::new();
     let socket = house.connect(0, "10.0.0.2:80");

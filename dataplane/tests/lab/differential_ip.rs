@@ -38,7 +38,6 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("a timestamp request that is too short", "there is nothing to answer; Linux answers with what lies behind it"),
     ("UDP that is shorter than its packet", "an error quotes the packet as it came; Linux cuts it first"),
     ("protocol 103 to us", "PIM, which Linux hears"),
-    ("protocol 136 to us", "UDP-Lite, which Linux speaks"),
     ("IPv6 to ::", "a martian (RFC 4291 section 2.5.2)"),
     ("to an IPv4-mapped address", "a martian (RFC 4291 section 2.5.5.2: never on a wire)"),
     ("from an IPv4-mapped address", "a martian (RFC 4291 section 2.5.5.2: never on a wire)"),
@@ -141,6 +140,36 @@ fn udp_header(source: u16, destination: u16, len: usize) -> Vec<u8> {
     [source.to_be_bytes(), destination.to_be_bytes(), (len as u16 + 8).to_be_bytes(), [0; 2]].concat()
 }
 
+/// UDP-Lite whose coverage field says `coverage`; its sum is right for that, and for all of it where that cannot be.
+fn lite(coverage: u16, len: usize, pseudo: &[u8]) -> Vec<u8> {
+    let mut message = [udp_header(4000, 9, len), bytes(len)].concat();
+    message[4..6].copy_from_slice(&coverage.to_be_bytes());
+    let covered = match usize::from(coverage) {
+        covered @ 8.. if covered <= message.len() => covered,
+        _ => message.len(),
+    };
+    let rest = message.split_off(covered);
+    [finish(message, 6, pseudo), rest].concat()
+}
+
+/// A place, and the bits that are turned there.
+type Damage = (usize, u8);
+
+/// Coverages of 28 bytes of UDP-Lite, and what is changed then.
+const LITE: [(&str, u16, Option<Damage>); 11] = [
+    ("all of it covered by 0", 0, None),
+    ("all of it covered", 28, None),
+    ("a part covered", 20, None),
+    ("the header covered", 8, None),
+    ("the header covered, and other data", 8, Some((12, 1))),
+    ("damage in what is covered", 20, Some((19, 1))),
+    ("damage behind what is covered", 20, Some((20, 1))),
+    ("damage, and all of it covered by 0", 0, Some((27, 1))),
+    ("a coverage of 7", 7, None),
+    ("a coverage beyond its end", 29, None),
+    ("a coverage of 1", 1, None),
+];
+
 fn tcp_header(flags: u8) -> Vec<u8> {
     let mut header = [&40_000u16.to_be_bytes()[..], &9u16.to_be_bytes(), &[0, 0, 4, 0, 0, 0, 8, 0]].concat();
     header.extend([0x50, flags, 0x10, 0, 0, 0, 0, 0]);
@@ -213,7 +242,7 @@ impl Corpus {
         self.raw(name, vec![frame(TO_LAN, 0x0800, &packet)]);
     }
 
-    /// TCP or UDP to the router; `message` gets its sum.
+    /// TCP, UDP or UDP-Lite to the router; `message` gets its sum.
     fn ask_us4(&mut self, name: &str, protocol: u8, message: Vec<u8>, change: impl FnOnce(&mut V4)) {
         let packet = self.packet4("10.0.1.1", |packet| {
             let pseudo = pseudo4(&packet.source.octets(), &packet.destination.octets(), protocol, message.len());
@@ -469,6 +498,19 @@ fn ask_us4(all: &mut Corpus) {
     all.ask_us4("TCP with a wrong sum", 6, tcp_header(2), |packet| packet.payload[16] ^= 1);
     all.ask_us4("TCP with an offset of 4", 6, tcp_header(2), |packet| packet.payload[12] = 0x40);
     all.ask_us4("TCP of ten bytes", 6, tcp_header(2), |packet| packet.payload.truncate(10));
+    for (name, coverage, change) in LITE {
+        all.v4(&format!("UDP-Lite to a closed port, {name}"), |packet| {
+            packet.destination = four("10.0.1.1");
+            let pseudo = pseudo4(&packet.source.octets(), &packet.destination.octets(), 136, 28);
+            (packet.protocol, packet.payload) = (136, lite(coverage, 20, &pseudo));
+            if let Some((at, turned)) = change {
+                packet.payload[at] ^= turned;
+            }
+        });
+    }
+    all.ask_us4("UDP-Lite without a sum", 136, datagram(), |packet| packet.payload[6..8].fill(0));
+    all.ask_us4("UDP-Lite of seven bytes", 136, datagram(), |packet| packet.payload.truncate(7));
+    all.ask_us4("UDP-Lite to everybody", 136, datagram(), |packet| packet.destination = four("255.255.255.255"));
     for protocol in [0, 2, 4, 41, 47, 50, 51, 89, 103, 132, 136, 253, 255] {
         let payload = bytes(40);
         all.v4(&format!("protocol {protocol} to us"), |packet| {
@@ -672,6 +714,16 @@ fn ask_us6(all: &mut Corpus) {
             packet.payload = finish(message, if protocol == 6 { 16 } else { 6 }, &pseudo);
             if let Some((at, byte)) = change {
                 packet.payload[at..at + 2].fill(byte);
+            }
+        });
+    }
+    for (name, coverage, change) in LITE {
+        all.v6(&format!("UDP-Lite to a closed IPv6 port, {name}"), |packet| {
+            packet.destination = six("fd00:1::1");
+            let pseudo = pseudo6(&packet.source.octets(), &packet.destination.octets(), 136, 28);
+            (packet.next, packet.payload) = (136, lite(coverage, 20, &pseudo));
+            if let Some((at, turned)) = change {
+                packet.payload[at] ^= turned;
             }
         });
     }

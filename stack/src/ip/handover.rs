@@ -22,7 +22,7 @@ use crate::raw::{ICMP, ICMPV6};
 use crate::socket::homes::RAW_HOME;
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
-use crate::udp::UDP;
+use crate::udp;
 use crate::verdict::DropReason;
 use crate::{ipv4, ipv6};
 
@@ -103,10 +103,13 @@ impl<F: Frame> Stack<F> {
     pub(crate) fn is_group_elsewhere(&self, protocol: u8, offset: usize, packet: &[u8]) -> bool {
         let number = || packet.get(offset..)?.get(2..4)?.first_chunk().copied();
         match protocol {
-            UDP => number().is_some_and(|number| self.udp.elsewhere(u16::from_be_bytes(number)).is_some()),
             // We would answer for a group that nobody joined.
             TCP | ICMP | ICMPV6 | IGMP => false,
-            other => self.raw.is_raw_elsewhere(other),
+            other => match udp::Protocol::of_number(other) {
+                Some(protocol) => number()
+                    .is_some_and(|number| self.udp.elsewhere(protocol, u16::from_be_bytes(number)).is_some()),
+                None => self.raw.is_raw_elsewhere(other),
+            },
         }
     }
 

@@ -108,6 +108,9 @@ pub(crate) struct Check {
     pub(crate) pseudo: bool,
     /// Written as 0xffff when it comes out as zero (UDP).
     pub(crate) nonzero: bool,
+    /// Over so many bytes of head and body, at least the head (UDP-Lite), and always made here. `None`: over all, and the port
+    /// may finish it.
+    pub(crate) covered: Option<usize>,
 }
 
 /// A datagram to be sent.
@@ -194,7 +197,12 @@ impl Datagram<'_> {
         let pseudo = if check.pseudo { self.pseudo(self.payload_len()) } else { Sum::ZERO };
         let mut sum = Checksum::new(pseudo);
         sum.add(self.head);
-        self.body.add_to(blocks, &mut sum);
+        match check.covered {
+            None => self.body.add_to(blocks, &mut sum),
+            Some(covered) => {
+                self.body.part(0, covered.saturating_sub(self.head.len())).add_to(blocks, &mut sum);
+            }
+        }
         // What stands in the field does not count.
         let old = match self.head.get(check.at..check.at + 2) {
             Some(field) => u16::from_be_bytes([field[0], field[1]]),
@@ -271,8 +279,10 @@ where
         Way::Loop(..) => false,
     };
     let field = datagram.check.map(|check| {
-        let finished_by_port =
-            offload && check.pseudo && frame.request_tx_checksum(header_len as u16, check.at as u16);
+        let finished_by_port = offload
+            && check.pseudo
+            && check.covered.is_none()
+            && frame.request_tx_checksum(header_len as u16, check.at as u16);
         let value = if finished_by_port {
             datagram.pseudo(datagram.payload_len()).fold()
         } else {

@@ -36,12 +36,12 @@ pub(crate) struct Wish {
 }
 
 impl Wish {
-    /// The same for a UDP datagram between these port numbers.
-    pub(crate) fn of_udp(self, from: u16, to: u16) -> Wish {
-        Wish { traits: Traits { protocol: 17, ports: Some((from, to)), ..self.traits }, ..self }
+    /// The same for a datagram of this protocol between these port numbers.
+    pub(crate) fn of_ports(self, protocol: u8, from: u16, to: u16) -> Wish {
+        Wish { traits: Traits { protocol, ports: Some((from, to)), ..self.traits }, ..self }
     }
 
-    /// The same for another protocol.
+    /// The same for a protocol without port numbers.
     pub(crate) fn of_protocol(self, protocol: u8) -> Wish {
         Wish { traits: Traits { protocol, ..self.traits }, ..self }
     }

@@ -20,6 +20,7 @@ use crate::verdict::DropReason;
 const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const UDP_LITE: u8 = 136;
 
 /// "More fragments" and the offset, in bytes 6 and 7 of the header.
 const FRAGMENT_BITS: u16 = 0x3fff;
@@ -88,6 +89,7 @@ fn pass_on<P, M>(
     match protocol {
         ICMP => v4::input(stack, turn, arrival, header_len),
         UDP => crate::udp::input4(stack, turn, arrival, header_len),
+        UDP_LITE => crate::udp::lite_input4(stack, turn, arrival, header_len),
         TCP => crate::tcp::sockets::deliver4(stack, turn, arrival, header_len),
         IGMP => crate::igmp::input(stack, turn, &arrival, header_len),
         _ if copied => stack.drop_received(arrival.port, DropReason::Consumed),

@@ -16,6 +16,7 @@ use core::net::IpAddr;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const UDP_LITE: u8 = 136;
 
 /// "No next header" (RFC 8200 section 4.7): nothing to deliver, and nothing wrong.
 const NO_NEXT_HEADER: u8 = 59;
@@ -107,6 +108,7 @@ fn pass_on<P, M>(
     match upper.protocol {
         ICMPV6 => v6::input(stack, turn, arrival, upper.offset),
         UDP => crate::udp::input6(stack, turn, arrival, upper.offset),
+        UDP_LITE => crate::udp::lite_input6(stack, turn, arrival, upper.offset),
         TCP => crate::tcp::sockets::deliver6(stack, turn, arrival, upper.offset),
         NO_NEXT_HEADER => stack.drop_received(arrival.port, DropReason::Consumed),
         _ if copied => stack.drop_received(arrival.port, DropReason::Consumed),

@@ -191,7 +191,7 @@ pub(crate) fn send<P, M>(
         options: &ROUTER_ALERT,
         head: &[],
         body: Body::Bytes(message),
-        check: Some(Check { at: 2, pseudo: true, nonzero: false }),
+        check: Some(Check { at: 2, pseudo: true, nonzero: false, covered: None }),
         counter: Counter::MldOut,
     };
     // Lost like any packet when there is no frame: it is counted, and changes are told more than once.

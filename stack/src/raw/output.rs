@@ -113,7 +113,7 @@ where
             if check.is_some_and(|at| at + 2 > data.len()) {
                 return Err(Error::InvalidArgument);
             }
-            let check = check.map(|at| Check { at, pseudo: true, nonzero: false });
+            let check = check.map(|at| Check { at, pseudo: true, nonzero: false, covered: None });
             (*protocol, &head[..0], data, check)
         }
         Kind::Ping => {
@@ -122,7 +122,7 @@ where
             head[2..4].fill(0);
             head[4..6].copy_from_slice(&socket.end.local_port.to_be_bytes());
             let protocol = if v6 { ICMPV6 } else { ICMP };
-            (protocol, &head[..], body, Some(Check { at: 2, pseudo: v6, nonzero: false }))
+            (protocol, &head[..], body, Some(Check { at: 2, pseudo: v6, nonzero: false, covered: None }))
         }
     };
     let datagram = Datagram {

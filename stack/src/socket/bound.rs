@@ -10,7 +10,7 @@
 //! Two holders meet when their addresses overlap and neither is bound to a device that the other is not. Then,
 //! as in Linux (`inet_csk_bind_conflict`, `udp_lib_lport_inuse`):
 //!
-//! | both have | TCP | UDP |
+//! | both have | TCP | UDP, UDP-Lite |
 //! |---|---|---|
 //! | SO_REUSEADDR | may share, unless the one that is there listens | may share |
 //! | SO_REUSEPORT, and one user | may share | may share |
@@ -91,6 +91,8 @@ pub enum Rules {
     Tcp,
     /// UDP's.
     Udp,
+    /// Those of UDP-Lite, which are UDP's.
+    UdpLite,
 }
 
 /// What a holder does with its port.
@@ -313,7 +315,7 @@ fn share(rules: Rules, new: &Bind, old: &Holder) -> bool {
         // Ports that connect chose are told apart by the peers.
         Rules::Tcp if new.automatic && old.bind.automatic => true,
         Rules::Tcp => reuse_port || reuse_address && old.state != State::Listening,
-        Rules::Udp => reuse_port || reuse_address,
+        Rules::Udp | Rules::UdpLite => reuse_port || reuse_address,
     }
 }
 

@@ -173,7 +173,7 @@ impl Default for MappedOptions {
 /// A datagram, raw or ping socket in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DatagramRow {
-    /// `udp`, `raw` or `ping`.
+    /// `udp`, `udplite`, `raw` or `ping`.
     pub protocol: &'static str,
     /// Our end.
     pub local: SocketAddr,

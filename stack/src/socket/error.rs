@@ -29,6 +29,8 @@ macro_rules! errors {
 }
 
 errors! {
+    /// It cannot be done on the way out (UDP_SEGMENT of UDP-Lite, as in Linux).
+    InputOutput => 5 "EIO",
     /// No such handle: the socket was closed.
     BadHandle => 9 "EBADF",
     /// Nothing to read, or no room to write, now.

@@ -23,6 +23,7 @@ use crate::stack::Stack;
 use crate::tcp::error::SocketError;
 use crate::tcp::input::Unreachable;
 use crate::time::Instant;
+use crate::udp;
 use crate::wire::icmpv4::{self, UnreachableCode};
 use crate::wire::icmpv6;
 use crate::wire::ipv4;
@@ -233,18 +234,20 @@ pub(crate) fn elsewhere<F: Frame>(stack: &Stack<F>, message: &[u8]) -> Option<us
     let number = |at: usize| Some(u16::from_be_bytes(*quoted.get(offset + at..)?.first_chunk()?));
     match protocol {
         TCP => stack.tcp.elsewhere(number(0)?),
-        crate::udp::UDP => stack.udp.elsewhere(number(0)?),
         // The identifier of a ping; other messages of ICMP are nobody's, or raw sockets'.
         crate::raw::ICMP | crate::raw::ICMPV6 => stack.raw.ping_elsewhere(number(4)?),
-        other => stack.raw.is_raw_elsewhere(other).then_some(RAW_HOME),
+        other => match udp::Protocol::of_number(other) {
+            Some(protocol) => stack.udp.elsewhere(protocol, number(0)?),
+            None => stack.raw.is_raw_elsewhere(other).then_some(RAW_HOME),
+        },
     }
 }
 
 fn dispatch<F: Frame>(stack: &mut Stack<F>, quoted: &Quoted<'_>, fault: &Fault) -> bool {
     let by_transport = match quoted.protocol {
-        crate::udp::UDP => crate::udp::on_error(stack, quoted, fault),
         TCP => crate::tcp::sockets::on_icmp(stack, fault.now, quoted, fault.for_tcp(quoted.source.is_ipv4())),
-        _ => false,
+        other => udp::Protocol::of_number(other)
+            .is_some_and(|protocol| udp::on_error(stack, protocol, quoted, fault)),
     };
     let heard = crate::raw::on_error(stack, quoted, fault) || by_transport;
     if heard {

@@ -5,7 +5,7 @@
 //! one their port says:
 //!
 //! ```text
-//!   home of port p  =  worker  p mod n                      (TCP, UDP; the identifiers of ping sockets)
+//!   home of port p  =  worker  p mod n                      (TCP, UDP, UDP-Lite; the identifiers of ping sockets)
 //!
 //!   bind to p: only on the home of p, so that who may have a port is known where all its sockets are
 //!   no port named: the worker where the socket is chooses one of its own (RFC 6056 section 3.3.4's order, every n-th of it)
@@ -38,6 +38,8 @@ pub enum Numbers {
     Tcp,
     /// UDP's.
     Udp,
+    /// UDP-Lite's.
+    UdpLite,
     /// The identifiers of ping sockets.
     Ping,
 }
@@ -47,6 +49,7 @@ impl From<Rules> for Numbers {
         match rules {
             Rules::Tcp => Numbers::Tcp,
             Rules::Udp => Numbers::Udp,
+            Rules::UdpLite => Numbers::UdpLite,
         }
     }
 }
@@ -55,7 +58,7 @@ impl From<Rules> for Numbers {
 #[derive(Debug)]
 pub struct PortHomes {
     /// By [`Numbers`].
-    used: [Box<[AtomicBool]>; 3],
+    used: [Box<[AtomicBool]>; 4],
     /// Protocols of the raw sockets that there are. Written by their home alone.
     raw: [AtomicBool; 256],
     /// How many protocols these are.
@@ -66,7 +69,7 @@ impl Default for PortHomes {
     fn default() -> Self {
         let all = || (0..=u16::MAX).map(|_| AtomicBool::new(false)).collect();
         PortHomes {
-            used: [all(), all(), all()],
+            used: [all(), all(), all(), all()],
             raw: [const { AtomicBool::new(false) }; 256],
             raw_protocols: AtomicU32::new(0),
         }

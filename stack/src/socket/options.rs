@@ -80,6 +80,10 @@ pub enum Opt {
     NoChecksum6Tx(bool),
     /// UDP_NO_CHECK6_RX: take datagrams without a checksum over IPv6 (RFC 6936).
     NoChecksum6Rx(bool),
+    /// UDPLITE_SEND_CSCOV: bytes that the checksum covers, from the start of the header; 0 for all.
+    SendCoverage(u16),
+    /// UDPLITE_RECV_CSCOV: take nothing whose checksum covers less; 0 for nothing that is not covered as a whole.
+    ReceiveCoverage(u16),
     /// IP_HDRINCL and IPV6_HDRINCL.
     HeaderIncluded(bool),
     /// ICMP_FILTER: a set bit is a type from 0 to 31 that is not wanted.

@@ -1,4 +1,4 @@
-//! What owners of UDP sockets call.
+//! What owners of UDP and UDP-Lite sockets call. A UDP-Lite socket is opened by a call of its own; all others are the same.
 //!
 //! ```text
 //!   udp_open ─> udp_bind ─> udp_recv …                    a server
@@ -8,9 +8,9 @@
 //! No call blocks: what cannot be done now is [`Error::WouldBlock`], and news come through
 //! [`Stack::events`](crate::Stack). A handle that was closed is [`Error::BadHandle`].
 
-use super::Socket;
 use super::input::settle;
 use super::output::{self, scope_of, wish};
+use super::{Protocol, Socket};
 use crate::frame::{Frame, FramePool};
 use crate::socket::control::SendControl;
 use crate::socket::endpoint::{DatagramRow, is_group};
@@ -26,7 +26,20 @@ impl<F: Frame> Stack<F> {
     /// # Errors
     /// [`Error::TooManySockets`].
     pub fn udp_open(&mut self, family: Family, owner: Owner) -> Result<Handle, Error> {
-        self.udp.slab.insert(Socket::new(family, owner)).map_err(|_full| Error::TooManySockets)
+        self.udp_open_of(Protocol::Udp, family, owner)
+    }
+
+    /// Makes a UDP-Lite socket.
+    ///
+    /// # Errors
+    /// [`Error::TooManySockets`].
+    pub fn udplite_open(&mut self, family: Family, owner: Owner) -> Result<Handle, Error> {
+        self.udp_open_of(Protocol::UdpLite, family, owner)
+    }
+
+    fn udp_open_of(&mut self, protocol: Protocol, family: Family, owner: Owner) -> Result<Handle, Error> {
+        let socket = Socket::new(protocol, family, owner);
+        self.udp.slab.insert(socket).map_err(|_full| Error::TooManySockets)
     }
 
     /// Gives a socket its local name. Port number 0 asks for a free one; an unspecified address for any.
@@ -92,7 +105,8 @@ impl<F: Frame> Stack<F> {
         };
         let address = socket.end.accept_address(peer.ip())?;
         let wish = wish(&socket.end, address, scope_of(peer), &SendControl::default())?;
-        let choice = self.select(now, &wish.of_udp(socket.end.local_port, peer.port()))?;
+        let wish = wish.of_ports(socket.protocol.number(), socket.end.local_port, peer.port());
+        let choice = self.select(now, &wish)?;
         if let Some(socket) = self.udp.slab.get_mut(handle) {
             socket.end.local = socket.end.local.or(Some(choice.source));
             socket.end.peer = Some((address, peer.port()));
@@ -190,6 +204,8 @@ impl<F: Frame> Stack<F> {
                 }
             }
             Opt::Segment(bytes) => socket.segment = bytes,
+            // Linux joins no datagrams of UDP-Lite, whatever the socket asks for.
+            Opt::Gro(_) if socket.protocol == Protocol::UdpLite => {}
             Opt::Gro(on) => {
                 settle(socket, blocks);
                 socket.gro = on;
@@ -197,6 +213,11 @@ impl<F: Frame> Stack<F> {
             Opt::NoChecksum(on) => socket.no_checksum = on,
             Opt::NoChecksum6Tx(on) => socket.no_checksum6_tx = on,
             Opt::NoChecksum6Rx(on) => socket.no_checksum6_rx = on,
+            Opt::SendCoverage(_) | Opt::ReceiveCoverage(_) if socket.protocol != Protocol::UdpLite => {
+                return Err(Error::NoSuchOption);
+            }
+            Opt::SendCoverage(bytes) => socket.send_coverage = Some(bytes),
+            Opt::ReceiveCoverage(bytes) => socket.receive_coverage = Some(bytes),
             option => socket.end.set(option, |port| interfaces.get(port).is_some())?,
         }
         Ok(())
@@ -248,9 +269,9 @@ impl<F: Frame> Stack<F> {
         self.udp.slab.get(handle).map(|socket| socket.end.names()).ok_or(Error::BadHandle)
     }
 
-    /// Every UDP socket.
+    /// Every UDP and UDP-Lite socket.
     pub fn udp_rows(&self) -> impl Iterator<Item = DatagramRow> {
-        self.udp.slab.iter().map(|(_, socket)| socket.end.row("udp"))
+        self.udp.slab.iter().map(|(_, socket)| socket.end.row(socket.protocol.name()))
     }
 
     /// The error that waits, which waits no longer (SO_ERROR).

@@ -1,4 +1,4 @@
-//! UDP ports that nobody listens on (RFC 1122 section 4.1.3.1): port unreachable, for intact datagrams only, and
+//! UDP and UDP-Lite ports that nobody listens on (RFC 1122 section 4.1.3.1): port unreachable, for intact datagrams only, and
 //! never for a group address. What TCP says then is in [`crate::tcp::sockets`].
 
 use crate::checksum;
@@ -11,6 +11,7 @@ use crate::ipv4::input::Arrival as Arrival4;
 use crate::ipv6::input::Arrival as Arrival6;
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
+use crate::udp::Protocol;
 use crate::verdict::DropReason;
 
 /// Bytes of a UDP header.
@@ -28,7 +29,7 @@ pub fn udp4<P, M>(
     M: Probe,
 {
     // That worker looks at all the rest.
-    if let Some(worker) = elsewhere(stack, &arrival.frame, header_len) {
+    if let Some(worker) = elsewhere(stack, Protocol::Udp, &arrival.frame, header_len) {
         return stack.hand_over(worker, arrival.port, arrival.cast, arrival.frame);
     }
     let trusted = trusts(stack, arrival.port);
@@ -51,6 +52,54 @@ pub fn udp4<P, M>(
             }
         }
     };
+    end4(stack, turn, &arrival, reason);
+}
+
+/// A UDP-Lite datagram over IPv4 that no socket here took, which was looked at already: `reason` is its end, unless its
+/// port is another worker's.
+pub(super) fn lite4<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: Arrival4<P::Frame>,
+    offset: usize,
+    reason: DropReason,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    match elsewhere(stack, Protocol::UdpLite, &arrival.frame, offset) {
+        Some(worker) => stack.hand_over(worker, arrival.port, arrival.cast, arrival.frame),
+        None => end4(stack, turn, &arrival, reason),
+    }
+}
+
+/// The same over IPv6.
+pub(super) fn lite6<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: Arrival6<P::Frame>,
+    offset: usize,
+    reason: DropReason,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    match elsewhere(stack, Protocol::UdpLite, &arrival.frame, offset) {
+        Some(worker) => stack.hand_over(worker, arrival.port, arrival.cast, arrival.frame),
+        None => end6(stack, turn, &arrival, reason),
+    }
+}
+
+/// Counts the end of a datagram, and says so to its sender when nothing but a socket is missing.
+fn end4<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: &Arrival4<P::Frame>,
+    reason: DropReason,
+) where
+    P: FramePool,
+    M: Probe,
+{
     stack.drop_received(arrival.port, reason);
     if reason == DropReason::PortUnreachable && arrival.cast == LinkCast::Unicast {
         v4::send_error(
@@ -59,6 +108,27 @@ pub fn udp4<P, M>(
             &arrival.frame,
             (arrival.port, arrival.cast),
             v4::Error::PORT_UNREACHABLE,
+        );
+    }
+}
+
+fn end6<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: &Arrival6<P::Frame>,
+    reason: DropReason,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    stack.drop_received(arrival.port, reason);
+    if reason == DropReason::PortUnreachable && arrival.cast == LinkCast::Unicast {
+        v6::send_error(
+            stack,
+            turn,
+            &arrival.frame,
+            (arrival.port, arrival.cast),
+            v6::Error::PORT_UNREACHABLE,
         );
     }
 }
@@ -74,7 +144,7 @@ pub fn udp6<P, M>(
     M: Probe,
 {
     // That worker looks at all the rest.
-    if let Some(worker) = elsewhere(stack, &arrival.frame, offset) {
+    if let Some(worker) = elsewhere(stack, Protocol::Udp, &arrival.frame, offset) {
         return stack.hand_over(worker, arrival.port, arrival.cast, arrival.frame);
     }
     let trusted = trusts(stack, arrival.port);
@@ -96,22 +166,13 @@ pub fn udp6<P, M>(
             }
         }
     };
-    stack.drop_received(arrival.port, reason);
-    if reason == DropReason::PortUnreachable && arrival.cast == LinkCast::Unicast {
-        v6::send_error(
-            stack,
-            turn,
-            &arrival.frame,
-            (arrival.port, arrival.cast),
-            v6::Error::PORT_UNREACHABLE,
-        );
-    }
+    end6(stack, turn, &arrival, reason);
 }
 
-/// The other worker whose socket a datagram is for; its UDP header stands at `offset`.
-fn elsewhere<F: Frame>(stack: &Stack<F>, packet: &[u8], offset: usize) -> Option<usize> {
+/// The other worker whose socket a datagram is for; its header stands at `offset`.
+fn elsewhere<F: Frame>(stack: &Stack<F>, protocol: Protocol, packet: &[u8], offset: usize) -> Option<usize> {
     let [_, _, high, low] = *transport_header::<4>(packet, offset)?;
-    stack.udp.elsewhere(u16::from_be_bytes([high, low]))
+    stack.udp.elsewhere(protocol, u16::from_be_bytes([high, low]))
 }
 
 fn trusts<F: Frame>(stack: &Stack<F>, port: crate::PortId) -> bool {

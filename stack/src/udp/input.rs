@@ -3,7 +3,7 @@
 //! The payload is copied once, from the frame to the socket's queue, and summed on the way; it is committed to
 //! the queue only when the checksum is right.
 
-use super::{Flow, Joining, Socket, UDP};
+use super::{Flow, Joining, Protocol, Socket, UDP};
 use crate::checksum::{self, Sum};
 use crate::counters::Counter;
 use crate::ethernet::LinkCast;
@@ -17,6 +17,7 @@ use crate::socket::endpoint::{Envelope, is_group};
 use crate::socket::messages::Full;
 use crate::socket::{Handle, Ready, SocketId};
 use crate::stack::Stack;
+use crate::time::Instant;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
 use crate::wire::udp::{HEADER_LEN, Header};
@@ -24,6 +25,38 @@ use core::net::IpAddr;
 
 /// The most that datagrams are joined to (UDP_GRO): one that IPv4 could have carried.
 const MAX_JOINED: usize = 65_507;
+
+/// What the IPv4 header says of a datagram's way; its source port is still to come.
+#[inline]
+pub(super) fn envelope4<F: Frame>(arrival: &Arrival4<F>, now: Instant) -> Envelope {
+    let (ttl, tos) = (arrival.frame.get(8).copied(), arrival.frame.get(1).copied());
+    Envelope {
+        source: IpAddr::V4(arrival.source),
+        source_port: 0,
+        destination: IpAddr::V4(arrival.destination),
+        port: arrival.port,
+        cast: arrival.cast,
+        ttl: ttl.unwrap_or(0),
+        tos: tos.unwrap_or(0),
+        now,
+    }
+}
+
+/// The same for IPv6.
+#[inline]
+pub(super) fn envelope6<F: Frame>(arrival: &Arrival6<F>, now: Instant) -> Envelope {
+    let (first, second) = (arrival.frame.first().copied(), arrival.frame.get(1).copied());
+    Envelope {
+        source: IpAddr::V6(arrival.source),
+        source_port: 0,
+        destination: IpAddr::V6(arrival.destination),
+        port: arrival.port,
+        cast: arrival.cast,
+        ttl: arrival.frame.get(7).copied().unwrap_or(0),
+        tos: first.unwrap_or(0) << 4 | second.unwrap_or(0) >> 4,
+        now,
+    }
+}
 
 /// A UDP datagram over IPv4; its header begins at `offset`.
 pub(crate) fn input4<P, M>(
@@ -35,17 +68,7 @@ pub(crate) fn input4<P, M>(
     P: FramePool,
     M: Probe,
 {
-    let (ttl, tos) = (arrival.frame.get(8).copied(), arrival.frame.get(1).copied());
-    let envelope = Envelope {
-        source: IpAddr::V4(arrival.source),
-        source_port: 0,
-        destination: IpAddr::V4(arrival.destination),
-        port: arrival.port,
-        cast: arrival.cast,
-        ttl: ttl.unwrap_or(0),
-        tos: tos.unwrap_or(0),
-        now: turn.now,
-    };
+    let envelope = envelope4(&arrival, turn.now);
     let pseudo = |len| checksum::pseudo_ipv4(arrival.source, arrival.destination, UDP, len);
     if !deliver(stack, &arrival.frame, offset, envelope, pseudo) {
         super::closed::udp4(stack, turn, arrival, offset);
@@ -62,35 +85,52 @@ pub(crate) fn input6<P, M>(
     P: FramePool,
     M: Probe,
 {
-    let (first, second) = (arrival.frame.first().copied(), arrival.frame.get(1).copied());
-    let envelope = Envelope {
-        source: IpAddr::V6(arrival.source),
-        source_port: 0,
-        destination: IpAddr::V6(arrival.destination),
-        port: arrival.port,
-        cast: arrival.cast,
-        ttl: arrival.frame.get(7).copied().unwrap_or(0),
-        tos: first.unwrap_or(0) << 4 | second.unwrap_or(0) >> 4,
-        now: turn.now,
-    };
+    let envelope = envelope6(&arrival, turn.now);
     let pseudo = |len| checksum::pseudo_ipv6(&arrival.source, &arrival.destination, UDP, u32::from(len));
     if !deliver(stack, &arrival.frame, offset, envelope, pseudo) {
         super::closed::udp6(stack, turn, arrival, offset);
     }
 }
 
+/// What a socket must have agreed to before it is given a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asks {
+    Nothing,
+    /// No checksum over IPv6.
+    NoChecksum,
+    /// UDP-Lite whose checksum covers so many bytes, and not all.
+    Partial(u16),
+}
+
+impl Socket {
+    /// Why a socket does not take a datagram that asks for something.
+    fn refusal(&self, asks: Asks) -> Option<DropReason> {
+        match asks {
+            Asks::NoChecksum if !self.no_checksum6_rx => Some(DropReason::TransportBadChecksum),
+            // RFC 3828 section 3.1: a receiver says the least that it wants covered. Linux: 0 wants all.
+            Asks::Partial(covered)
+                if self.receive_coverage.is_some_and(|least| least == 0 || covered < least) =>
+            {
+                Some(DropReason::UdpLiteCoverage)
+            }
+            Asks::Nothing | Asks::NoChecksum | Asks::Partial(_) => None,
+        }
+    }
+}
+
 /// A datagram whose header was read.
-struct Datagram<'a, F> {
-    frame: &'a F,
+pub(super) struct Datagram<'a, F> {
+    pub(super) frame: &'a F,
     /// Where its header begins.
-    offset: usize,
+    pub(super) offset: usize,
     /// Bytes of header and payload.
-    len: usize,
-    envelope: Envelope,
-    /// The sum that payload and its own header must complete; `None` when nothing is checked.
-    sum: Option<Sum>,
-    /// Over IPv6 without a checksum.
-    without_checksum: bool,
+    pub(super) len: usize,
+    pub(super) envelope: Envelope,
+    /// The sum that payload and its own header must complete; `None` when nothing is checked (any more).
+    pub(super) sum: Option<Sum>,
+    pub(super) asks: Asks,
+    /// What is counted when a socket takes it.
+    pub(super) counter: Counter,
 }
 
 impl<F: Frame> Datagram<'_, F> {
@@ -128,6 +168,7 @@ fn deliver<F: Frame>(
     let bytes = frame.get(offset..).unwrap_or_default();
     let Ok(header) = Header::receive(bytes, available) else { return false };
     let flow = Flow {
+        protocol: Protocol::Udp,
         source: envelope.source,
         source_port: header.source_port.get(),
         destination: envelope.destination,
@@ -138,15 +179,17 @@ fn deliver<F: Frame>(
     let len = usize::from(header.length.get());
     let sum = (header.has_checksum() && !trusted)
         .then(|| pseudo(len as u16).plus(checksum::sum(&bytes[..HEADER_LEN])));
+    let without_checksum = !header.has_checksum() && !trusted && envelope.source.is_ipv6();
     let datagram = Datagram {
         frame,
         offset,
         len,
         envelope: Envelope { source_port: flow.source_port, ..envelope },
         sum,
-        without_checksum: !header.has_checksum() && !trusted && envelope.source.is_ipv6(),
+        asks: if without_checksum { Asks::NoChecksum } else { Asks::Nothing },
+        counter: Counter::UdpIn,
     };
-    if envelope.cast == LinkCast::Group || is_group(envelope.destination) {
+    if to_many(&envelope) {
         return deliver_to_group(stack, &flow, &datagram);
     }
     let Some(handle) = stack.udp.lookup(&flow) else { return false };
@@ -155,21 +198,29 @@ fn deliver<F: Frame>(
     true
 }
 
+/// True for a datagram that all sockets hear whose names fit.
+#[inline]
+pub(super) fn to_many(envelope: &Envelope) -> bool {
+    envelope.cast == LinkCast::Group || is_group(envelope.destination)
+}
+
 /// Gives a datagram to one socket.
 #[inline]
-fn take<F: Frame>(stack: &mut Stack<F>, handle: Handle, datagram: &Datagram<'_, F>) -> DropReason {
+pub(super) fn take<F: Frame>(stack: &mut Stack<F>, handle: Handle, datagram: &Datagram<'_, F>) -> DropReason {
     let Stack { udp, blocks, events, counters, .. } = stack;
     let Some(socket) = udp.slab.get_mut(handle) else { return DropReason::PortUnreachable };
     if socket.end.no_reading {
         return DropReason::Consumed;
     }
-    if datagram.without_checksum && !socket.no_checksum6_rx {
-        return DropReason::TransportBadChecksum;
+    if datagram.asks != Asks::Nothing
+        && let Some(reason) = socket.refusal(datagram.asks)
+    {
+        return reason;
     }
     let taken = if socket.gro { join(socket, blocks, datagram) } else { copy_in(socket, blocks, datagram) };
     match taken {
         Ok(()) => {
-            counters.count(Counter::UdpIn);
+            counters.count(datagram.counter);
             socket.end.pending.add(events, SocketId::Udp(handle), Ready::READABLE);
             DropReason::Consumed
         }
@@ -281,7 +332,11 @@ pub(super) fn settle(socket: &mut Socket, blocks: &mut BlockPool) {
 
 /// Gives a copy to every socket that should hear it (row U4): RFC 1122 section 4.1.3.5 leaves it to the host, and
 /// Linux gives broadcasts and groups to all sockets whose names fit and whose source filters let it pass.
-fn deliver_to_group<F: Frame>(stack: &mut Stack<F>, flow: &Flow, datagram: &Datagram<'_, F>) -> bool {
+pub(super) fn deliver_to_group<F: Frame>(
+    stack: &mut Stack<F>,
+    flow: &Flow,
+    datagram: &Datagram<'_, F>,
+) -> bool {
     // Several will have it: it must be known to be good before the first does.
     if let Some(sum) = datagram.sum {
         let payload = sum_of(datagram.frame, datagram.offset + HEADER_LEN, datagram.payload_len());
@@ -293,8 +348,8 @@ fn deliver_to_group<F: Frame>(stack: &mut Stack<F>, flow: &Flow, datagram: &Data
     let Stack { udp, blocks, events, groups, counters, .. } = stack;
     let mut reason = None;
     let hash = udp.hash_port(flow.destination_port);
-    let super::Sockets { slab, ports, .. } = udp;
-    for place in ports.walk(hash) {
+    let super::Sockets { slab, spaces, .. } = udp;
+    for place in spaces[flow.protocol as usize].ports.walk(hash) {
         if let Some(handle) = slab.at(place)
             && let Some(socket) = slab.get_mut(handle)
             && hears(&socket.end, flow)
@@ -306,15 +361,23 @@ fn deliver_to_group<F: Frame>(stack: &mut Stack<F>, flow: &Flow, datagram: &Data
                     flow.source,
                     socket.end.options_for(flow.destination).multicast_all,
                 ))
-            && (!datagram.without_checksum || socket.no_checksum6_rx)
             && !socket.end.no_reading
         {
+            match socket.refusal(datagram.asks) {
+                // As if it did not listen: who sends without a checksum over IPv6 hears nothing (RFC 8200 section 8.1).
+                Some(DropReason::TransportBadChecksum) => continue,
+                Some(refused) => {
+                    reason = reason.or(Some(refused));
+                    continue;
+                }
+                None => {}
+            }
             settle(socket, blocks);
             let queue = &mut socket.end.received;
             let head = datagram.envelope.head(0, queue.drops());
             match queue.push(blocks, &head, datagram.pieces()) {
                 Ok(()) => {
-                    counters.count(Counter::UdpIn);
+                    counters.count(datagram.counter);
                     socket.end.pending.add(events, SocketId::Udp(handle), Ready::READABLE);
                     reason = Some(DropReason::Consumed);
                 }

@@ -1,4 +1,5 @@
-//! UDP sockets (RFC 768, RFC 1122 section 4.1, RFC 8200 section 8.1, RFC 8085; rows U1 to U6).
+//! Sockets of UDP (RFC 768, RFC 1122 section 4.1, RFC 8200 section 8.1, RFC 8085; rows U1 to U6) and of UDP-Lite (RFC 3828),
+//! which is UDP but for the header's third field: it says how much of the datagram the checksum covers, not how long it is.
 //!
 //! ```text
 //!   ipv4::local ─┐                      ┌─ one socket ──> its queue ──> owner hears READABLE
@@ -19,19 +20,23 @@
 //!   names       who holds which port number, so that two do not get one name by accident
 //! ```
 //!
+//! All four are there twice ([`Space`]): UDP and UDP-Lite have port numbers of their own (RFC 3828 section 2).
+//!
 //! Invariants
-//! 1. A socket with a local port number is in `ports`, and in exactly one of `connected` and `bound`; one without
-//!    is in none of them.
+//! 1. A socket with a local port number is in `ports`, and in exactly one of `connected` and `bound`, of its protocol's
+//!    space; one without is in none of them.
 //! 2. A connected socket has a local address.
 
 mod calls;
 mod closed;
 mod errors;
 mod input;
+mod lite;
 mod output;
 
 pub(crate) use errors::on_error;
 pub(crate) use input::{input4, input6};
+pub(crate) use lite::{input4 as lite_input4, input6 as lite_input6};
 pub(crate) use output::{fragmentation, scope_of, wish};
 
 use crate::hash::{hash2, hash4};
@@ -46,14 +51,60 @@ use crate::socket::{Error, Handle, Owner, Slab};
 use crate::tcp::ports::PortRange;
 use core::net::IpAddr;
 
-/// The protocol number.
+/// The protocol number of UDP.
 pub(crate) const UDP: u8 = 17;
+/// The protocol number of UDP-Lite.
+pub(crate) const UDP_LITE: u8 = 136;
 
-/// A UDP socket.
+/// Which of the two a socket or a datagram is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// UDP.
+    Udp,
+    /// UDP-Lite.
+    UdpLite,
+}
+
+impl Protocol {
+    /// IP's number for it.
+    pub const fn number(self) -> u8 {
+        match self {
+            Protocol::Udp => UDP,
+            Protocol::UdpLite => UDP_LITE,
+        }
+    }
+
+    /// The one that IP has this number for.
+    pub(crate) const fn of_number(number: u8) -> Option<Protocol> {
+        match number {
+            UDP => Some(Protocol::Udp),
+            UDP_LITE => Some(Protocol::UdpLite),
+            _ => None,
+        }
+    }
+
+    /// Its name in lists.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Protocol::Udp => "udp",
+            Protocol::UdpLite => "udplite",
+        }
+    }
+}
+
+/// A UDP or UDP-Lite socket.
 #[derive(Debug)]
 pub struct Socket {
     /// What it shares with other kinds.
     pub end: Endpoint,
+    /// Which of the two it is.
+    pub protocol: Protocol,
+    /// UDPLITE_SEND_CSCOV in bytes from the start of the header; `Some(0)`: all of it, and the field says so. `None`: all of it,
+    /// and the field has the length.
+    pub send_coverage: Option<u16>,
+    /// UDPLITE_RECV_CSCOV in bytes: a datagram whose checksum covers less, and not all of it, is not taken. `Some(0)`: none that is
+    /// not covered as a whole. `None`: every one is.
+    pub receive_coverage: Option<u16>,
     /// UDP_CORK.
     pub cork: bool,
     /// UDP_SEGMENT in bytes; 0 for none.
@@ -94,9 +145,12 @@ struct Joining {
 }
 
 impl Socket {
-    fn new(family: Family, owner: Owner) -> Self {
+    fn new(protocol: Protocol, family: Family, owner: Owner) -> Self {
         Socket {
             end: Endpoint::new(family, owner),
+            protocol,
+            send_coverage: None,
+            receive_coverage: None,
             cork: false,
             segment: 0,
             gro: false,
@@ -114,6 +168,7 @@ impl Socket {
 /// Who sent a datagram to whom.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Flow {
+    pub(crate) protocol: Protocol,
     pub(crate) source: IpAddr,
     pub(crate) source_port: u16,
     pub(crate) destination: IpAddr,
@@ -122,17 +177,31 @@ pub(crate) struct Flow {
     pub(crate) port: PortId,
 }
 
-/// The UDP sockets of a worker.
+/// The UDP and UDP-Lite sockets of a worker.
 #[derive(Debug)]
 pub struct Sockets {
     slab: Slab<Socket>,
+    /// By [`Protocol`].
+    spaces: [Space; 2],
+    /// Port numbers for sockets that name none.
+    ephemeral: PortRange,
+    key: [u64; 2],
+}
+
+/// The sockets of one protocol by their names.
+#[derive(Debug)]
+struct Space {
     connected: Chains,
     bound: Chains,
     ports: Chains,
     names: Bound,
-    /// Port numbers for sockets that name none.
-    ephemeral: PortRange,
-    key: [u64; 2],
+}
+
+impl Space {
+    fn new(rules: Rules, sockets: usize) -> Self {
+        let [connected, bound, ports] = [(); 3].map(|()| Chains::new(sockets));
+        Space { connected, bound, ports, names: Bound::new(rules, sockets) }
+    }
 }
 
 /// An address as two words.
@@ -149,10 +218,7 @@ impl Sockets {
         Sockets {
             ephemeral,
             slab: Slab::new(sockets),
-            connected: Chains::new(sockets),
-            bound: Chains::new(sockets),
-            ports: Chains::new(sockets),
-            names: Bound::new(Rules::Udp, sockets),
+            spaces: [Space::new(Rules::Udp, sockets), Space::new(Rules::UdpLite, sockets)],
             key,
         }
     }
@@ -205,40 +271,42 @@ impl Sockets {
     /// Puts a socket in the tables by its names, or takes it out of them when it has no port number.
     fn rehash(&mut self, handle: Handle) {
         let place = handle.index();
-        self.connected.remove(place);
-        self.bound.remove(place);
-        self.ports.remove(place);
-        let Some(Socket { end, .. }) = self.slab.get(handle) else { return };
+        let Some(&Socket { ref end, protocol, .. }) = self.slab.get(handle) else { return };
         let (local, number, peer) = (end.local, end.local_port, end.peer);
+        let port_hash = self.hash_port(number);
+        let connected_hash = local.zip(peer).map(|(local, peer)| self.hash_connected((local, number), peer));
+        let bound_hash = self.hash_bound(local, number);
+        let Space { connected, bound, ports, .. } = &mut self.spaces[protocol as usize];
+        connected.remove(place);
+        bound.remove(place);
+        ports.remove(place);
         if number == 0 {
             return;
         }
-        self.ports.insert(self.hash_port(number), place);
-        match (local, peer) {
-            (Some(local), Some(peer)) => {
-                self.connected.insert(self.hash_connected((local, number), peer), place);
-            }
-            _ => self.bound.insert(self.hash_bound(local, number), place),
+        ports.insert(port_hash, place);
+        match connected_hash {
+            Some(hash) => connected.insert(hash, place),
+            None => bound.insert(bound_hash, place),
         }
     }
 
     /// The socket that a datagram to one host is for.
     pub(crate) fn lookup(&self, flow: &Flow) -> Option<Handle> {
+        let Space { connected, bound, .. } = &self.spaces[flow.protocol as usize];
         let local = (flow.destination, flow.destination_port);
         let peer = (flow.source, flow.source_port);
         let hash = self.hash_connected(local, peer);
-        let connected = self.best(self.connected.walk(hash), flow, |end| {
-            end.local == Some(local.0) && end.peer == Some(peer)
-        });
+        let connected =
+            self.best(connected.walk(hash), flow, |end| end.local == Some(local.0) && end.peer == Some(peer));
         if connected.is_some() {
             return connected;
         }
-        let exact = self.bound.walk(self.hash_bound(Some(local.0), local.1));
+        let exact = bound.walk(self.hash_bound(Some(local.0), local.1));
         let exact = self.best(exact, flow, |end| end.local == Some(local.0) && end.peer.is_none());
         if exact.is_some() {
             return exact;
         }
-        self.best(self.bound.walk(self.hash_bound(None, local.1)), flow, |end| end.local.is_none())
+        self.best(bound.walk(self.hash_bound(None, local.1)), flow, |end| end.local.is_none())
     }
 
     /// The best of a chain, among those that `names_match`.
@@ -294,12 +362,14 @@ impl Sockets {
 
     /// See [`crate::Stack::set_home`].
     pub(crate) fn set_home(&mut self, home: crate::socket::homes::Home) {
-        self.names.set_home(home);
+        let [udp, lite] = &mut self.spaces;
+        udp.names.set_home(home.clone());
+        lite.names.set_home(home);
     }
 
     /// The other worker that datagrams for this port belong to.
-    pub(crate) fn elsewhere(&self, port: u16) -> Option<usize> {
-        self.names.elsewhere(port)
+    pub(crate) fn elsewhere(&self, protocol: Protocol, port: u16) -> Option<usize> {
+        self.spaces[protocol as usize].names.elsewhere(port)
     }
 
     /// Gives a socket a name, if nobody has it who does not share; port number 0 takes a free one, from a random
@@ -311,16 +381,17 @@ impl Sockets {
         number: u16,
         random: u32,
     ) -> Result<(), Error> {
-        let end = &self.slab.get(handle).ok_or(Error::BadHandle)?.end;
+        let &Socket { ref end, protocol, .. } = self.slab.get(handle).ok_or(Error::BadHandle)?;
         let mut wanted = Sockets::wanted(end, local, number);
+        let names = &mut self.spaces[protocol as usize].names;
         if number == 0 {
             let count = self.ephemeral.len();
             let start = ((u64::from(random) * u64::from(count)) >> 32) as u32;
             let numbers = (0..count).map(|step| self.ephemeral.low() + ((start + step) % count) as u16);
-            let free = numbers.map(|port| Bind { port, ..wanted }).find(|bind| self.names.is_free(bind));
+            let free = numbers.map(|port| Bind { port, ..wanted }).find(|bind| names.is_free(bind));
             wanted = free.ok_or(Error::AddressInUse)?;
         }
-        let hold = self.names.bind(&wanted).map_err(|error| match error {
+        let hold = names.bind(&wanted).map_err(|error| match error {
             BindError::InUse => Error::AddressInUse,
             BindError::Elsewhere => Error::AddressNotAvailable,
             BindError::Full => Error::NoBuffers,
@@ -330,7 +401,7 @@ impl Sockets {
                 (socket.end.local, socket.end.local_port) = (local, wanted.port);
                 socket.hold = Some(hold);
             }
-            None => self.names.release(hold),
+            None => names.release(hold),
         }
         self.rehash(handle);
         Ok(())
@@ -341,7 +412,7 @@ impl Sockets {
         if let Some(socket) = self.slab.get_mut(handle) {
             socket.end.local_port = 0;
             if let Some(hold) = socket.hold.take() {
-                self.names.release(hold);
+                self.spaces[socket.protocol as usize].names.release(hold);
             }
         }
         self.rehash(handle);
@@ -373,7 +444,11 @@ mod tests {
     }
 
     fn add(sockets: &mut Sockets, change: impl FnOnce(&mut Endpoint)) -> Handle {
-        let mut socket = Socket::new(Family::Ipv4, Owner(0));
+        add_of(Protocol::Udp, sockets, change)
+    }
+
+    fn add_of(protocol: Protocol, sockets: &mut Sockets, change: impl FnOnce(&mut Endpoint)) -> Handle {
+        let mut socket = Socket::new(protocol, Family::Ipv4, Owner(0));
         socket.end.local_port = 53;
         change(&mut socket.end);
         let handle = sockets.slab.insert(socket).unwrap();
@@ -383,6 +458,7 @@ mod tests {
 
     fn flow(source_port: u16) -> Flow {
         Flow {
+            protocol: Protocol::Udp,
             source: "10.0.0.9".parse().unwrap(),
             source_port,
             destination: "10.0.0.1".parse().unwrap(),
@@ -419,6 +495,22 @@ mod tests {
     }
 
     #[test]
+    fn udp_and_udp_lite_have_port_numbers_of_their_own() {
+        let mut sockets = sockets();
+        let udp = add(&mut sockets, |end| end.local_port = 0);
+        let lite = add_of(Protocol::UdpLite, &mut sockets, |end| end.local_port = 0);
+        let second = add_of(Protocol::UdpLite, &mut sockets, |end| end.local_port = 0);
+        assert_eq!(sockets.claim(udp, ip("10.0.0.1"), 53, 0), Ok(()));
+        assert_eq!(sockets.claim(lite, ip("10.0.0.1"), 53, 0), Ok(()));
+        assert_eq!(sockets.claim(second, ip("10.0.0.1"), 53, 0), Err(Error::AddressInUse));
+        let to_lite = Flow { protocol: Protocol::UdpLite, ..flow(9) };
+        assert_eq!((sockets.lookup(&flow(9)), sockets.lookup(&to_lite)), (Some(udp), Some(lite)));
+        sockets.unname(lite);
+        assert_eq!((sockets.lookup(&flow(9)), sockets.lookup(&to_lite)), (Some(udp), None));
+        assert_eq!(sockets.claim(second, ip("10.0.0.1"), 53, 0), Ok(()));
+    }
+
+    #[test]
     fn sockets_that_share_a_port_share_its_flows_and_each_flow_stays() {
         let mut sockets = sockets();
         let group: Vec<Handle> =
@@ -436,7 +528,7 @@ mod tests {
     fn a_name_is_given_to_two_only_when_both_share_or_hear_different_datagrams() {
         let mut sockets = sockets();
         let mut open = |family, change: fn(&mut Endpoint)| {
-            let mut socket = Socket::new(family, Owner(0));
+            let mut socket = Socket::new(Protocol::Udp, family, Owner(0));
             change(&mut socket.end);
             sockets.slab.insert(socket).unwrap()
         };

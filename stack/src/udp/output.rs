@@ -1,9 +1,9 @@
-//! UDP output (rows U1, U2): from the caller's bytes to datagrams.
+//! Output of UDP and UDP-Lite (rows U1, U2): from the caller's bytes to datagrams.
 //!
-//! RFC 768: the header. RFC 1122 section 4.1.3.4: a checksum by default. A corked datagram waits in a ring of
+//! RFC 768, RFC 3828: the headers. RFC 1122 section 4.1.3.4: a checksum by default. A corked datagram waits in a ring of
 //! blocks until it is complete; an error on the way gives all of it up (`udp_flush_pending_frames`).
 
-use super::{Socket, Target, UDP};
+use super::{Protocol, Socket, Target};
 use crate::counters::Counter;
 use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
@@ -19,6 +19,7 @@ use crate::socket::{Error, Handle};
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
 use crate::wire::udp::{CHECKSUM_OFFSET, HEADER_LEN, Header};
+use crate::wire::udplite;
 use core::net::{IpAddr, SocketAddr};
 
 /// The most payload that a datagram can have, over IPv4 (over IPv6 it is 20 bytes more; Linux takes this one for
@@ -184,7 +185,7 @@ where
     stack.udp_autobind(handle)?;
     let socket = stack.udp.slab.get(handle).ok_or(Error::BadHandle)?;
     let wish = wish(&socket.end, target.address, target.scope, &target.control)?;
-    let wish = wish.of_udp(socket.end.local_port, target.port_number);
+    let wish = wish.of_ports(socket.protocol.number(), socket.end.local_port, target.port_number);
     let free_bind = socket.end.options.free_bind;
     if let Some(source) = target.control.source
         && !free_bind
@@ -217,7 +218,9 @@ where
     let socket = stack.udp.slab.get(handle).ok_or(Error::BadHandle)?;
     let v6 = target.address.is_ipv6();
     let segment = usize::from(target.control.segment.unwrap_or(socket.segment));
-    let unchecked = if v6 { socket.no_checksum6_tx } else { socket.no_checksum };
+    let (protocol, send_coverage) = (socket.protocol, socket.send_coverage);
+    // RFC 3828 section 3.1: there is no UDP-Lite without a checksum.
+    let unchecked = protocol == Protocol::Udp && if v6 { socket.no_checksum6_tx } else { socket.no_checksum };
     let end = &socket.end;
     let (dont_fragment, may_cut) = fragmentation(end, target.address);
     let options = end.options_for(target.address);
@@ -226,15 +229,20 @@ where
     let tos = target.control.tos.unwrap_or(options.tos);
     let (number, loops) = (end.local_port, options.multicast_loop);
     let pieces = if segment == 0 { 1 } else { body.len().div_ceil(segment).max(1) };
-    if pieces > 1 {
+    // Linux looks at the segments of UDP-Lite, and then does not cut it, also where there is one.
+    let uncut = segment > 0 && protocol == Protocol::UdpLite;
+    if pieces > 1 || uncut {
         let header = if v6 { crate::ipv6::HEADER_LEN } else { crate::ipv4::HEADER_LEN } + HEADER_LEN;
         let mtu = choice.exit.map_or(usize::from(u16::MAX), |exit| usize::from(exit.mtu()));
         // udp(7): segments must fit the path, and each needs its checksum.
-        if header + segment > mtu {
+        if header + segment.min(body.len()) > mtu {
             return Err(Error::MessageTooLong);
         }
         if pieces > UDP_SEGMENTS || unchecked {
             return Err(Error::InvalidArgument);
+        }
+        if uncut {
+            return Err(Error::InputOutput);
         }
     }
     // To ourselves and to others: a group's datagram is heard here as well when we listen to it.
@@ -245,13 +253,18 @@ where
     };
     for piece in 0..pieces {
         let body = if pieces == 1 { body } else { body.part(piece * segment, segment) };
-        let header = Header::new(number, target.port_number, body.len()).ok_or(Error::MessageTooLong)?;
-        let mut head = [0; HEADER_LEN];
-        header.emit(&mut head).map_err(|_| Error::MessageTooLong)?;
+        let (head, covered) = match protocol {
+            Protocol::Udp => (udp_head(number, target.port_number, body.len())?, None),
+            Protocol::UdpLite => {
+                let (head, covered) = lite_head(number, target.port_number, body.len(), send_coverage)?;
+                (head, Some(covered))
+            }
+        };
+        let check = Check { at: CHECKSUM_OFFSET, pseudo: true, nonzero: true, covered };
         let datagram = Datagram {
             source: choice.source,
             destination: target.address,
-            protocol: UDP,
+            protocol: protocol.number(),
             tos,
             ttl,
             dont_fragment,
@@ -259,8 +272,11 @@ where
             options: &[],
             head: &head,
             body,
-            check: (!unchecked).then_some(Check { at: CHECKSUM_OFFSET, pseudo: true, nonzero: true }),
-            counter: Counter::UdpOut,
+            check: (!unchecked).then_some(check),
+            counter: match protocol {
+                Protocol::Udp => Counter::UdpOut,
+                Protocol::UdpLite => Counter::UdpLiteOut,
+            },
         };
         // RFC 1112 section 6.1: with a TTL of 0 it does not leave the host.
         if let Some(exit) = choice.exit.filter(|_| ttl > 0) {
@@ -271,6 +287,29 @@ where
         }
     }
     Ok(())
+}
+
+/// The header of a UDP datagram, whose checksum is made later.
+fn udp_head(from: u16, to: u16, payload_len: usize) -> Result<[u8; HEADER_LEN], Error> {
+    let mut head = [0; HEADER_LEN];
+    let header = Header::new(from, to, payload_len).ok_or(Error::MessageTooLong)?;
+    header.emit(&mut head).map_err(|_| Error::MessageTooLong)?;
+    Ok(head)
+}
+
+/// The same of a UDP-Lite datagram, and how many bytes of header and payload the checksum covers (`udplite_csum` of Linux).
+fn lite_head(
+    from: u16,
+    to: u16,
+    payload_len: usize,
+    send_coverage: Option<u16>,
+) -> Result<([u8; HEADER_LEN], usize), Error> {
+    let len = udplite::HEADER_LEN + payload_len;
+    let whole = u16::try_from(len).map_err(|_| Error::MessageTooLong)?;
+    let coverage = send_coverage.filter(|wanted| *wanted < whole).unwrap_or(whole);
+    let mut head = [0; HEADER_LEN];
+    udplite::Header::new(from, to, coverage).emit(&mut head).map_err(|_| Error::MessageTooLong)?;
+    Ok((head, if coverage == 0 { len } else { usize::from(coverage) }))
 }
 
 /// A datagram was too long for its path: who asked for reports gets one, with the MTU (`ip_local_error`).

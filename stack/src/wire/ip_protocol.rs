@@ -34,6 +34,8 @@ impl IpProtocol {
     pub const DESTINATION_OPTIONS: IpProtocol = IpProtocol(60);
     /// SCTP (RFC 9260).
     pub const SCTP: IpProtocol = IpProtocol(132);
+    /// UDP-Lite (RFC 3828).
+    pub const UDP_LITE: IpProtocol = IpProtocol(136);
 
     /// The usual short name, where this file knows one.
     pub const fn name(self) -> Option<&'static str> {
@@ -51,6 +53,7 @@ impl IpProtocol {
             IpProtocol::NO_NEXT_HEADER => "no-next-header",
             IpProtocol::DESTINATION_OPTIONS => "destination-options",
             IpProtocol::SCTP => "sctp",
+            IpProtocol::UDP_LITE => "udplite",
             _ => return None,
         })
     }
