@@ -33,8 +33,17 @@ const HOSTS_OWN: &[(i32, i32)] = &[(table::TCP, 13), (table::TCP, 26), (table::S
 const INTERFACES: &[(i32, i32)] = &[(table::IPV6, 17)];
 
 /// Levels that are asked; the last is SCTP's, which nobody here knows.
-const LEVELS: [i32; 8] =
-    [table::SOCKET, table::IP, table::TCP, table::UDP, table::IPV6, table::ICMPV6, table::RAW, 132];
+const LEVELS: [i32; 9] = [
+    table::SOCKET,
+    table::IP,
+    table::TCP,
+    table::UDP,
+    table::UDP_LITE,
+    table::IPV6,
+    table::ICMPV6,
+    table::RAW,
+    132,
+];
 
 /// Numbers are asked up to here: routing sockets' (MRT_INIT, 200) lie beyond.
 const NUMBERS: i32 = 135;
@@ -51,11 +60,13 @@ const fn sort(name: &'static str, family: Family, kind: i32, protocol: i32) -> S
     Sort { name, family, kind, protocol }
 }
 
-const SORTS: [Sort; 12] = [
+const SORTS: [Sort; 14] = [
     sort("tcp4", Family::Ipv4, 1, 6),
     sort("tcp6", Family::Ipv6, 1, 6),
     sort("udp4", Family::Ipv4, 2, 17),
     sort("udp6", Family::Ipv6, 2, 17),
+    sort("udplite4", Family::Ipv4, 2, 136),
+    sort("udplite6", Family::Ipv6, 2, 136),
     sort("raw4 icmp", Family::Ipv4, 3, 1),
     sort("raw6 icmp", Family::Ipv6, 3, 58),
     sort("raw4 other", Family::Ipv4, 3, 89),
@@ -113,6 +124,7 @@ impl Ours {
         let kind = self.with(|host, _| match (sort.kind, sort.protocol) {
             (1, _) => Kind::TcpClosed,
             (2, 17) => Kind::Udp(host.stack.udp_open(sort.family, Owner(1)).unwrap()),
+            (2, 136) => Kind::Udp(host.stack.udplite_open(sort.family, Owner(1)).unwrap()),
             (2, _) => Kind::Ping(host.stack.ping_open(sort.family, Owner(1)).unwrap()),
             (_, protocol) => Kind::Raw(host.stack.raw_open(sort.family, protocol as u8, Owner(1)).unwrap()),
         });

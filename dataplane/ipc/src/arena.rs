@@ -67,7 +67,7 @@ impl Geometry {
         Ok(())
     }
 
-    /// The worker that a local port lives on (TCP's and UDP's; the identifiers of ping sockets): a socket that names it is to be
+    /// The worker that a local port lives on (TCP's, UDP's and UDP-Lite's; the identifiers of ping sockets): a socket that names it is to be
     /// opened there, and all others refuse it.
     pub fn home_of_port(&self, port: u16) -> u32 {
         u32::from(port) % self.workers.max(1)

@@ -130,8 +130,9 @@ pub fn send(
     outgoing: &Outgoing,
     flags: c_int,
 ) -> Result<usize> {
-    // UDP over IPv6 alone does not look at the flag (udpv6_sendmsg of Linux).
-    let udp6 = part.socket.domain() == libc::AF_INET6 && part.socket.protocol() == libc::IPPROTO_UDP;
+    // UDP and UDP-Lite over IPv6 alone do not look at the flag (udpv6_sendmsg of Linux).
+    let udp6 = part.socket.domain() == libc::AF_INET6
+        && matches!(part.socket.protocol(), libc::IPPROTO_UDP | libc::IPPROTO_UDPLITE);
     if flags & libc::MSG_OOB != 0 && !(udp6 && part.socket.kind() == libc::SOCK_DGRAM) {
         return Err(Errno(libc::EOPNOTSUPP));
     }

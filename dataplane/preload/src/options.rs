@@ -197,8 +197,8 @@ fn bit(level: c_int, name: c_int) -> Option<u32> {
         (SOL_IPV6, libc::IPV6_RECVHOPLIMIT) => open::HOP_LIMIT,
         (SOL_IPV6, libc::IPV6_RECVTCLASS) => open::CLASS,
         (SOL_IPV6, libc::IPV6_RECVORIGDSTADDR) => open::ORIGINAL6,
-        (SOL_UDP, libc::UDP_GRO) => open::GRO,
-        (SOL_UDP, libc::UDP_CORK) => open::CORKED,
+        (SOL_UDP | libc::IPPROTO_UDPLITE, libc::UDP_GRO) => open::GRO,
+        (SOL_UDP | libc::IPPROTO_UDPLITE, libc::UDP_CORK) => open::CORKED,
         (SOL_TCP, TCP_INQ) => open::INQ,
         _ => return None,
     })

@@ -69,8 +69,8 @@ pub enum What {
     },
     /// Sockets: those of programs and of the built-in services
     Sockets {
-        /// Only those of this protocol: tcp, udp, raw, ping
-        #[arg(long, value_parser = ["tcp", "udp", "raw", "ping"])]
+        /// Only those of this protocol: tcp, udp, udplite, raw, ping
+        #[arg(long, value_parser = ["tcp", "udp", "udplite", "raw", "ping"])]
         protocol: Option<String>,
         /// At most so many, up to 4096
         #[arg(long, value_name = "N", default_value_t = 1000)]

@@ -348,7 +348,7 @@ pub struct PacketRule {
     pub destination: Option<IpNet>,
     /// The upper-layer protocol; `None`: any.
     pub protocol: Option<Protocol>,
-    /// Destination ports; empty: any. Only with TCP, UDP or SCTP.
+    /// Destination ports; empty: any. Only with TCP, UDP, UDP-Lite or SCTP.
     pub ports: Vec<PortRange>,
 }
 
@@ -367,10 +367,12 @@ impl Protocol {
     pub const ICMPV6: Protocol = Protocol(58);
     /// SCTP, 132.
     pub const SCTP: Protocol = Protocol(132);
+    /// UDP-Lite, 136.
+    pub const UDP_LITE: Protocol = Protocol(136);
 
     /// True when the protocol has ports where TCP has them.
     pub const fn has_ports(self) -> bool {
-        matches!(self, Protocol::TCP | Protocol::UDP | Protocol::SCTP)
+        matches!(self, Protocol::TCP | Protocol::UDP | Protocol::SCTP | Protocol::UDP_LITE)
     }
 }
 

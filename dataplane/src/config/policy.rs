@@ -171,7 +171,7 @@ fn read_wanted(section: &Section<'_>) -> Wanted {
         let key = if ports.is_some() { "ports" } else { "source_ports" };
         section.reader().report(
             Problem::error(section.place(key, section.at), "this protocol has no ports")
-                .help("TCP, UDP and SCTP have; leave `protocol` out for all of them"),
+                .help("TCP, UDP, UDP-Lite and SCTP have; leave `protocol` out for all of them"),
         );
     }
     Wanted { tos, protocol: protocol.map(|protocol| protocol.0), source_ports, ports }

@@ -307,7 +307,7 @@ fn read_rule(value: &Value<'_>) -> Option<PacketRule> {
         if section.value("protocol").is_none() || protocol.is_some_and(|protocol| !protocol.has_ports()) {
             value.wrong(
                 "`ports` needs a protocol that has ports",
-                "say `protocol = \"tcp\"`, \"udp\" or \"sctp\"",
+                "say `protocol = \"tcp\"`, \"udp\", \"udplite\" or \"sctp\"",
             );
         }
         Some(elements.iter().filter_map(read_port_range).collect())
@@ -329,6 +329,7 @@ pub fn read_protocol(value: &Value<'_>) -> Option<Protocol> {
         ("icmp", Protocol::ICMP),
         ("icmpv6", Protocol::ICMPV6),
         ("sctp", Protocol::SCTP),
+        ("udplite", Protocol::UDP_LITE),
     ])
 }
 

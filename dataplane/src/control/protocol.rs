@@ -138,7 +138,7 @@ pub struct NeighbourQuery {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SocketQuery {
-    /// Those of this protocol: `tcp`, `udp`, `raw`, `ping`.
+    /// Those of this protocol: `tcp`, `udp`, `udplite`, `raw`, `ping`.
     pub protocol: Option<String>,
     /// At most so many, and at most [`MAX_PAGE`].
     pub limit: Option<usize>,

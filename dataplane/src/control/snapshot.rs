@@ -585,7 +585,7 @@ pub struct Sockets {
 /// A socket of one worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Socket {
-    /// `tcp`, `udp`, `raw` or `ping`.
+    /// `tcp`, `udp`, `udplite`, `raw` or `ping`.
     pub protocol: String,
     /// The state of a TCP socket, as RFC 9293 names it, in lower case.
     pub state: String,

@@ -10,7 +10,7 @@ use flumen_stack::tcp::sockets::TcpRow;
 /// A socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SocketReport {
-    /// "tcp", "udp", "raw" or "ping".
+    /// "tcp", "udp", "udplite", "raw" or "ping".
     pub protocol: &'static str,
     /// The state of a connection, as RFC 9293 names it, in lower case; empty for others.
     pub state: &'static str,

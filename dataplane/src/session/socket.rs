@@ -17,7 +17,7 @@ pub enum Kind {
     Listener(Handle),
     /// TCP that connects, is connected, or was.
     Tcp(Handle),
-    /// UDP.
+    /// UDP, or UDP-Lite.
     Udp(Handle),
     /// Raw (SOCK_RAW).
     Raw(Handle),

@@ -243,6 +243,7 @@ tests! {
             asyncio_echoes,
             asyncio_is_a_client,
             programs_that_ask_without_end_keep_nobody_from_the_core,
+            udp_lite_is_spoken_with_the_kernel_both_ways,
             node_serves_and_asks,
             java_echoes_with_selectors,
             tokio_echoes,

@@ -231,3 +231,99 @@ pub fn serve_with_tokio(address: &str) {
         }
     });
 }
+
+/// A UDP-Lite server and its client: each datagram says which coverage it has, and what the other side made of it is known.
+const UDP_LITE: &str = r#"
+import errno, select, socket, sys
+LITE, SEND, RECEIVE = socket.IPPROTO_UDPLITE, socket.UDPLITE_SEND_CSCOV, socket.UDPLITE_RECV_CSCOV
+
+def opened(address):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    one = socket.socket(family, socket.SOCK_DGRAM, LITE)
+    assert one.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL) == 136
+    assert one.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_DGRAM
+    assert (one.getsockopt(LITE, SEND), one.getsockopt(LITE, RECEIVE)) == (0, 0)
+    one.settimeout(20)
+    return one
+
+def serve(address):
+    server = opened(address)
+    server.bind((address, 7000))
+    strict = opened(address)
+    strict.bind((address, 7001))
+    strict.setsockopt(LITE, RECEIVE, 20)
+    assert strict.getsockopt(LITE, RECEIVE) == 20
+    of_udp = socket.socket(server.family, socket.SOCK_DGRAM)
+    of_udp.bind((address, 7000)) # the ports of UDP are other ports
+    for option in SEND, RECEIVE:
+        try:
+            of_udp.setsockopt(LITE, option, 8)
+            raise AssertionError("UDP has a coverage")
+        except OSError as error:
+            assert error.errno == errno.ENOPROTOOPT
+    print("serves", flush=True)
+    for one in server, strict, of_udp:
+        one.setblocking(False)
+    while True:
+        for one in select.select([server, strict, of_udp], [], [])[0]:
+            data, peer = one.recvmsg(70000)[::3]
+            if one is not of_udp:
+                coverage = data[:5].decode()
+                if coverage.isdigit():
+                    one.setsockopt(LITE, SEND, int(coverage))
+            one.sendto(data, peer)
+
+def ask(address):
+    one = opened(address)
+    one.connect((address, 7000))
+    for coverage, kept in (0, 0), (-3, 8), (1, 8), (8, 8), (9, 9), (100, 100), (65535, 65535), (70000, 65535):
+        one.setsockopt(LITE, SEND, coverage)
+        assert one.getsockopt(LITE, SEND) == kept, (coverage, one.getsockopt(LITE, SEND))
+        for length in 5, 6, 1000, 1472, 1473, 9000, 65000:
+            sent = (b"%05d" % max(coverage, 0)) + bytes(number % 251 for number in range(length - 5))
+            one.send(sent)
+            assert one.recv(70000) == sent, (coverage, length)
+    # What the answers must cover is ours to say: 16 bytes of 8 and 50 are not enough.
+    one.setsockopt(LITE, RECEIVE, 20)
+    one.setsockopt(LITE, SEND, 0)
+    for coverage in 16, 19, 20, 0:
+        one.send(b"%05d" % coverage + bytes(45))
+    assert [int(one.recv(100)[:5]) for _ in range(2)] == [20, 0]
+    # And what ours must cover is theirs.
+    one.connect((address, 7001))
+    one.setsockopt(LITE, RECEIVE, 8)
+    for coverage in 16, 19, 20, 0:
+        one.setsockopt(LITE, SEND, coverage)
+        one.send(b"%05d" % coverage + bytes(45))
+    assert [int(one.recv(100)[:5]) for _ in range(2)] == [20, 0]
+    # A port of UDP, and none of UDP-Lite.
+    one.connect((address, 7002))
+    one.send(b"anybody?")
+    try:
+        one.recv(100)
+        raise AssertionError("somebody answers")
+    except ConnectionRefusedError:
+        print("all came back")
+
+{"serve": serve, "ask": ask}[sys.argv[1]](sys.argv[2])
+"#;
+
+pub fn udp_lite_is_spoken_with_the_kernel_both_ways() {
+    let mut lab = lab();
+    let script = lab.file("lite.py", UDP_LITE);
+    for (here, there) in [(HERE, THERE), ("fd00:1::1", "fd00:1::2")] {
+        let ask = |address: &str| format!("python3 {script} ask {address}");
+        let serves = |program: &super::harness::Program| {
+            wait_until("it serves", 20, || program.log().contains("serves"));
+        };
+        let of_the_kernel = lab.start_on_kernel(Role::Client, &format!("python3 {script} serve {there}"));
+        serves(&of_the_kernel);
+        lab.run_on_flumen(&ask(there)).says("all came back");
+        let of_flumen = lab.start_on_flumen(&format!("python3 {script} serve {here}"));
+        serves(&of_flumen);
+        lab.client(&ask(here)).says("all came back");
+        // It is listed while it is there.
+        let listed = lab.flumen().show("sockets --protocol udplite").must();
+        assert!(listed.contains(here) && listed.contains("udplite"), "{listed}");
+    }
+}

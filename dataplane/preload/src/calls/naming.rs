@@ -24,6 +24,7 @@ fn protocol(domain: c_int, kind: c_int, protocol: c_int) -> Option<c_int> {
     match (kind, protocol) {
         (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Some(libc::IPPROTO_TCP),
         (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Some(libc::IPPROTO_UDP),
+        (libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE) => Some(protocol),
         (libc::SOCK_DGRAM, libc::IPPROTO_ICMP) if !v6 => Some(protocol),
         (libc::SOCK_DGRAM, libc::IPPROTO_ICMPV6) if v6 => Some(protocol),
         (libc::SOCK_RAW, _) => Some(protocol),

@@ -163,7 +163,8 @@ impl Sessions {
         let (socket_type, protocol) = (ask.int(1) & 0xf, ask.int(2));
         let icmp = if family == Family::Ipv4 { libc::IPPROTO_ICMP } else { libc::IPPROTO_ICMPV6 };
         match (socket_type, protocol) {
-            (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) | (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => {}
+            (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP)
+            | (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP | libc::IPPROTO_UDPLITE) => {}
             (libc::SOCK_DGRAM, protocol) if protocol == icmp => {}
             (libc::SOCK_RAW, 1..=255) if user.is_privileged() => {}
             (libc::SOCK_RAW, 1..=255) => return Err(Errno::PERM),
@@ -176,6 +177,7 @@ impl Sessions {
             libc::SOCK_STREAM => Ok(Kind::TcpClosed),
             libc::SOCK_RAW => host.stack.raw_open(family, protocol as u8, owner).map(Kind::Raw),
             _ if protocol == icmp => host.stack.ping_open(family, owner).map(Kind::Ping),
+            _ if protocol == libc::IPPROTO_UDPLITE => host.stack.udplite_open(family, owner).map(Kind::Udp),
             _ => host.stack.udp_open(family, owner).map(Kind::Udp),
         };
         let kind = match kind {

@@ -21,6 +21,7 @@ what the column *difference* says.
 
 A pair of level and number that is not here is unknown: ENOPROTOOPT, or EOPNOTSUPP for reading at a level that an AF_INET
 socket does not have, as on Linux. Kinds: TCP, UDP, raw and ping sockets of AF_INET (4) and AF_INET6 (6).
+UDP-Lite sockets have the options of UDP.
 ";
 
 /// The whole page.

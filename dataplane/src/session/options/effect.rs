@@ -146,6 +146,8 @@ fn of_datagram(field: Field, value: i32, asked: &Asked<'_>) -> Effect {
         Field::NoCheck6Rx => Opt::NoChecksum6Rx(on),
         Field::Segment => Opt::Segment(value as u16),
         Field::Gro => Opt::Gro(on),
+        Field::SendCoverage => Opt::SendCoverage(value as u16),
+        Field::ReceiveCoverage => Opt::ReceiveCoverage(value as u16),
         Field::HeaderIncluded => Opt::HeaderIncluded(on),
         Field::IcmpFilter => Opt::IcmpFilter(value as u32),
         Field::Checksum => Opt::Checksum(u16::try_from(value).ok()),

@@ -11,7 +11,7 @@ pub const ICMP: i32 = 1;
 /// ICMPv6.
 pub const ICMPV6: i32 = 58;
 
-/// A set of kinds of sockets: TCP, UDP, raw and ping, each of AF_INET and AF_INET6.
+/// A set of kinds of sockets: TCP, UDP (and UDP-Lite), raw and ping, each of AF_INET and AF_INET6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kinds(pub u8);
 
@@ -31,7 +31,7 @@ impl Kinds {
     pub const ALL: Kinds = Kinds(255);
     /// TCP.
     pub const TCP: Kinds = Kinds(1 | 2);
-    /// UDP.
+    /// UDP and UDP-Lite: see [`Facts::is_udp_lite`].
     pub const UDP: Kinds = Kinds(4 | 8);
     /// TCP and UDP.
     pub const PORTS: Kinds = Kinds(1 | 2 | 4 | 8);
@@ -137,6 +137,11 @@ impl Facts {
     /// True for TCP.
     pub const fn is_tcp(&self) -> bool {
         self.kinds.meets(Kinds::TCP)
+    }
+
+    /// True for UDP-Lite.
+    pub const fn is_udp_lite(&self) -> bool {
+        self.kinds.meets(Kinds::UDP) && self.protocol == super::table::UDP_LITE
     }
 
     /// True for AF_INET6.

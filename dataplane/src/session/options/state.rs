@@ -128,6 +128,10 @@ fields! {
     Segment = 0,
     /// UDP_GRO.
     Gro = 0,
+    /// UDPLITE_SEND_CSCOV.
+    SendCoverage = 0,
+    /// UDPLITE_RECV_CSCOV.
+    ReceiveCoverage = 0,
     /// IP_TOS.
     Tos = 0,
     /// IP_TTL; -1: the default.

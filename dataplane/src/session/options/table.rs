@@ -32,6 +32,8 @@ pub const IP: i32 = 0;
 pub const TCP: i32 = 6;
 /// IPPROTO_UDP.
 pub const UDP: i32 = 17;
+/// IPPROTO_UDPLITE: another name of IPPROTO_UDP's options.
+pub const UDP_LITE: i32 = 136;
 /// IPPROTO_IPV6.
 pub const IPV6: i32 = 41;
 /// IPPROTO_ICMPV6.
@@ -191,7 +193,7 @@ impl Row {
 pub const TABLE: [(&str, &[Row]); 6] = [
     ("SOL_SOCKET", socket::ROWS),
     ("IPPROTO_TCP", tcp::ROWS),
-    ("IPPROTO_UDP", udp::ROWS),
+    ("IPPROTO_UDP and IPPROTO_UDPLITE", udp::ROWS),
     ("IPPROTO_IP", ip::ROWS),
     ("IPPROTO_IPV6", ipv6::ROWS),
     ("SOL_RAW and IPPROTO_ICMPV6", raw::ROWS),
@@ -199,6 +201,7 @@ pub const TABLE: [(&str, &[Row]); 6] = [
 
 /// The row of an option for a kind of socket.
 pub fn find(level: i32, number: i32, kinds: Kinds) -> Option<&'static Row> {
+    let level = if level == UDP_LITE { UDP } else { level };
     let rows = match level {
         SOCKET => socket::ROWS,
         TCP => tcp::ROWS,
@@ -216,7 +219,7 @@ pub fn least_of(level: i32, facts: &Facts) -> usize {
     match level {
         SOCKET => 4,
         TCP if facts.is_tcp() => 4,
-        UDP if facts.kinds.meets(Kinds::UDP) => 4,
+        UDP | UDP_LITE if facts.kinds.meets(Kinds::UDP) => 4,
         RAW if facts.kinds.meets(Kinds::RAW6) => 4,
         _ => 0,
     }
@@ -227,7 +230,7 @@ pub fn unknown(level: i32, facts: &Facts, setting: bool) -> Errno {
     let own = match level {
         SOCKET => true,
         TCP => facts.is_tcp(),
-        UDP => facts.kinds.meets(Kinds::UDP),
+        UDP | UDP_LITE => facts.kinds.meets(Kinds::UDP),
         IP => facts.kinds.meets(Kinds::IP),
         _ => false,
     };

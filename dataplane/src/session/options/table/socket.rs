@@ -163,7 +163,8 @@ pub(super) const ROWS: &[Row] = &[
         .differs("of a socket that accept made it may be that of one that was closed before"),
     so(59, "SO_PEERGROUPS", ALL).get(Get::Refused(Errno::NODATA)).note("unix sockets'"),
     so(60, "SO_ZEROCOPY", Kinds::PORTS)
-        .set(Set::Int(|_, on| match on {
+        .set(Set::Int(|asked, on| match on {
+            _ if asked.facts.is_udp_lite() => Err(Errno::OPNOTSUPP),
             0 => Ok(Effect::None),
             1 => Err(Errno::OPNOTSUPP),
             _ => Err(Errno::INVAL),
