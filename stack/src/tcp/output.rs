@@ -37,11 +37,28 @@ impl Connection {
             None => self.next_output(cx, budget.max(1)),
             out => out,
         };
-        match &out {
+        self.after_poll(cx, out.as_ref());
+        out
+    }
+
+    /// As [`Connection::poll_transmit`], without its short way: what that is measured by.
+    #[cfg(test)]
+    pub(super) fn poll_transmit_the_long_way(
+        &mut self,
+        cx: &mut Context<'_>,
+        budget: u32,
+    ) -> Option<Outgoing> {
+        let out = self.next_output(cx, budget.max(1));
+        self.after_poll(cx, out.as_ref());
+        out
+    }
+
+    #[inline]
+    fn after_poll(&mut self, cx: &mut Context<'_>, out: Option<&Outgoing>) {
+        match out {
             Some(train) => self.counts.sent(cx.now, train.count(), train.len),
             None => self.settle(cx),
         }
-        out
     }
 
     /// After a poll that gave something: true when the next one would give nothing, as nearly always. The timers are

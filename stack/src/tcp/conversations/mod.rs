@@ -13,6 +13,7 @@ mod probing;
 mod receiving;
 mod requirements;
 mod sending;
+mod short_ways;
 mod timing;
 
 use super::challenge::ChallengeLimiter;
