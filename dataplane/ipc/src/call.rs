@@ -59,6 +59,10 @@ pub enum Op {
     Hold = 17,
 }
 
+/// [`Op::Ioctl`]: no request of programs', but of the library: how long ago the last bytes of a stream came, in nanoseconds (u64).
+/// It stands beside them as a time where the program asked for that.
+pub const AGE_OF_DATA: u32 = u32::MAX;
+
 /// [`Op::Send`]: more of this datagram or segment follows.
 pub const SEND_MORE: u64 = 1;
 /// [`Op::Send`]: a record of the stream ends here (MSG_EOR).

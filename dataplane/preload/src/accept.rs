@@ -32,6 +32,8 @@ const INHERITED: u32 = open::OOB_INLINE
     | open::INQ
     | open::LINGER
     | open::ZERO_COPY
+    | open::TIMESTAMPING
+    | open::TIMESTAMP_NEW
     | open::PACKET_INFO
     | open::PACKET_INFO6;
 

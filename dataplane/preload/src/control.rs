@@ -1,12 +1,24 @@
 //! Control messages: what comes beside a datagram in recvmsg, and what a program says beside one in sendmsg (cmsg(3)).
 
 use crate::address;
+use crate::attach::Answer;
 use crate::errno::{Errno, Result};
 use crate::socket::{Part, open};
 use core::ffi::c_int;
 use core::slice;
+use flumen_ipc::Op;
+use flumen_ipc::call::AGE_OF_DATA;
+use flumen_ipc::limits::CALL_DATA;
 use flumen_ipc::message::{Address, ErrorRecord, Received, ToSend};
 use libc::{cmsghdr, in_addr, in_pktinfo, in6_addr, in6_pktinfo, msghdr, timespec, timeval};
+use std::time::SystemTime;
+
+/// Options, and the control messages that answer them, whose times have 64 bits everywhere (asm-generic/socket.h).
+pub const SO_TIMESTAMP_NEW: c_int = 63;
+/// As [`SO_TIMESTAMP_NEW`], in nanoseconds.
+pub const SO_TIMESTAMPNS_NEW: c_int = 64;
+/// As [`SO_TIMESTAMP_NEW`], of SO_TIMESTAMPING.
+pub const SO_TIMESTAMPING_NEW: c_int = 65;
 
 /// Writes control messages into the room that a program has for them.
 #[derive(Debug)]
@@ -103,15 +115,38 @@ pub fn of_datagram(part: &Part<'_>, head: &Received, out: &mut Writer<'_>) {
     }
 }
 
+/// When the bytes of a stream came that were read: the last that came, as the service knows it (tcp_recv_timestamp of Linux).
+pub fn of_stream(part: &Part<'_>, out: &mut Writer<'_>) {
+    let wanted = part.open_flags() & (open::STAMPS | open::TIMESTAMP_NEW);
+    if wanted & open::STAMPS == 0 {
+        return;
+    }
+    let mut answer: Answer = [0; CALL_DATA];
+    let age = part.call_for(Op::Ioctl, [AGE_OF_DATA.into(), 0, 0, 0], &[], &mut answer);
+    let age = age.ok().and_then(|(_, bytes)| bytes.first_chunk().copied()).map(u64::from_ne_bytes);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_nanos());
+    if let (Some(age), Ok(now)) = (age, u64::try_from(now)) {
+        of_socket(wanted, &Received { timestamp: now.saturating_sub(age), ..Received::default() }, out);
+    }
+}
+
 /// What SOL_SOCKET options ask for.
 fn of_socket(wanted: u32, head: &Received, out: &mut Writer<'_>) {
     let (seconds, nanos) = (head.timestamp / 1_000_000_000, head.timestamp % 1_000_000_000);
+    let time = timespec { tv_sec: seconds as i64, tv_nsec: nanos as i64 };
+    // The old and the new ones look alike where times have 64 bits anyway; they differ in their names.
+    let kind = |old, new| if wanted & open::TIMESTAMP_NEW != 0 { new } else { old };
     if wanted & open::TIMESTAMP_NS != 0 {
-        let time = timespec { tv_sec: seconds as i64, tv_nsec: nanos as i64 };
-        out.push(libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS, plain(&time));
+        out.push(libc::SOL_SOCKET, kind(libc::SCM_TIMESTAMPNS, SO_TIMESTAMPNS_NEW), plain(&time));
     } else if wanted & open::TIMESTAMP != 0 {
         let time = timeval { tv_sec: seconds as i64, tv_usec: (nanos / 1000) as i64 };
-        out.push(libc::SOL_SOCKET, libc::SCM_TIMESTAMP, plain(&time));
+        out.push(libc::SOL_SOCKET, kind(libc::SCM_TIMESTAMP, SO_TIMESTAMP_NEW), plain(&time));
+    }
+    if wanted & open::TIMESTAMPING != 0 {
+        // struct scm_timestamping: the first is software's, the others are hardware's, which there is none of.
+        let none = timespec { tv_sec: 0, tv_nsec: 0 };
+        let times = [time, none, none];
+        out.push(libc::SOL_SOCKET, kind(libc::SCM_TIMESTAMPING, SO_TIMESTAMPING_NEW), plain(&times));
     }
     if wanted & open::DROPS != 0 && head.drops > 0 {
         out.push(libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &head.drops.to_ne_bytes());
@@ -154,7 +189,7 @@ pub fn of_error(part: &Part<'_>, record: &ErrorRecord, out: &mut Writer<'_>) {
     // Without an offender an address of family AF_UNSPEC stands there.
     let longest = if domain == libc::AF_INET6 { address::LONGEST } else { size_of::<libc::sockaddr_in>() };
     let wanted = part.open_flags();
-    if wanted & (open::TIMESTAMP | open::TIMESTAMP_NS) != 0 {
+    if wanted & open::STAMPS != 0 {
         of_socket(wanted, &Received { timestamp: record.timestamp, ..Received::default() }, out);
     }
     let (level, kind) = if domain == libc::AF_INET6 {

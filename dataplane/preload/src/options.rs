@@ -3,6 +3,7 @@
 //! reported once. Some are noted in the cell as well, so that received datagrams get their control messages here.
 
 use crate::attach::{self, Answer};
+use crate::control::{SO_TIMESTAMP_NEW, SO_TIMESTAMPING_NEW, SO_TIMESTAMPNS_NEW};
 use crate::errno::{Errno, Result, from_libc};
 use crate::limits::{MAX_JOURNAL, MAX_JOURNAL_BYTES};
 use crate::real;
@@ -16,8 +17,6 @@ use libc::{SOL_IP, SOL_IPV6, SOL_SOCKET, SOL_TCP, SOL_UDP, socklen_t};
 /// SO_RCVTIMEO with 64-bit time, and its kin: the same here.
 const SO_RCVTIMEO_NEW: c_int = 66;
 const SO_SNDTIMEO_NEW: c_int = 67;
-const SO_TIMESTAMP_NEW: c_int = 63;
-const SO_TIMESTAMPNS_NEW: c_int = 64;
 /// Not in libc for this target.
 const TCP_INQ: c_int = 36;
 
@@ -170,10 +169,17 @@ fn note(part: &Part<'_>, level: c_int, name: c_int, value: &[u8]) {
         (SOL_SOCKET, libc::SO_TIMESTAMP | SO_TIMESTAMP_NEW) => {
             part.set_open(open::TIMESTAMP, on);
             part.set_open(open::TIMESTAMP_NS, false);
+            part.set_open(open::TIMESTAMP_NEW, on && name == SO_TIMESTAMP_NEW);
         }
         (SOL_SOCKET, libc::SO_TIMESTAMPNS | SO_TIMESTAMPNS_NEW) => {
             part.set_open(open::TIMESTAMP_NS, on);
             part.set_open(open::TIMESTAMP, false);
+            part.set_open(open::TIMESTAMP_NEW, on && name == SO_TIMESTAMPNS_NEW);
+        }
+        (SOL_SOCKET, libc::SO_TIMESTAMPING | SO_TIMESTAMPING_NEW) => {
+            const OURS: c_int = 1 << 3 | 1 << 4; // RX_SOFTWARE, SOFTWARE
+            part.set_open(open::TIMESTAMPING, number & OURS == OURS);
+            part.set_open(open::TIMESTAMP_NEW, name == SO_TIMESTAMPING_NEW);
         }
         _ => {
             if let Some(bit) = bit(level, name) {

@@ -79,6 +79,12 @@ pub mod open {
     pub const LINGER: u32 = 1 << 18;
     /// SO_ZEROCOPY, on streams.
     pub const ZERO_COPY: u32 = 1 << 19;
+    /// SO_TIMESTAMPING with the stamps that the data plane makes (RX_SOFTWARE and SOFTWARE).
+    pub const TIMESTAMPING: u32 = 1 << 20;
+    /// What asked for stamps last was an option with 64-bit times (SO_TIMESTAMP_NEW and its kin).
+    pub const TIMESTAMP_NEW: u32 = 1 << 21;
+    /// All that ask for the time when something came.
+    pub const STAMPS: u32 = TIMESTAMP | TIMESTAMP_NS | TIMESTAMPING;
 }
 
 /// An option that was set while nobody knew whose the socket is.

@@ -28,6 +28,18 @@ pub fn fast_opens_and_bounds_of_what_waits_unsent_are_those_of_the_kernels() {
     assert_eq!(flumens, kernels);
 }
 
+const STAMPS: &str = include_str!("programs/stamps.py");
+
+/// Times of what comes, of datagrams and of streams, in each of the forms that options ask for.
+pub fn times_of_what_comes_are_told_as_the_kernel_tells_them() {
+    let lab = Lab::plan().programs("").up();
+    let script = lab.file("stamps.py", STAMPS);
+    let kernels = lab.client(&format!("python3 {script} 10.0.1.2")).must();
+    assert!(kernels.contains("streams [(29, 1)] b'now' [(29, 2, True, False)]"), "{kernels}");
+    let flumens = lab.run_on_flumen(&format!("python3 {script} 10.0.1.1")).must();
+    assert_eq!(flumens, kernels);
+}
+
 const PROGRAM: &str = include_str!("programs/calls.c");
 
 /// Compiles the program and runs it on an address of the client with the kernel's sockets, and on one of the router's host

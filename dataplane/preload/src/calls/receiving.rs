@@ -276,6 +276,9 @@ fn beside(part: &Part<'_>, got: &Got, out: &mut Writer<'_>) -> (Address, c_int) 
     match got {
         Got::Kernel(_) => (Address::NONE, 0),
         Got::Stream(received) => {
+            if received.len > 0 {
+                control::of_stream(part, out);
+            }
             if part.open_flags() & open::INQ != 0 {
                 let waiting = part.cell.readable().min(c_int::MAX as u64) as c_int;
                 out.push(libc::SOL_TCP, 36, &waiting.to_ne_bytes()); // TCP_CM_INQ

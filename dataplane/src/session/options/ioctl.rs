@@ -9,6 +9,7 @@ use crate::builtin::host::Host;
 use crate::session::links::Link;
 use crate::session::socket::{Kind, Socket};
 use crate::session::{Errno, errno};
+use flumen_ipc::call::AGE_OF_DATA;
 use flumen_ipc::limits::CALL_DATA;
 use flumen_stack::{FramePool, Interface, Probe};
 use std::net::{IpAddr, SocketAddr};
@@ -112,6 +113,13 @@ pub fn answer<P: FramePool, M: Probe>(
             let number = queue(host, about, socket, request)?;
             out[..4].copy_from_slice(&number.to_ne_bytes());
             Ok(4)
+        }
+        AGE_OF_DATA => {
+            let Kind::Tcp(handle) = socket.kind else { return Err(Errno::NOTTY) };
+            let age = host.tcp().tcp_info(handle).map_err(errno)?.last_data_recv;
+            let nanos = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+            out[..8].copy_from_slice(&nanos.to_ne_bytes());
+            Ok(8)
         }
         SIOCGIFCONF => Ok(list(host, about, out)),
         SIOCGIFNAME..=SIOCGIFTXQLEN => interface(host, about, request, argument, out),
