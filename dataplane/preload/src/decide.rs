@@ -301,15 +301,19 @@ pub fn connect(
         Ok(None) => return None,
         Ok(Some(part)) => {
             let undecided = socket.state() == State::Undecided;
-            if !undecided {
-                // It is Flumen's whatever comes of it: who waits must not wake for the kernel's part, which hangs up.
+            if !undecided || socket.is_stream() {
+                // Who waits must not wake for the kernel's part, which hangs up. Of both, it is Flumen's whatever comes of it. An
+                // undecided one, too, is before the worker is asked: the peer may accept, and tell other threads, before this
+                // one runs again.
                 socket.decide(State::Flumen);
             }
             let connected = connect_part(&part, fd, &address);
             match connected {
                 // A name that only Flumen knows, or a connection on its way, stays.
                 Err(Errno(number)) if undecided && number != libc::EINPROGRESS && number != libc::EINTR => {
-                    abandon(&part);
+                    if socket.undecide() {
+                        abandon(&part);
+                    }
                 }
                 _ => socket.decide(State::Flumen),
             }
@@ -458,13 +462,14 @@ pub fn connect_with(
         Ok(None) => return None,
         Ok(Some(part)) => {
             let undecided = socket.state() == State::Undecided;
+            // As in `connect`.
+            socket.decide(State::Flumen);
             let sent = connect_part_with(&part, fd, address, from, flags);
             if undecided
                 && sent.is_err_and(|Errno(number)| number != libc::EINPROGRESS && number != libc::EINTR)
+                && socket.undecide()
             {
                 abandon(&part);
-            } else {
-                socket.decide(State::Flumen);
             }
             sent
         }

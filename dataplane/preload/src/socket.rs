@@ -239,6 +239,17 @@ impl Socket {
         }
     }
 
+    /// The peer that made it Flumen's was not reached, and the next one may be the kernel's: true when it is undecided (again).
+    /// One that has other names, is used by other calls or is watched stays Flumen's.
+    pub(crate) fn undecide(&self) -> bool {
+        // The descriptor's reference, and that of the call.
+        let alone = self.references.load(Relaxed) <= 2 && !self.watched.load(Relaxed);
+        if alone && self.state() == State::Flumen {
+            self.decide(State::Undecided);
+        }
+        self.state() == State::Undecided
+    }
+
     /// Whose it is.
     #[inline]
     pub fn state(&self) -> State {

@@ -115,6 +115,22 @@ fn a_connection_is_refused_or_in_progress_and_the_socket_can_be_used_again() {
 }
 
 #[test]
+fn a_connection_that_one_thread_waits_for_is_seen_by_the_others() {
+    let fd = make(SOCK_STREAM);
+    // Nobody answers: it waits longer than this test.
+    option(fd, SOL_SOCKET, SO_SNDTIMEO, &timeval { tv_sec: 60, tv_usec: 0 }).unwrap();
+    let waits = std::thread::spawn(move || try_connect(fd, 2));
+    // The kernel's socket behind it, which nobody connects, hangs up.
+    let mut asked = pollfd { fd, events: POLLIN, revents: 0 };
+    // SAFETY: one descriptor is asked about.
+    while of(unsafe { poll(&raw mut asked, 1, 0) }).unwrap() != 0 {
+        assert!(!waits.is_finished(), "the others saw the kernel's socket: {:#x}", asked.revents);
+        std::thread::yield_now();
+    }
+    assert!(!waits.is_finished());
+}
+
+#[test]
 fn nothing_is_sent_after_the_end() {
     let fd = connected(ECHO);
     // SAFETY: the descriptor is the test's.
