@@ -873,6 +873,8 @@ fn scripts_reach_every_event_and_nearly_every_end() {
         "raw-out",
         "udp-in",
         "udp-out",
+        "udplite-in",
+        "udplite-out",
     ];
     // There is one worker: `homes` drives what goes to another.
     let by_workers = ["raw-copies", "taken-over"];
@@ -907,7 +909,8 @@ fn scripts_reach_every_event_and_nearly_every_end() {
     // come first, leave nothing of.
     let never = ["handed-over", "handoff-full", "neighbour-not-unicast", "no-headroom", "tx-refused"];
     let by_reassembly = ["fragment-dropped", "fragment-overlap", "fragment-tiny", "reassembly-full"];
-    let by_sockets = |name: &str| name.starts_with("socket-") || name.starts_with("tcp-");
+    let by_sockets =
+        |name: &str| ["socket-", "tcp-", "udplite-"].iter().any(|prefix| name.starts_with(prefix));
     let mut missing = missing(&ends);
     missing.retain(|name| !by_policy.contains(name));
     missing.retain(|name| !by_sockets(name) && !["igmp-malformed", "loopback-full"].contains(name));
