@@ -57,10 +57,14 @@ pub struct Runtime {
     pub neighbours: u64,
     /// TCP connections, whatever their state but TIME-WAIT.
     pub connections: u64,
+    /// Sockets of programs.
+    pub program_sockets: u64,
+    /// Bytes of memory that the buffers of sockets hold.
+    pub socket_memory: u64,
 }
 
 impl Runtime {
-    const FIELDS: usize = 17;
+    const FIELDS: usize = 19;
 
     const fn to_array(self) -> [u64; Self::FIELDS] {
         let Runtime {
@@ -81,6 +85,8 @@ impl Runtime {
             frames_unbalanced,
             neighbours,
             connections,
+            program_sockets,
+            socket_memory,
         } = self;
         [
             turns,
@@ -100,6 +106,8 @@ impl Runtime {
             frames_unbalanced,
             neighbours,
             connections,
+            program_sockets,
+            socket_memory,
         ]
     }
 
@@ -122,6 +130,8 @@ impl Runtime {
             frames_unbalanced,
             neighbours,
             connections,
+            program_sockets,
+            socket_memory,
         ] = array;
         Runtime {
             turns,
@@ -141,6 +151,8 @@ impl Runtime {
             frames_unbalanced,
             neighbours,
             connections,
+            program_sockets,
+            socket_memory,
         }
     }
 }

@@ -26,6 +26,7 @@ use flumen_stack::ip::handover::{Delivery, Stray};
 use flumen_stack::ip::martian::Martian;
 use flumen_stack::ipv6::autoconf::Notice;
 use flumen_stack::limits::BURST;
+use flumen_stack::socket::blocks::BLOCK;
 use flumen_stack::{Burst, Counter, DropReason, Egress, Frame, Instant, PortId, Probe, Stack, Stage, Turn};
 use rustix::event::{PollFd, PollFlags};
 use std::sync::Arc;
@@ -552,6 +553,8 @@ impl Worker {
         self.runtime.frames_unbalanced |= u64::from(!self.frames_are_conserved());
         self.runtime.neighbours = self.stack.neighbours.len() as u64;
         self.runtime.connections = self.stack.tcp.connections() as u64;
+        self.runtime.program_sockets = self.sessions.as_ref().map_or(0, |sessions| sessions.sockets() as u64);
+        self.runtime.socket_memory = (self.stack.blocks.in_use() * BLOCK) as u64;
         self.metrics.publish(&self.stack.counters, self.ways.len(), &self.runtime, &self.probe);
         self.probe.mark(Stage::Housekeeping);
     }

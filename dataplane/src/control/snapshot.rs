@@ -229,6 +229,10 @@ pub struct Core {
     pub neighbours: u64,
     /// TCP connections that it has, whatever their state but TIME-WAIT.
     pub connections: u64,
+    /// Sockets of programs that live on it.
+    pub program_sockets: u64,
+    /// Bytes of memory that the buffers of its sockets hold.
+    pub socket_memory: u64,
     /// Processor time that its thread took, in nanoseconds; `None` when the kernel does not say.
     pub cpu_time_ns: Option<u64>,
 }

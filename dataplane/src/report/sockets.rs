@@ -60,10 +60,6 @@ pub(super) fn fill(
     let mut put = |row: SocketReport| more |= !push_within(sockets, row);
     let stack = &worker.stack;
     stack.tcp.listener_rows().for_each(|row| put(of_tcp(&row, sessions)));
-    let mut from = Some(0);
-    while let Some(place) = from {
-        from = stack.tcp.rows(place, STEP, |row| put(of_tcp(&row, sessions)));
-    }
     for row in stack.udp_rows().chain(stack.raw_rows()) {
         put(SocketReport {
             protocol: row.protocol,
@@ -74,6 +70,11 @@ pub(super) fn fill(
             send_queue: 0,
             program: program_of(row.owner, sessions),
         });
+    }
+    let mut from = Some(0);
+    // A form that is full ends the walk: over a hundred thousand connections it would keep packets waiting for milliseconds.
+    while let Some(place) = from.filter(|_| !more) {
+        from = stack.tcp.rows(place, STEP, |row| more |= !push_within(sockets, of_tcp(&row, sessions)));
     }
     more
 }

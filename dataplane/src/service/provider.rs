@@ -220,6 +220,8 @@ impl Provider for View<'_> {
                 taken_over: runtime.taken_over,
                 neighbours: runtime.neighbours,
                 connections: runtime.connections,
+                program_sockets: runtime.program_sockets,
+                socket_memory: runtime.socket_memory,
                 cpu_time_ns: worker.thread_id.and_then(cpu_time::of_thread),
             }
         });

@@ -49,9 +49,9 @@ fn show_status_and_core() {
                   cpus           0 1\nports          lan wan\n";
     assert_eq!(good(&service, &["show", "status"]), status);
     let cores = "\
-cpu  polls        idle            sleeps  handed over  taken over  neighbours  connections  cpu use
-  0  lan:0 wan:0  adaptive 500us      12            3           4           2            3   25.0 %
-  1  lan:1 wan:1  adaptive 500us      12            3           4           2            3   25.0 %
+cpu  polls        idle            sleeps  handed over  taken over  neighbours  connections  program sockets  socket memory  cpu use
+  0  lan:0 wan:0  adaptive 500us      12            3           4           2            3                5           8192   25.0 %
+  1  lan:1 wan:1  adaptive 500us      12            3           4           2            3                5           8192   25.0 %
 
 cpu  frames  free  in rings  held  quarantined  balanced
   0     100    60        30     9            1  yes

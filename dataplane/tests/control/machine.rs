@@ -156,6 +156,8 @@ impl Provider for Machine {
             taken_over: 4,
             neighbours: 2,
             connections: 3,
+            program_sockets: 5,
+            socket_memory: 8192,
             cpu_time_ns: Some(250_000_000),
         };
         Cores { uptime_ns: 1_000_000_000, cores: vec![core(0), core(1)] }

@@ -14,6 +14,8 @@ pub fn text(cores: &Cores) -> String {
         "taken over",
         "neighbours",
         "connections",
+        "program sockets",
+        "socket memory",
         "cpu use",
     ]);
     let mut frames = Table::new(["cpu", "frames", "free", "in rings", "held", "quarantined", "balanced"]);
@@ -28,6 +30,8 @@ pub fn text(cores: &Cores) -> String {
             core.taken_over.to_string(),
             core.neighbours.to_string(),
             core.connections.to_string(),
+            core.program_sockets.to_string(),
+            core.socket_memory.to_string(),
             core.cpu_time_ns.map(|time| per_cent(time, cores.uptime_ns)).unwrap_or_default(),
         ]);
         let f = &core.frames;
