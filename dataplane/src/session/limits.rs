@@ -31,8 +31,12 @@ pub const HOLD: Duration = Duration::from_secs(10);
 /// Sockets that wait to be adopted; the one that has waited longest gives way.
 pub const MAX_HELD: usize = 1024;
 
-/// Orders of the control thread, and answers to it, that may be on their way.
-pub const ORDERS: usize = 1024;
+/// Sockets that are looked at for one that was passed on: more have the same place in the table only when their program says so.
+pub const COOKIES_LOOKED_AT: usize = 64;
+
+/// Orders of the control thread, and answers to it, that may be on their way: for each program its begin, a socket that it asks
+/// for, and its end.
+pub const ORDERS: usize = 4 * MAX_PROGRAMS;
 
 /// Ports below this are for privileged users (Linux: `ip_unprivileged_port_start`).
 pub const FIRST_UNPRIVILEGED_PORT: u16 = 1024;

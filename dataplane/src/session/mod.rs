@@ -19,6 +19,7 @@
 
 pub mod attach;
 pub mod calls;
+mod cookies;
 pub mod datagrams;
 pub mod limits;
 pub mod links;
@@ -35,6 +36,7 @@ pub mod turn;
 use crate::report::sockets::ProgramReport;
 use flumen_ipc::ServicePage;
 use flumen_stack::Instant;
+use cookies::Cookies;
 use flumen_stack::socket::{Handle, Owner, Slab};
 use flumen_stack::tcp::listen::ListenSettings;
 use links::Links;
@@ -98,6 +100,8 @@ pub struct Sessions {
     /// Sockets that are to be looked at; each stands in it once.
     queue: VecDeque<Handle>,
     /// Sockets that wait to be adopted, and until when.
+    /// By the kernel's sockets that stand for them.
+    cookies: Cookies,
     held: VecDeque<(Handle, Instant)>,
     /// Programs whose bells may have to be rung at the end of the turn.
     to_ring: Vec<u16>,
@@ -134,6 +138,7 @@ impl Sessions {
             queue: VecDeque::with_capacity(sockets),
             held: VecDeque::with_capacity(limits::MAX_HELD),
             to_ring: Vec::with_capacity(programs),
+            cookies: Cookies::new(sockets),
             turn: 1,
             to_wake: turn::ToWake(Vec::with_capacity(sockets)),
             news: 0,

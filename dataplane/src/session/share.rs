@@ -10,6 +10,9 @@ use flumen_ipc::Geometry;
 use flumen_stack::socket::Handle;
 use flumen_stack::{FramePool, Probe};
 
+/// The user who makes sockets as any other.
+const ROOT: u32 = 0;
+
 impl Sessions {
     /// Does what the control thread asks.
     pub(super) fn carry_out<P: FramePool, M: Probe>(&mut self, host: &mut Host<'_, '_, P, M>) {
@@ -88,12 +91,8 @@ impl Sessions {
         // One that waits for it, or one that somebody still has: once for each descriptor that a process took over.
         let held = self.held.iter().map(|(handle, _)| *handle);
         let is_it = |handle: &Handle| self.sockets.get(*handle).is_some_and(is_named);
-        let handle = held.into_iter().find(is_it).or_else(|| {
-            self.sockets
-                .iter()
-                .find(|(_, socket)| is_named(socket) && !socket.closing)
-                .map(|(handle, _)| handle)
-        });
+        let find = |uid| self.cookies.find(&self.sockets, cookie, uid);
+        let handle = held.into_iter().find(is_it).or_else(|| find(maker)).or_else(|| find(ROOT));
         let Some(handle) = handle else { return Ok(None) };
         let is_free = |program: &Program| program.seat(slot).is_some_and(|seat| seat.socket.is_none());
         let Some(Some(program)) = self.programs.get(usize::from(place)) else { return Err(()) };
@@ -145,6 +144,7 @@ impl Sessions {
         };
         program.arena.cell(home.slot).clear();
         self.name(handle, home);
+        self.cookies.insert(&mut self.sockets, handle);
         self.count_sockets();
         Ok(handle)
     }
@@ -225,6 +225,7 @@ impl Sessions {
     ) {
         let Some(mut socket) = self.sockets.remove(handle) else { return };
         socket.leave_the_stack(host, abort);
+        self.cookies.remove(&mut self.sockets, &socket);
         let home = socket.home;
         let Some(Some(program)) = self.programs.get_mut(usize::from(home.program)) else { return };
         program.leave(home.slot);

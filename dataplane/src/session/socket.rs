@@ -1,7 +1,7 @@
 //! A socket of a program: what it is in the stack, and what POSIX knows about it beside that.
 
-use super::options;
 use super::program::Place;
+use super::{cookies, options};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use flumen_ipc::Flags;
 use flumen_stack::PortId;
@@ -91,6 +91,8 @@ pub struct Socket {
     pub options: options::State,
     /// Names the kernel's socket that stands for it (SO_COOKIE).
     pub cookie: u64,
+    /// Its place among those with like cookies.
+    pub by_cookie: cookies::Links,
     /// Where its cell and rings are.
     pub home: Place,
     /// The first of the slots that name it.
@@ -150,6 +152,7 @@ impl Socket {
             user,
             options: options::State::default(),
             cookie,
+            by_cookie: cookies::Links::default(),
             home,
             first: None,
             owners: 0,
