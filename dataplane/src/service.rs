@@ -11,6 +11,7 @@
 
 pub mod autoconf;
 pub mod build;
+mod descriptors;
 pub mod links;
 mod multicast;
 mod policy;

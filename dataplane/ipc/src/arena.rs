@@ -1,8 +1,12 @@
 //! The memory of one attached program, and where everything stands in it.
 //!
 //! ```text
-//!   head │ news tree │ for each worker: kick tree, close tree, call tree │ call slots │ cells │ rings: receive, send; receive, send; …
+//!   head │ news tree │ for each worker: marks │ call slots │ cells │ rings: receive, send; receive, send; …
+//!
+//!   marks of a worker: a line with the tops of three trees │ the rest of: kick tree, close tree, call tree
 //! ```
+//!
+//! A worker looks at the marks of every program, again and again, and most have none: the tops of all trees are in one line.
 //!
 //! The geometry says it all, and both sides compute the same offsets from it. The memfd is sparse: a ring takes memory
 //! when it is used for the first time.
@@ -18,6 +22,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const PAGE: usize = 4096;
@@ -86,8 +91,13 @@ impl Geometry {
         PAGE
     }
 
+    /// Bytes of a tree without its top.
+    fn branch_bytes(numbers: u32) -> usize {
+        (DirtyTree::branches(numbers) * 8).next_multiple_of(64)
+    }
+
     fn of_worker(&self, worker: usize) -> usize {
-        let each = 2 * Self::tree_bytes(self.slots) + Self::tree_bytes(self.calls);
+        let each = size_of::<Tops>() + 2 * Self::branch_bytes(self.slots) + Self::branch_bytes(self.calls);
         self.news() + Self::tree_bytes(self.slots) + worker * each
     }
 
@@ -101,6 +111,22 @@ impl Geometry {
 
     fn rings(&self) -> usize {
         (self.cells() + self.slots as usize * size_of::<Cell>()).next_multiple_of(PAGE)
+    }
+
+    /// Gives the memory of the rings of `count` slots from `first` on back to the system, in an arena of this layout. They read
+    /// as zeros afterwards, and are memory again when they are used. A system call, which interrupts all processors that
+    /// have used them: not on the packet path.
+    ///
+    /// # Errors
+    /// The system's; slots that there are not.
+    pub fn release_rings(&self, arena: impl AsFd, first: u32, count: u32) -> io::Result<()> {
+        if first.checked_add(count).is_none_or(|end| end > self.slots) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no such slots"));
+        }
+        let each = u64::from(self.rx_bytes) + u64::from(self.tx_bytes);
+        let offset = self.rings() as u64 + u64::from(first) * each;
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(rustix::fs::fallocate(arena, hole, offset, u64::from(count) * each)?)
     }
 }
 
@@ -124,6 +150,59 @@ impl Head {
     /// It is awake, whatever woke it, and takes the news now.
     pub fn get_up(&self) {
         self.sleepers.fetch_add(ONE_CHANGE - 1, SeqCst);
+    }
+}
+
+/// The tops of the trees that a program marks for a worker.
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct Tops {
+    kicks: AtomicU64,
+    closes: AtomicU64,
+    calls: AtomicU64,
+}
+
+/// What a program marked for one worker, seen without touching more of its memory than the one line that says so.
+#[derive(Debug)]
+pub struct Watch {
+    tops: NonNull<Tops>,
+    _arena: Arc<Arena>,
+}
+
+// SAFETY: what `tops` points to is made of atomics, in a mapping that any thread may use.
+unsafe impl Send for Watch {}
+// SAFETY: as above.
+unsafe impl Sync for Watch {}
+
+impl Watch {
+    /// Of the marks for a worker in an arena.
+    pub fn new(arena: &Arc<Arena>, worker: usize) -> Watch {
+        Watch { tops: NonNull::from(arena.tops(worker)), _arena: Arc::clone(arena) }
+    }
+
+    #[inline]
+    fn tops(&self) -> &Tops {
+        // SAFETY: it lies in the arena's mapping, which lives as long as `self`.
+        unsafe { self.tops.as_ref() }
+    }
+
+    /// True when something is marked.
+    #[inline]
+    pub fn has_marks(&self) -> bool {
+        let Tops { kicks, closes, calls } = self.tops();
+        [kicks, closes, calls].map(|top| top.load(SeqCst)) != [0; 3]
+    }
+
+    /// True when slots are marked that were let go of.
+    #[inline]
+    pub fn has_closes(&self) -> bool {
+        self.tops().closes.load(SeqCst) != 0
+    }
+
+    /// True when calls are marked.
+    #[inline]
+    pub fn has_calls(&self) -> bool {
+        self.tops().calls.load(SeqCst) != 0
     }
 }
 
@@ -174,28 +253,41 @@ impl Arena {
 
     /// Sockets with news: marked by workers, taken by the program.
     pub fn news(&self) -> DirtyTree<'_> {
-        self.tree(self.geometry.news(), self.geometry.slots)
+        let (words, slots) = (DirtyTree::words(self.geometry.slots), self.geometry.slots);
+        let (top, branches) = self.words(self.geometry.news(), words).split_at(1);
+        DirtyTree::new(&top[0], branches, slots)
     }
 
     /// Sockets that the program touched: marked by it, taken by the worker. Worker numbers are taken modulo their number.
     pub fn kicks(&self, worker: usize) -> DirtyTree<'_> {
-        let worker = worker % self.geometry.workers as usize;
-        self.tree(self.geometry.of_worker(worker), self.geometry.slots)
+        let Geometry { slots, .. } = self.geometry;
+        self.tree(&self.tops(worker).kicks, self.branches_of(worker), slots)
     }
 
     /// Slots that the program let go of: marked by it, taken by the worker. The last process that has a socket closes it so. The worker
     /// takes them before the calls that were asked later: so nobody waits for a close, and everybody finds it done.
     pub fn closes(&self, worker: usize) -> DirtyTree<'_> {
-        let worker = worker % self.geometry.workers as usize;
-        let offset = self.geometry.of_worker(worker) + Geometry::tree_bytes(self.geometry.slots);
-        self.tree(offset, self.geometry.slots)
+        let Geometry { slots, .. } = self.geometry;
+        let offset = self.branches_of(worker) + Geometry::branch_bytes(slots);
+        self.tree(&self.tops(worker).closes, offset, slots)
     }
 
     /// Calls for a worker: marked by the program, taken by the worker.
     pub fn call_marks(&self, worker: usize) -> DirtyTree<'_> {
+        let Geometry { slots, calls, .. } = self.geometry;
+        let offset = self.branches_of(worker) + 2 * Geometry::branch_bytes(slots);
+        self.tree(&self.tops(worker).calls, offset, calls)
+    }
+
+    /// Worker numbers are taken modulo their number.
+    fn tops(&self, worker: usize) -> &Tops {
         let worker = worker % self.geometry.workers as usize;
-        let offset = self.geometry.of_worker(worker) + 2 * Geometry::tree_bytes(self.geometry.slots);
-        self.tree(offset, self.geometry.calls)
+        // SAFETY: see `at`; tops are atomics.
+        unsafe { &*self.at(self.geometry.of_worker(worker)).cast::<Tops>() }
+    }
+
+    fn branches_of(&self, worker: usize) -> usize {
+        self.geometry.of_worker(worker % self.geometry.workers as usize) + size_of::<Tops>()
     }
 
     /// A call slot; its number is taken modulo their number.
@@ -230,18 +322,6 @@ impl Arena {
         (word as u32 > 0).then_some((word >> 32) as u32)
     }
 
-    /// Gives the memory of a slot's rings back to the system; they read as zeros afterwards. A system call: not on the
-    /// packet path.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn release_rings(&self, fd: impl AsFd, slot: u32) -> io::Result<()> {
-        let each = u64::from(self.geometry.rx_bytes) + u64::from(self.geometry.tx_bytes);
-        let offset = self.geometry.rings() as u64 + u64::from(slot % self.geometry.slots) * each;
-        rustix::fs::fallocate(fd, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, each)?;
-        Ok(())
-    }
-
     fn ring(&self, slot: u32, offset: u32, size: u32) -> Ring<'_> {
         let Geometry { slots, rx_bytes, tx_bytes, .. } = self.geometry;
         let each = rx_bytes as usize + tx_bytes as usize;
@@ -252,11 +332,14 @@ impl Arena {
         unsafe { Ring::new(base, size as usize) }
     }
 
-    fn tree(&self, offset: usize, numbers: u32) -> DirtyTree<'_> {
-        let words = DirtyTree::words(numbers);
-        // SAFETY: see `at`; the tree's words lie in the mapping, and are atomics.
-        let words = unsafe { core::slice::from_raw_parts(self.at(offset).cast::<AtomicU64>(), words) };
-        DirtyTree::new(words, numbers)
+    fn tree<'a>(&'a self, top: &'a AtomicU64, branches: usize, numbers: u32) -> DirtyTree<'a> {
+        DirtyTree::new(top, self.words(branches, DirtyTree::branches(numbers)), numbers)
+    }
+
+    /// `count` words of a tree.
+    fn words(&self, offset: usize, count: usize) -> &[AtomicU64] {
+        // SAFETY: see `at`; trees lie in the mapping as far as the geometry says, and their words are atomics.
+        unsafe { core::slice::from_raw_parts(self.at(offset).cast::<AtomicU64>(), count) }
     }
 
     /// An address in the mapping. All that is made of it is made of atomics or copied by raw pointers: another process may
@@ -303,12 +386,39 @@ mod tests {
             assert!(out.iter().all(|byte| *byte == !slot as u8));
             assert_eq!(service.cell(slot).program.rx_head.load(SeqCst), u64::from(slot));
         }
-        service.release_rings(&fd, 5).unwrap();
-        let mut out = [1; 16];
-        program.rx(5).copy_out(0, &mut out);
-        assert_eq!(out, [0; 16]);
-        program.rx(6).copy_out(0, &mut out);
-        assert_eq!(out, [6; 16]);
+        let before = rustix::fs::fstat(&fd).unwrap().st_blocks;
+        SMALL.release_rings(&fd, 5, 2).unwrap();
+        for (slot, byte) in [(4, 4), (5, 0), (6, 0), (7, 7)] {
+            let mut out = [1; 16];
+            program.rx(slot).copy_out(0, &mut out);
+            assert_eq!(out, [byte; 16], "slot {slot}");
+            program.tx(slot).copy_out(8176, &mut out);
+            assert_eq!(out, [if byte == 0 { 0 } else { !byte }; 16], "slot {slot}");
+        }
+        assert!(
+            SMALL.release_rings(&fd, 100, 100).is_err() && SMALL.release_rings(&fd, 1, u32::MAX).is_err()
+        );
+        SMALL.release_rings(&fd, 0, SMALL.slots).unwrap();
+        let given_back = (before - rustix::fs::fstat(&fd).unwrap().st_blocks) * 512;
+        assert!(given_back >= i64::from(SMALL.slots - 2) * (4096 + 8192), "{given_back} bytes");
+    }
+
+    #[test]
+    fn a_watch_sees_the_marks_of_its_worker() {
+        let arena = Arc::new(Arena::create(SMALL).unwrap().0);
+        let watches = [0, 1].map(|worker| Watch::new(&arena, worker));
+        let see =
+            || watches.each_ref().map(|watch| (watch.has_marks(), watch.has_closes(), watch.has_calls()));
+        assert_eq!(see(), [(false, false, false); 2]);
+        arena.kicks(1).mark(127);
+        assert_eq!(see(), [(false, false, false), (true, false, false)]);
+        arena.closes(1).mark(1);
+        arena.call_marks(0).mark(63);
+        assert_eq!(see(), [(true, false, true), (true, true, false)]);
+        while arena.kicks(1).take().or_else(|| arena.closes(1).take()).is_some() {}
+        // A tree that is empty may have marks above its leaves until somebody looks.
+        assert_eq!((arena.kicks(1).take(), arena.closes(1).take()), (None, None));
+        assert_eq!(see(), [(true, false, true), (false, false, false)]);
     }
 
     #[test]

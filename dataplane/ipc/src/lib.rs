@@ -43,7 +43,7 @@ pub mod ring;
 pub mod tree;
 pub mod wake;
 
-pub use arena::{Arena, Geometry};
+pub use arena::{Arena, Geometry, Watch};
 pub use call::{CallSlot, Op, Request};
 pub use cell::{Cell, Flags};
 pub use page::ServicePage;

@@ -30,12 +30,16 @@ impl<'a> DirtyTree<'a> {
         1 + leaves.div_ceil(64) + leaves
     }
 
-    /// The tree in `words`, as many as [`DirtyTree::words`] says.
-    pub(crate) fn new(words: &'a [AtomicU64], numbers: u32) -> Self {
+    /// Those of them that are not its top.
+    pub(crate) const fn branches(numbers: u32) -> usize {
+        Self::words(numbers) - 1
+    }
+
+    /// The tree of a top and `branches`, as many as [`DirtyTree::branches`] says.
+    pub(crate) fn new(top: &'a AtomicU64, branches: &'a [AtomicU64], numbers: u32) -> Self {
         let leaves = (numbers as usize).div_ceil(64);
-        let (top, rest) = words.split_at(1);
-        let (middle, leaves) = rest.split_at(rest.len() - leaves);
-        DirtyTree { top: &top[0], middle, leaves }
+        let (middle, leaves) = branches.split_at(branches.len() - leaves);
+        DirtyTree { top, middle, leaves }
     }
 
     /// Marks a number; true when its group of 64 was clean. Numbers beyond the tree are marked modulo its size.
@@ -127,7 +131,7 @@ mod tests {
         #[test]
         fn what_was_marked_is_taken_once(size in 1u32..9000, marks in prop::collection::vec(any::<u32>(), 0..200)) {
             let words = words(size.next_multiple_of(64));
-            let tree = DirtyTree::new(&words, size.next_multiple_of(64));
+            let tree = DirtyTree::new(&words[0], &words[1..], size.next_multiple_of(64));
             let marks: BTreeSet<u32> = marks.into_iter().map(|mark| mark % size).collect();
             marks.iter().for_each(|mark| { tree.mark(*mark); });
             prop_assert!(marks.iter().all(|mark| tree.is_marked(*mark)));
@@ -146,7 +150,7 @@ mod tests {
         fn whatever_stands_in_the_words_taking_ends_and_stays_in_bounds(size in 1u32..9000, noise in any::<u64>()) {
             let words = words(size);
             words.iter().for_each(|word| word.store(noise, SeqCst));
-            let tree = DirtyTree::new(&words, size);
+            let tree = DirtyTree::new(&words[0], &words[1..], size);
             for _ in 0..10_000 {
                 let Some(group) = tree.take() else { break };
                 prop_assert!(group.0 < size.next_multiple_of(64));
@@ -158,7 +162,7 @@ mod tests {
     fn marks_of_many_threads_arrive_while_another_takes() {
         const EACH: u32 = 20_000;
         let words = words(4096);
-        let tree = DirtyTree::new(&words, 4096);
+        let tree = DirtyTree::new(&words[0], &words[1..], 4096);
         let produced: Vec<AtomicU64> = (0..4096).map(|_| AtomicU64::new(0)).collect();
         let seen: Vec<AtomicU64> = (0..4096).map(|_| AtomicU64::new(0)).collect();
         let running = AtomicU64::new(2);

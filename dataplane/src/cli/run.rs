@@ -97,6 +97,9 @@ fn run(config: config::Config, layout: config::Layout, name: &str) -> Result<(),
             service.autoconfigure();
             warn_of_partial_checksums(&service, &mut partial_seen);
             log_martians(&mut service);
+            if let Some(programs) = &mut programs {
+                programs.housekeeping();
+            }
             next_look = now + LINK_INTERVAL;
         }
         if !service.is_healthy() {

@@ -1,7 +1,6 @@
 //! The door for programs: what the attach server and the workers' sessions are made with, from `[programs]`.
 
-use super::transport;
-use super::{StartError, WorkerHandle};
+use super::{StartError, WorkerHandle, descriptors, transport};
 use crate::config::model::{self, Claimed, Config, LowPorts, PacketRule, PortKind, Programs};
 use crate::control::socket_file::BindError;
 use crate::handoff::Doorbell;
@@ -45,6 +44,7 @@ pub fn prepare(
     bells: &[Arc<Doorbell>],
 ) -> Result<Option<(Door, Vec<SessionSeat>)>, StartError> {
     let Some(programs) = &config.programs else { return Ok(None) };
+    descriptors::make_room(programs.programs);
     let system = |source| StartError::System { doing: "make what programs share with us", source };
     let (page, page_fd) = ServicePage::create().map_err(system)?;
     let page = Arc::new(page);

@@ -69,6 +69,8 @@ pub struct AttachServer {
     per_user: usize,
     connections: Vec<Option<Connection>>,
     places: Vec<Option<Kept>>,
+    /// There was no descriptor for a connection that waits.
+    is_starved: bool,
 }
 
 #[derive(Debug)]
@@ -94,7 +96,7 @@ enum State {
 #[derive(Debug)]
 struct Kept {
     arena: OwnedFd,
-    bell: OwnedFd,
+    bell: Arc<Bell>,
     token: [u8; 16],
     user: Credentials,
     /// Its connection; `None`: it is gone.
@@ -159,6 +161,7 @@ impl AttachServer {
             per_user: settings.programs_per_user,
             connections: std::iter::repeat_with(|| None).take(places + SPARE).collect(),
             places: std::iter::repeat_with(|| None).take(places).collect(),
+            is_starved: false,
         })
     }
 
@@ -207,8 +210,12 @@ impl AttachServer {
             let socket = match rustix::net::accept_with(&self.listener, flags) {
                 Ok(socket) => socket,
                 Err(rustix::io::Errno::INTR) => continue,
-                // None waits, or there is no descriptor for it: it stays until the next event.
-                Err(_) => return,
+                Err(rustix::io::Errno::AGAIN) => return,
+                // There is no descriptor for it: it waits until the next look.
+                Err(_) => {
+                    self.is_starved = true;
+                    return;
+                }
             };
             let Ok(user) = sockopt::socket_peercred(&socket) else { continue };
             let user = Credentials {
@@ -226,10 +233,22 @@ impl AttachServer {
                 self.connections[free] = Some(Connection { socket, user, state: State::New });
             }
         }
-        // More may wait: have the kernel look again.
+        // More may wait.
+        self.look_again();
+    }
+
+    /// Has the kernel tell anew that connections wait.
+    fn look_again(&self) {
         let fd = self.listener.as_raw_fd();
         let _still_registered =
             self.registry.reregister(&mut SourceFd(&fd), Token(self.first), Interest::READABLE);
+    }
+
+    /// What is done now and then: to be called some times a second.
+    pub fn housekeeping(&mut self) {
+        if core::mem::take(&mut self.is_starved) {
+            self.look_again();
+        }
     }
 
     /// Reads what a process says. True when the workers are to be woken.
@@ -322,13 +341,12 @@ impl AttachServer {
 
     fn make(&self, user: Credentials) -> io::Result<(Shared, Kept)> {
         let (arena, fd) = Arena::create(self.geometry)?;
-        let bell = Bell::new()?;
-        let its_bell = bell.as_fd().try_clone_to_owned()?;
+        let shared = Shared::new(arena, Bell::new()?);
         let mut token = [0; 16];
         getrandom::fill(&mut token).map_err(|error| io::Error::other(error.to_string()))?;
         let kept = Kept {
             arena: fd,
-            bell: its_bell,
+            bell: Arc::clone(&shared.bell),
             token,
             user,
             connection: None,
@@ -337,7 +355,7 @@ impl AttachServer {
             refused: false,
             found: Ok(None),
         };
-        Ok((Shared::new(arena, bell), kept))
+        Ok((shared, kept))
     }
 
     /// Tells these workers (a bit for each) what `order` makes, and says how many were told. (A ring has room for more orders than

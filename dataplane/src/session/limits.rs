@@ -2,8 +2,19 @@
 
 use core::time::Duration;
 
-/// Programs at a time: each has two descriptors of the service and tables of its worker.
-pub const MAX_PROGRAMS: usize = 256;
+/// Programs at a time: each has descriptors of the service ([`DESCRIPTORS_A_PROGRAM`]) and tables of its workers.
+pub const MAX_PROGRAMS: usize = 1024;
+
+/// Descriptors of the service for each program: its connection, its memory, its bell.
+pub const DESCRIPTORS_A_PROGRAM: usize = 3;
+
+/// Looks at a program that found nothing, in a row, after which it is quiet: a program that calls once a millisecond stays
+/// awake on a worker that spins.
+pub const LOOKS_BEFORE_QUIET: u32 = 1024;
+
+/// Quiet programs that are looked at in one turn: each costs a few lines of memory that nobody else has touched. A thousand of
+/// them have been looked at within 32 turns, some tens of microseconds.
+pub const QUIET_A_TURN: usize = 32;
 
 /// Calls of one program that are done in one turn: the rest waits for the next, so that packets and other programs are not
 /// kept waiting for a program that calls without end.

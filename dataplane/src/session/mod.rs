@@ -32,11 +32,12 @@ pub mod socket;
 pub mod status;
 pub mod stream;
 pub mod turn;
+mod watched;
 
 use crate::report::sockets::ProgramReport;
+use cookies::Cookies;
 use flumen_ipc::ServicePage;
 use flumen_stack::Instant;
-use cookies::Cookies;
 use flumen_stack::socket::{Handle, Owner, Slab};
 use flumen_stack::tcp::listen::ListenSettings;
 use links::Links;
@@ -46,6 +47,7 @@ use program::Program;
 use socket::Socket;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use watched::Watched;
 
 /// What a call fails with.
 pub use rustix::io::Errno;
@@ -94,14 +96,14 @@ pub struct Sessions {
     listen: ListenSettings,
     /// By place.
     programs: Vec<Option<Box<Program>>>,
-    /// The places that are taken, in no order.
-    present: Vec<u16>,
+    /// Those that are looked at.
+    watched: Watched,
     sockets: Slab<Socket>,
+    /// By the kernel's sockets that stand for them.
+    cookies: Cookies,
     /// Sockets that are to be looked at; each stands in it once.
     queue: VecDeque<Handle>,
     /// Sockets that wait to be adopted, and until when.
-    /// By the kernel's sockets that stand for them.
-    cookies: Cookies,
     held: VecDeque<(Handle, Instant)>,
     /// Programs whose bells may have to be rung at the end of the turn.
     to_ring: Vec<u16>,
@@ -133,12 +135,12 @@ impl Sessions {
             links,
             listen,
             programs: std::iter::repeat_with(|| None).take(programs).collect(),
-            present: Vec::with_capacity(programs),
+            watched: Watched::with_capacity(programs),
             sockets: Slab::new(sockets),
+            cookies: Cookies::new(sockets),
             queue: VecDeque::with_capacity(sockets),
             held: VecDeque::with_capacity(limits::MAX_HELD),
             to_ring: Vec::with_capacity(programs),
-            cookies: Cookies::new(sockets),
             turn: 1,
             to_wake: turn::ToWake(Vec::with_capacity(sockets)),
             news: 0,
@@ -155,7 +157,7 @@ impl Sessions {
 
     /// Attached programs.
     pub fn programs(&self) -> usize {
-        self.present.len()
+        self.watched.len()
     }
 
     /// Sockets of all programs.

@@ -6,7 +6,7 @@ use super::socket::{Kind, Socket};
 use super::{Errno, Sessions, limits};
 use crate::builtin::host::Host;
 use core::sync::atomic::Ordering::Acquire;
-use flumen_ipc::Geometry;
+use flumen_ipc::{Geometry, Watch};
 use flumen_stack::socket::Handle;
 use flumen_stack::{FramePool, Probe};
 
@@ -29,6 +29,7 @@ impl Sessions {
                 Order::Detach(place) => {
                     if let Some(Some(program)) = self.programs.get_mut(usize::from(place)) {
                         program.leaving = Some(0);
+                        self.watched.leaves(place);
                     }
                 }
             }
@@ -39,8 +40,8 @@ impl Sessions {
         let place = program.place;
         match self.programs.get_mut(usize::from(place)) {
             Some(free @ None) => {
+                self.watched.insert(place, Watch::new(&program.arena, self.worker));
                 *free = Some(program);
-                self.present.push(place);
                 self.ends.answer(Done::Attached(place));
             }
             _ => self.ends.answer(Done::Refused(program)),
@@ -143,8 +144,8 @@ impl Sessions {
             return Err(Errno::NOBUFS);
         };
         program.arena.cell(home.slot).clear();
-        self.name(handle, home);
         self.cookies.insert(&mut self.sockets, handle);
+        self.name(handle, home);
         self.count_sockets();
         Ok(handle)
     }
@@ -224,8 +225,8 @@ impl Sessions {
         abort: bool,
     ) {
         let Some(mut socket) = self.sockets.remove(handle) else { return };
-        socket.leave_the_stack(host, abort);
         self.cookies.remove(&mut self.sockets, &socket);
+        socket.leave_the_stack(host, abort);
         let home = socket.home;
         let Some(Some(program)) = self.programs.get_mut(usize::from(home.program)) else { return };
         program.leave(home.slot);
@@ -240,7 +241,7 @@ impl Sessions {
             program.leaving.is_some() && program.names == 0 && program.homes == 0
         };
         if let Some(program) = slot.take_if(over) {
-            self.present.retain(|present| *present != place);
+            self.watched.remove(place);
             self.ends.answer(Done::Gone(program));
         }
     }
@@ -254,13 +255,17 @@ impl Sessions {
         for _ in 0..limits::CLOSINGS_A_TURN {
             let Some(Some(program)) = self.programs.get_mut(usize::from(place)) else { return false };
             if program.names == 0 {
+                self.watched.is_gone(place);
                 self.bury(place);
                 return false;
             }
             let Some(from) = program.leaving else { return false };
             let named = |seat: &Seat| seat.socket.is_some();
             let rest = program.seats.get(from as usize..).unwrap_or_default();
-            let Some(ahead) = rest.iter().position(named) else { return false };
+            let Some(ahead) = rest.iter().position(named) else {
+                self.watched.is_gone(place);
+                return false;
+            };
             let slot = from + ahead as u32;
             program.leaving = Some(slot + 1);
             let _let_go = self.unname(host, Place { program: place, slot });

@@ -14,7 +14,7 @@ use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 use core::sync::atomic::fence;
 use flumen_ipc::cell::WANTS_ROOM;
 use flumen_ipc::limits::CALL_DATA;
-use flumen_ipc::{Cell, Flags, tree};
+use flumen_ipc::{Cell, Flags, Op, tree};
 use flumen_stack::socket::{Error, Handle, Owner, Ready, SocketId};
 use flumen_stack::{FramePool, Instant, Probe};
 
@@ -29,22 +29,32 @@ impl Sessions {
             self.carry_out(host);
             busy = true;
         }
-        for index in 0..self.present.len() {
-            let Some(&place) = self.present.get(index) else { break };
-            let Some(Some(program)) = self.programs.get(usize::from(place)) else { continue };
-            if program.leaving.is_some() {
-                busy |= self.go_on_leaving(host, place);
-                continue;
+        for index in (0..self.watched.awake()).rev() {
+            if let Some(place) = self.watched.look(index) {
+                busy |= self.ask_one(host, place);
             }
-            busy |= self.closes(host, place, limits::CLOSE_GROUPS_A_TURN);
-            let Some(Some(program)) = self.programs.get(usize::from(place)) else { continue };
-            if !program.arena.call_marks(self.worker).is_empty() {
-                self.calls(host, place);
-                busy = true;
+        }
+        for _ in 0..self.watched.quiet_in_a_turn() {
+            if let Some(place) = self.watched.look_at_a_quiet_one() {
+                busy |= self.ask_one(host, place);
             }
-            busy |= self.kicks(place);
         }
         busy
+    }
+
+    /// What one program wants. True when there was something.
+    fn ask_one<P: FramePool, M: Probe>(&mut self, host: &mut Host<'_, '_, P, M>, place: u16) -> bool {
+        let Some(Some(program)) = self.programs.get(usize::from(place)) else { return false };
+        if program.leaving.is_some() {
+            return self.go_on_leaving(host, place);
+        }
+        let mut busy = self.closes(host, place, limits::CLOSE_GROUPS_A_TURN);
+        let Some(Some(program)) = self.programs.get(usize::from(place)) else { return busy };
+        if !program.arena.call_marks(self.worker).is_empty() {
+            self.calls(host, place);
+            busy = true;
+        }
+        busy | self.kicks(place)
     }
 
     /// A socket of the stack that is a session's has news.
@@ -103,9 +113,7 @@ impl Sessions {
     /// Whether a program waits for an answer.
     #[inline]
     pub fn has_calls(&self) -> bool {
-        let programs =
-            self.present.iter().filter_map(|place| self.programs.get(usize::from(*place))?.as_ref());
-        programs.into_iter().any(|program| !program.arena.call_marks(self.worker).is_empty())
+        self.watched.have_calls()
     }
 
     /// When there is something to do though nobody asks.
@@ -123,15 +131,7 @@ impl Sessions {
         if let Some(word) = self.page.words().asleep.get(self.worker) {
             word.store(self.sleeps, SeqCst);
         }
-        let programs =
-            self.present.iter().filter_map(|place| self.programs.get(usize::from(*place))?.as_ref());
-        !self.queue.is_empty()
-            || !self.ends.orders.is_empty()
-            || programs.into_iter().any(|program| {
-                let (arena, worker) = (&program.arena, self.worker);
-                let marks = [arena.call_marks(worker), arena.kicks(worker), arena.closes(worker)];
-                program.leaving.is_some() && program.names > 0 || marks.iter().any(|marks| !marks.is_empty())
-            })
+        !self.queue.is_empty() || !self.ends.orders.is_empty() || self.watched.want_something()
     }
 
     /// The worker is awake.
@@ -148,12 +148,18 @@ impl Sessions {
         while left > 0 {
             let Some(Some(program)) = self.programs.get(usize::from(place)) else { return };
             let Some(group) = program.arena.call_marks(self.worker).take() else { return };
-            // What was let go of before it was asked is closed before it is answered, whoever let it go.
-            self.all_closes(host);
             for number in tree::numbers(group) {
                 let Some(Some(program)) = self.programs.get(usize::from(place)) else { return };
                 left = left.saturating_sub(1);
                 let Some(request) = program.arena.call(number).take(&mut data) else { continue };
+                // What was let go of before it was asked is closed before it is answered: by the program itself; and by whomever,
+                // where names and ports may be in the way.
+                match request.op {
+                    Op::Open | Op::Bind | Op::Listen | Op::Connect => self.all_closes(host),
+                    _ => {
+                        self.closes(host, place, usize::MAX);
+                    }
+                }
                 let given = data.get(..request.len).unwrap_or_default();
                 let (result, len) = match self.call(host, place, &request, given, &mut out) {
                     Ok(answer) => answer,
@@ -168,9 +174,10 @@ impl Sessions {
 
     /// All slots that programs let go of until now, once over their marks: no more than they have sockets.
     pub(super) fn all_closes<P: FramePool, M: Probe>(&mut self, host: &mut Host<'_, '_, P, M>) {
-        for index in 0..self.present.len() {
-            let Some(&place) = self.present.get(index) else { break };
-            self.closes(host, place, usize::MAX);
+        for index in (0..self.watched.len()).rev() {
+            if let Some(place) = self.watched.with_closes(index) {
+                self.closes(host, place, usize::MAX);
+            }
         }
     }
 

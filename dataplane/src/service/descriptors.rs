@@ -1,0 +1,27 @@
+//! Descriptors of the service: several for each program, and so more than the usual 1024.
+
+use crate::session::limits::DESCRIPTORS_A_PROGRAM;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors beside those of programs: standard ones, ports, control connections, routes, and some to spare.
+const OTHERS: u64 = 512;
+
+/// Raises the soft limit of this process as far as so many programs need, and tells the operator when that is not permitted:
+/// programs beyond it will be turned away.
+pub fn make_room(programs: usize) {
+    let wanted = OTHERS + (programs * DESCRIPTORS_A_PROGRAM) as u64;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // `None`: without a limit.
+    let Some(limit) = current.filter(|limit| *limit < wanted) else { return };
+    let reachable = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(reachable), maximum }).is_ok();
+    let limit = if raised { reachable } else { limit };
+    if limit < wanted {
+        let fit = limit.saturating_sub(OTHERS) / DESCRIPTORS_A_PROGRAM as u64;
+        tracing::warn!(
+            limit,
+            wanted,
+            "descriptors for some {fit} of {programs} programs: raise RLIMIT_NOFILE (LimitNOFILE= of systemd)"
+        );
+    }
+}
