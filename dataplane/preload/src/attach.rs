@@ -12,6 +12,7 @@ use crate::socket::{Socket, SocketRef};
 use core::ffi::c_int;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
+use core::time::Duration;
 use flumen_ipc::attach::{self, Adopted, Hello, Welcome};
 use flumen_ipc::limits::CALL_DATA;
 use flumen_ipc::{Arena, Op, ServicePage, tree};
@@ -23,6 +24,11 @@ use zerocopy::{FromBytes, IntoBytes};
 
 /// Where the service listens unless FLUMEN_SOCKET says otherwise.
 pub const DEFAULT_PATH: &str = "/run/flumen/programs.sock";
+
+/// How often a socket is tried to be opened when every slot is busy, and how long the caller sleeps in between: the service holds
+/// on to a slot whose memory it gives back for some milliseconds at most.
+const ROUNDS_OF_OPENING: u32 = 8;
+const BETWEEN_ROUNDS: Duration = Duration::from_millis(2);
 
 /// The answer's data of a call.
 pub type Answer = [u8; CALL_DATA];
@@ -264,14 +270,24 @@ impl Attachment {
     }
 
     /// Opens a socket in a free slot, whose cell is as new: `ask` opens it, and gives the result. Slots that the service still uses
-    /// for another process (EBUSY) are passed over.
+    /// for another process, or is about to give back the memory of (EBUSY), are passed over; the latter are free again in a moment,
+    /// and when there are no others they are asked for some times more.
     ///
     /// # Errors
     /// What `ask` says; ENOBUFS when no slot is free.
     pub fn open_in_free_slot(&self, mut ask: impl FnMut(u32) -> i64) -> Result<u32> {
         let mut used = Vec::new();
+        let mut rounds = ROUNDS_OF_OPENING;
         let opened = loop {
-            let Some(slot) = self.take_slot() else { break Err(Errno(libc::ENOBUFS)) };
+            let Some(slot) = self.take_slot() else {
+                rounds -= 1;
+                if used.is_empty() || rounds == 0 || self.is_dead() {
+                    break Err(Errno(libc::ENOBUFS));
+                }
+                std::thread::sleep(BETWEEN_ROUNDS);
+                used.drain(..).for_each(|slot| self.give_slot(slot));
+                continue;
+            };
             match crate::errno::from_raw(ask(slot)) {
                 Ok(_) => break Ok(slot),
                 Err(Errno(libc::EBUSY)) => used.push(slot),

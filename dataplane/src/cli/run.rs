@@ -98,7 +98,7 @@ fn run(config: config::Config, layout: config::Layout, name: &str) -> Result<(),
             warn_of_partial_checksums(&service, &mut partial_seen);
             log_martians(&mut service);
             if let Some(programs) = &mut programs {
-                programs.housekeeping();
+                programs.housekeeping(now);
             }
             next_look = now + LINK_INTERVAL;
         }

@@ -12,9 +12,10 @@
 //! The connection of a process is its attachment. Nothing here waits; events are edge-triggered, so that every connection
 //! is read until it has no more.
 
-use super::limits::ORDERS;
+use super::limits::{ORDERS, RECLAIM_INTERVAL, RECLAIMED_AT_ONCE};
 use super::order::{ControlEnds, Done, Found, Order};
 use super::program::{Program, Shared};
+use super::reclaim::Reclaim;
 use super::socket::Credentials;
 use crate::control::socket_file::{BindError, SocketFile};
 use flumen_ipc::attach::{self, ADOPT, ATTACH, Adopted, Hello, INHERIT, MAGIC, VERSION, Welcome};
@@ -28,6 +29,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// All workers.
@@ -71,6 +73,10 @@ pub struct AttachServer {
     places: Vec<Option<Kept>>,
     /// There was no descriptor for a connection that waits.
     is_starved: bool,
+    /// When rings that nobody uses are looked for next.
+    next_reclaim: Instant,
+    /// The place of the program whose memory is given back next: all have their turn.
+    reclaim_from: usize,
 }
 
 #[derive(Debug)]
@@ -96,6 +102,7 @@ enum State {
 #[derive(Debug)]
 struct Kept {
     arena: OwnedFd,
+    reclaim: Reclaim,
     bell: Arc<Bell>,
     token: [u8; 16],
     user: Credentials,
@@ -162,6 +169,8 @@ impl AttachServer {
             connections: std::iter::repeat_with(|| None).take(places + SPARE).collect(),
             places: std::iter::repeat_with(|| None).take(places).collect(),
             is_starved: false,
+            next_reclaim: Instant::now(),
+            reclaim_from: 0,
         })
     }
 
@@ -245,9 +254,25 @@ impl AttachServer {
     }
 
     /// What is done now and then: to be called some times a second.
-    pub fn housekeeping(&mut self) {
+    pub fn housekeeping(&mut self, now: Instant) {
         if core::mem::take(&mut self.is_starved) {
             self.look_again();
+        }
+        if now >= self.next_reclaim {
+            self.next_reclaim = now + RECLAIM_INTERVAL;
+            self.places.iter_mut().flatten().for_each(|kept| kept.reclaim.look());
+            return;
+        }
+        let mut left = RECLAIMED_AT_ONCE;
+        for _ in 0..self.places.len() {
+            let place = self.reclaim_from % self.places.len();
+            if let Some(Some(kept)) = self.places.get_mut(place) {
+                left -= kept.reclaim.give_back(&kept.arena, &self.geometry, left);
+            }
+            self.reclaim_from = place + 1;
+            if left == 0 {
+                break;
+            }
         }
     }
 
@@ -346,6 +371,7 @@ impl AttachServer {
         getrandom::fill(&mut token).map_err(|error| io::Error::other(error.to_string()))?;
         let kept = Kept {
             arena: fd,
+            reclaim: Reclaim::new(shared.homes().clone()),
             bell: Arc::clone(&shared.bell),
             token,
             user,

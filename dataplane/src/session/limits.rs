@@ -54,3 +54,11 @@ pub const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 
 /// Datagrams that are moved for one socket in one turn before others have theirs.
 pub const DATAGRAMS_A_TURN: usize = 256;
+
+/// How often the control thread looks for rings that nobody uses: what is free for that long is given back.
+pub const RECLAIM_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Groups of 64 slots whose memory is given back at once, of all programs together: each is a system call that interrupts the
+/// worker's processor for a microsecond or two, and takes as long as there is memory to free (32 MiB at most, with the usual
+/// rings; some milliseconds).
+pub const RECLAIMED_AT_ONCE: usize = 16;

@@ -27,6 +27,7 @@ pub mod options;
 pub mod order;
 pub mod policy;
 pub mod program;
+pub mod reclaim;
 pub mod share;
 pub mod socket;
 pub mod status;

@@ -51,30 +51,72 @@ pub struct Shared {
 impl Shared {
     /// Of a process with nothing open.
     pub fn new(arena: Arena, bell: Bell) -> Shared {
-        let homes = (0..arena.geometry().slots.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        let homes = (0..arena.geometry().slots.div_ceil(64)).map(|_| Group::default()).collect();
         Shared { arena: Arc::new(arena), bell: Arc::new(bell), homes: Homes(homes) }
+    }
+
+    /// Which slots are homes.
+    pub fn homes(&self) -> &Homes {
+        &self.homes
     }
 }
 
-/// A bit for each slot that is a home, of a socket of any worker.
+/// Which slots are homes, of a socket of any worker.
 #[derive(Debug, Clone)]
-struct Homes(Arc<[AtomicU64]>);
+pub struct Homes(Arc<[Group]>);
+
+/// 64 slots, a bit for each.
+#[derive(Debug, Default)]
+struct Group {
+    /// It is a home, or the control thread gives its memory back.
+    taken: AtomicU64,
+    /// It became a home since the control thread looked.
+    used: AtomicU64,
+}
 
 impl Homes {
-    fn of(&self, slot: u32) -> Option<(&AtomicU64, u64)> {
+    fn of(&self, slot: u32) -> Option<(&Group, u64)> {
         Some((self.0.get(slot as usize / 64)?, 1 << (slot % 64)))
     }
 
     /// The slot is a home from now on; false when it is one already, or there is no such slot.
     fn take(&self, slot: u32) -> bool {
-        // Acquire: partner of the Release of the worker that gave it back, which touches its cell no more.
-        self.of(slot).is_some_and(|(word, bit)| word.fetch_or(bit, Acquire) & bit == 0)
+        // Acquire: partner of the Release of who gave it back, and touches its cell and rings no more.
+        let taken = self.of(slot).filter(|(group, bit)| group.taken.fetch_or(*bit, Acquire) & bit == 0);
+        // Relaxed: a mark that the control thread sees late means that the slot is looked at once more.
+        taken.map(|(group, bit)| group.used.fetch_or(bit, Relaxed)).is_some()
     }
 
     /// It is one no more.
     fn give_back(&self, slot: u32) {
-        if let Some((word, bit)) = self.of(slot) {
-            word.fetch_and(!bit, Release);
+        if let Some((group, bit)) = self.of(slot) {
+            group.taken.fetch_and(!bit, Release);
+        }
+    }
+
+    /// How many groups of 64 slots there are.
+    pub(super) fn groups(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Those of a group that are homes, and those that became homes since this was asked last. By the control thread.
+    pub(super) fn look(&self, group: usize) -> (u64, u64) {
+        self.0.get(group).map_or((0, 0), |group| {
+            // In this order: one that is taken after the second look is used at the next one.
+            let used = if group.used.load(Relaxed) == 0 { 0 } else { group.used.swap(0, AcqRel) };
+            (group.taken.load(Acquire), used)
+        })
+    }
+
+    /// Takes those of a group's slots that are free, so that no socket begins there; says which. By the control thread.
+    pub(super) fn take_free(&self, group: usize, slots: u64) -> u64 {
+        self.0.get(group).map_or(0, |group| slots & !group.taken.fetch_or(slots, Acquire))
+    }
+
+    /// Gives them back.
+    pub(super) fn give_back_free(&self, group: usize, slots: u64) {
+        if let Some(group) = self.0.get(group) {
+            group.taken.fetch_and(!slots, Release);
         }
     }
 }

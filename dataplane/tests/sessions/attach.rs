@@ -343,3 +343,37 @@ fn the_worker_that_has_a_socket_is_found_by_asking_all() {
     }
     assert!(matches!(door.order_of(0), Some(Order::Detach(gone)) if gone == place));
 }
+
+#[test]
+fn memory_of_closed_sockets_goes_back_to_the_system_and_that_of_open_ones_stays() {
+    let mut door = door(8, 8);
+    let socket = door.say(Hello::new(ATTACH));
+    let Some(Order::Attach(mut program)) = door.order() else { panic!("no order") };
+    door.done(Done::Attached(program.place));
+    let (_, beside) = receive(&socket).unwrap();
+    let bytes = || rustix::fs::fstat(&beside[0]).unwrap().st_blocks * 512;
+    let empty = bytes();
+    let each = 2 * 131_072;
+    for slot in [3, 4] {
+        assert!(program.settle(slot));
+        program.arena.rx(slot).copy_in(0, &[1; 131_072]);
+        program.arena.tx(slot).copy_in(0, &[1; 131_072]);
+    }
+    let begin = std::time::Instant::now();
+    // Looks, and in between what they found is given back.
+    let seconds = |door: &mut Door, from: u64, to: u64| {
+        for tenth in 10 * from..10 * to {
+            door.server.housekeeping(begin + Duration::from_millis(100 * tenth));
+        }
+    };
+    seconds(&mut door, 1, 5);
+    assert_eq!(bytes() - empty, 2 * each);
+    program.leave(3);
+    seconds(&mut door, 5, 6);
+    assert_eq!(bytes() - empty, 2 * each, "a socket that comes at once finds it warm");
+    seconds(&mut door, 6, 9);
+    assert_eq!(bytes() - empty, each);
+    let mut out = [0; 131_072];
+    program.arena.tx(4).copy_out(0, &mut out);
+    assert!(out == [1; 131_072], "what another has is whole");
+}
