@@ -249,6 +249,11 @@ tests! {
             java_echoes_with_selectors,
             tokio_echoes,
         }
+        programs_crowd {
+            hundreds_of_programs_have_sockets_at_a_time_and_leave_nothing_behind,
+            a_hundred_thousand_sockets_of_programs_are_open_at_a_time_and_all_are_freed,
+            memory_of_closed_connections_goes_back_to_the_system,
+        }
         programs_workers {
             nginx_serves_on_both_and_leaves_nothing_behind_when_it_is_killed,
             curl_wrk_and_iperf3_are_clients_on_both,
@@ -281,6 +286,11 @@ fn main() {
         && first == programs_languages::TOKIO
     {
         return programs_languages::serve_with_tokio(address);
+    }
+    if let [first, rest @ ..] = &words[..]
+        && first == programs_crowd::MEMBER
+    {
+        return programs_crowd::be(rest);
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1); // labs pin workers to processors: one at a time

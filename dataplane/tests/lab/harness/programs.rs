@@ -46,6 +46,11 @@ impl Program {
         self.child.id()
     }
 
+    /// Kills it, and all the processes that it made.
+    pub fn kill(&self) {
+        self.signal(Signal::SIGKILL);
+    }
+
     fn signal(&self, signal: Signal) {
         let _ended_already = killpg(Pid::from_raw(self.child.id() as i32), signal);
     }
