@@ -27,10 +27,30 @@ pub fn small_programs_are_clean_under_valgrind() {
     // What the library does wrong in a program is an error of the program's for valgrind: its status says so.
     let valgrind = "valgrind -q --error-exitcode=99 --leak-check=no";
     let fetched = lab.folder().join("fetched").display().to_string();
+    let served = lab.folder().join("served").display().to_string();
+    lab.wait_for_port(Role::Client, THERE, 8000);
     lab.run_on_flumen(&format!("{valgrind} curl -sS -m 60 -o {fetched} http://{THERE}:8000/served")).must();
-    same(&fetched, &lab.folder().join("served").display().to_string());
+    same(&fetched, &served);
+    std::fs::remove_file(&fetched).expect("it was fetched");
+    lab.run_on_flumen(&format!("{valgrind} wget -q -T 60 -O {fetched} http://{THERE}:8000/served")).must();
+    same(&fetched, &served);
     let answered = lab.run_on_flumen(&format!("{valgrind} nc -z -w 20 {THERE} 8000"));
     answered.must();
+    // Servers: a process for each connection, and datagrams. What valgrind has to say it says between ==.
+    let servers = [
+        lab.start_on_flumen(&format!("{valgrind} socat TCP-LISTEN:5000,bind={HERE},fork,reuseaddr PIPE")),
+        lab.start_on_flumen(&format!("{valgrind} socat UDP-LISTEN:5001,bind={HERE},fork PIPE")),
+    ];
+    lab.wait_for_port(Role::Client, HERE, 5000);
+    let back = lab.folder().join("back").display().to_string();
+    let talk = lab.file("talk", format!("exec socat -t 30 - TCP:{HERE}:5000 < {served} > {back}"));
+    lab.client(&format!("sh {talk}")).must();
+    same(&served, &back);
+    let ask = lab.file("ask", format!("echo ping | socat -t 2 - UDP:{HERE}:5001"));
+    wait_until("a datagram comes back", 30, || lab.client(&format!("sh {ask}")).text.contains("ping"));
+    for server in servers {
+        assert!(!server.log().contains("=="), "{}", server.log());
+    }
 }
 
 pub fn nc_sends_and_receives_every_byte() {
