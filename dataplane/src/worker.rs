@@ -53,9 +53,12 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 /// [`LONGEST_SLEEP`], so one that takes longer has failed, and its last packets stay uncounted.
 const LONGEST_GOODBYE: Duration = Duration::from_secs(2);
 
-/// How often a worker that sleeps and wakes does its housekeeping: numbers that are this old are fresh enough
-/// for an operator, and cost a thousandth of the core.
-const IDLE_HOUSEKEEPING: Duration = Duration::from_millis(50);
+/// Turns between two looks whether it is time for housekeeping.
+const TURNS_PER_LOOK_AT_THE_CLOCK: u64 = 32;
+
+/// How often a worker does its housekeeping at least, whether it sleeps and wakes or its turns are long: numbers that are
+/// this old are fresh enough for an operator, and cost a thousandth of the core.
+const HOUSEKEEPING: Duration = Duration::from_millis(50);
 
 /// File descriptors that a sleeping worker waits for: its queues and its doorbell.
 const MAX_WAIT: usize = flumen_stack::limits::MAX_PORTS * 4 + 1;
@@ -181,14 +184,19 @@ impl Worker {
     pub fn run(&mut self) {
         let mut empty_turns = 0u32;
         let mut until_housekeeping = 0;
-        let mut next_idle_housekeeping = Instant::ZERO;
+        let mut next_housekeeping = Instant::ZERO;
         // Acquire: partner of the Release store of whoever stops the service.
         while !self.stop.load(Ordering::Acquire) {
             let busy = self.turn();
             empty_turns = if busy { 0 } else { empty_turns.saturating_add(1) };
-            if until_housekeeping == 0 {
+            // Turns that have much to do are long; who asks for numbers does not wait for a thousand of those.
+            if until_housekeeping == 0
+                || until_housekeeping % TURNS_PER_LOOK_AT_THE_CLOCK == 0
+                    && self.clock.now() >= next_housekeeping
+            {
                 self.housekeeping();
                 until_housekeeping = TURNS_PER_HOUSEKEEPING;
+                next_housekeeping = self.clock.now() + HOUSEKEEPING;
             }
             until_housekeeping -= 1;
             let Idle::Adaptive(longest) = self.idle else { continue };
@@ -201,9 +209,9 @@ impl Worker {
             }
             if empty_turns > EMPTY_TURNS_BEFORE_SLEEP {
                 let now = self.clock.now();
-                if !self.commands.is_empty() || now >= next_idle_housekeeping {
+                if !self.commands.is_empty() || now >= next_housekeeping {
                     self.housekeeping();
-                    next_idle_housekeeping = now + IDLE_HOUSEKEEPING;
+                    next_housekeeping = now + HOUSEKEEPING;
                 }
                 self.sleep(longest.min(LONGEST_SLEEP));
             }

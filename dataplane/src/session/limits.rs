@@ -33,7 +33,8 @@ pub const SOCKETS_A_TURN: usize = 256;
 /// depend on them.
 pub const CLOSE_GROUPS_A_TURN: usize = 4;
 
-/// Sockets of programs that ended which are closed in one turn.
+/// Sockets of programs that ended which are closed in one turn, over all of these programs: packets and other programs wait for no
+/// more, whoever ends.
 pub const CLOSINGS_A_TURN: usize = 64;
 
 /// How long a socket waits for a process that adopts it: longer than any exec takes.

@@ -246,13 +246,15 @@ impl Sessions {
         }
     }
 
-    /// Some slots of a program that is gone. True while there are more.
+    /// Some slots of a program that is gone, as far as `closings` allows. True while there are more.
     pub(super) fn go_on_leaving<P: FramePool, M: Probe>(
         &mut self,
         host: &mut Host<'_, '_, P, M>,
         place: u16,
+        closings: &mut usize,
     ) -> bool {
-        for _ in 0..limits::CLOSINGS_A_TURN {
+        while let Some(left) = closings.checked_sub(1) {
+            *closings = left;
             let Some(Some(program)) = self.programs.get_mut(usize::from(place)) else { return false };
             if program.names == 0 {
                 self.watched.is_gone(place);

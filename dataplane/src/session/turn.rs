@@ -29,24 +29,31 @@ impl Sessions {
             self.carry_out(host);
             busy = true;
         }
+        let mut closings = limits::CLOSINGS_A_TURN;
         for index in (0..self.watched.awake()).rev() {
             if let Some(place) = self.watched.look(index) {
-                busy |= self.ask_one(host, place);
+                busy |= self.ask_one(host, place, &mut closings);
             }
         }
         for _ in 0..self.watched.quiet_in_a_turn() {
             if let Some(place) = self.watched.look_at_a_quiet_one() {
-                busy |= self.ask_one(host, place);
+                busy |= self.ask_one(host, place, &mut closings);
             }
         }
         busy
     }
 
-    /// What one program wants. True when there was something.
-    fn ask_one<P: FramePool, M: Probe>(&mut self, host: &mut Host<'_, '_, P, M>, place: u16) -> bool {
+    /// What one program wants. True when there was something. `closings`: how many sockets of programs that ended may still be
+    /// closed in this turn.
+    fn ask_one<P: FramePool, M: Probe>(
+        &mut self,
+        host: &mut Host<'_, '_, P, M>,
+        place: u16,
+        closings: &mut usize,
+    ) -> bool {
         let Some(Some(program)) = self.programs.get(usize::from(place)) else { return false };
         if program.leaving.is_some() {
-            return self.go_on_leaving(host, place);
+            return self.go_on_leaving(host, place, closings);
         }
         let mut busy = self.closes(host, place, limits::CLOSE_GROUPS_A_TURN);
         let Some(Some(program)) = self.programs.get(usize::from(place)) else { return busy };
