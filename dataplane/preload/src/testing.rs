@@ -129,17 +129,13 @@ impl Service {
                         set(Flags::CONNECTED | Flags::WRITABLE);
                     }
                 }
-                if cell.changed(true) {
-                    cell.wake();
-                }
+                self.tell(slot);
                 let stream = self.sockets[&slot].stream;
                 return (if stream { -i64::from(libc::EINPROGRESS) } else { 0 }, vec![]);
             }
             Op::Shutdown => {
                 set(cell.flags() | Flags::READ_END | Flags::WRITE_END);
-                if cell.changed(true) {
-                    cell.wake();
-                }
+                self.tell(slot);
             }
             Op::Send => self.pump(slot),
             Op::Name => return (0, self.sockets[&slot].to.as_bytes().to_vec()),
@@ -179,6 +175,12 @@ impl Service {
         cell.worker.tx_head.store(mock.tx, SeqCst);
         cell.worker.tx_limit.store(mock.tx + 8192, SeqCst);
         cell.worker.rx_tail.store(mock.rx, SeqCst);
+        self.tell(slot);
+    }
+
+    /// Something happened to a socket: who waits hears of it, wherever it sleeps.
+    fn tell(&self, slot: u32) {
+        let cell = self.arena.cell(slot);
         self.arena.news().mark(slot);
         if self.arena.sleep().is_some() {
             self.bell.ring();
