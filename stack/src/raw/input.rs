@@ -40,6 +40,9 @@ impl<F: Frame> Packet<'_, F> {
     }
 }
 
+/// What the IPv4 header says of a packet's way, as raw, UDP and UDP-Lite sockets get it told; the source port is still
+/// to come.
+#[inline]
 pub(crate) fn envelope4<F: Frame>(arrival: &Arrival4<F>, now: Instant) -> Envelope {
     Envelope {
         source: IpAddr::V4(arrival.source),
@@ -53,6 +56,8 @@ pub(crate) fn envelope4<F: Frame>(arrival: &Arrival4<F>, now: Instant) -> Envelo
     }
 }
 
+/// The same for IPv6.
+#[inline]
 pub(crate) fn envelope6<F: Frame>(arrival: &Arrival6<F>, now: Instant) -> Envelope {
     let (first, second) = (arrival.frame.first().copied(), arrival.frame.get(1).copied());
     Envelope {

@@ -12,51 +12,18 @@ use crate::icmp::v4::sum_of;
 use crate::interface::ChecksumPolicy;
 use crate::ipv4::input::Arrival as Arrival4;
 use crate::ipv6::input::Arrival as Arrival6;
+use crate::raw::{envelope4, envelope6};
 use crate::socket::blocks::BlockPool;
 use crate::socket::endpoint::{Envelope, is_group};
 use crate::socket::messages::Full;
 use crate::socket::{Handle, Ready, SocketId};
 use crate::stack::Stack;
-use crate::time::Instant;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
 use crate::wire::udp::{HEADER_LEN, Header};
-use core::net::IpAddr;
 
 /// The most that datagrams are joined to (UDP_GRO): one that IPv4 could have carried.
 const MAX_JOINED: usize = 65_507;
-
-/// What the IPv4 header says of a datagram's way; its source port is still to come.
-#[inline]
-pub(super) fn envelope4<F: Frame>(arrival: &Arrival4<F>, now: Instant) -> Envelope {
-    let (ttl, tos) = (arrival.frame.get(8).copied(), arrival.frame.get(1).copied());
-    Envelope {
-        source: IpAddr::V4(arrival.source),
-        source_port: 0,
-        destination: IpAddr::V4(arrival.destination),
-        port: arrival.port,
-        cast: arrival.cast,
-        ttl: ttl.unwrap_or(0),
-        tos: tos.unwrap_or(0),
-        now,
-    }
-}
-
-/// The same for IPv6.
-#[inline]
-pub(super) fn envelope6<F: Frame>(arrival: &Arrival6<F>, now: Instant) -> Envelope {
-    let (first, second) = (arrival.frame.first().copied(), arrival.frame.get(1).copied());
-    Envelope {
-        source: IpAddr::V6(arrival.source),
-        source_port: 0,
-        destination: IpAddr::V6(arrival.destination),
-        port: arrival.port,
-        cast: arrival.cast,
-        ttl: arrival.frame.get(7).copied().unwrap_or(0),
-        tos: first.unwrap_or(0) << 4 | second.unwrap_or(0) >> 4,
-        now,
-    }
-}
 
 /// A UDP datagram over IPv4; its header begins at `offset`.
 pub(crate) fn input4<P, M>(

@@ -8,7 +8,7 @@
 //! A sender says in each datagram how much the checksum covers, a receiver how much it wants covered at least. What a datagram's
 //! checksum covers as a whole is summed while it is copied, as UDP's; of others the covered part is summed first.
 
-use super::input::{Asks, Datagram, deliver_to_group, envelope4, envelope6, take, to_many};
+use super::input::{Asks, Datagram, deliver_to_group, take, to_many};
 use super::{Flow, Protocol, UDP_LITE, closed};
 use crate::checksum::{self, Sum};
 use crate::counters::Counter;
@@ -17,6 +17,7 @@ use crate::icmp::v4::sum_of;
 use crate::interface::ChecksumPolicy;
 use crate::ipv4::input::Arrival as Arrival4;
 use crate::ipv6::input::Arrival as Arrival6;
+use crate::raw::{envelope4, envelope6};
 use crate::socket::endpoint::Envelope;
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
