@@ -160,9 +160,17 @@ impl AfXdpQueue {
             return 0;
         }
         let mut sent = 0;
+        if self.socket.prefers_bulk(waiting.len()) {
+            sent = self.transmit_in_bulk(waiting, port, counters);
+            // What is still gathered goes first, next turn.
+            if self.gone || self.socket.has_gathered() {
+                return sent;
+            }
+        }
+        let mut pushed = 0;
         while let Some(PoolFrame(frame)) = waiting.pop() {
             match self.socket.push(frame) {
-                Ok(()) => sent += 1,
+                Ok(()) => pushed += 1,
                 Err((frame, Refusal::Full)) => {
                     waiting.unpop(PoolFrame(frame));
                     // Nobody else tells the kernel about a ring that filled up while the link was down.
@@ -172,15 +180,54 @@ impl AfXdpQueue {
                 Err((_frame, _refusal)) => counters.drop_unsent(port, DropReason::TxRefused),
             }
         }
-        if sent > 0 {
+        if pushed > 0 {
             self.socket.submit();
         }
-        if sent > 0 || self.kick_again {
+        if pushed > 0 || self.kick_again {
             match self.socket.kick() {
                 Kick::Idle | Kick::Sent => self.kick_again = false,
                 Kick::Busy => self.kick_again = true,
                 Kick::LinkDown => self.kick_again = false,
                 Kick::Gone => self.gone = true,
+            }
+        }
+        sent + pushed
+    }
+
+    /// Sends what waits, a burst in a call, as long as it is worth one; returns how many packets left.
+    fn transmit_in_bulk(
+        &mut self,
+        waiting: &mut TxQueue<PoolFrame>,
+        port: PortId,
+        counters: &mut Counters,
+    ) -> usize {
+        let mut sent = 0;
+        while self.socket.prefers_bulk(waiting.len()) {
+            let mut whole = true;
+            while let Some(PoolFrame(frame)) = waiting.pop() {
+                match self.socket.gather(frame) {
+                    Ok(()) => {}
+                    Err((frame, why @ (Refusal::Full | Refusal::NotInBulk))) => {
+                        waiting.unpop(PoolFrame(frame));
+                        whole = why == Refusal::Full;
+                        break;
+                    }
+                    Err((_frame, _refusal)) => counters.drop_unsent(port, DropReason::TxRefused),
+                }
+            }
+            let burst = self.socket.send_gathered();
+            sent += burst.sent as usize;
+            let reason = match burst.kick {
+                Kick::LinkDown | Kick::Gone => DropReason::PortDown,
+                Kick::Idle | Kick::Sent | Kick::Busy => DropReason::TxRefused,
+            };
+            for _ in 0..burst.lost {
+                counters.drop_unsent(port, reason);
+            }
+            self.gone |= burst.kick == Kick::Gone;
+            self.kick_again = self.socket.has_gathered();
+            if self.gone || self.kick_again || !whole {
+                break;
             }
         }
         sent

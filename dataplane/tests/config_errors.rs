@@ -268,6 +268,18 @@ fn numbers_are_right_at_the_edge_and_wrong_beyond() {
 }
 
 #[test]
+fn bulk_and_a_kernel_thread_that_kicks_exclude_each_other() {
+    wrong(
+        &lan("kick = \"sqpoll\"\ntransmit = \"bulk\""),
+        "\"bulk\"",
+        "`transmit = \"bulk\"` and `kick = \"sqpoll\"` exclude each other",
+        "leave one of the two out",
+    );
+    right(&lan("kick = \"sqpoll\"\ntransmit = \"auto\""));
+    right(&lan("transmit = \"bulk\""));
+}
+
+#[test]
 fn a_core_that_spins_has_no_latency() {
     wrong(&core("idle = \"spin\"\nmax_latency = \"1us\""), "\"1us\"", "never sleeps", "adaptive");
     wrong(&core("max_latency = 50"), "50", "length of time", "unit");

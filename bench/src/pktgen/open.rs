@@ -12,6 +12,7 @@ use super::plan::{Plan, Side};
 use super::scenario::PortName;
 use af_xdp::{
     AttachOptions, Attachment, ChunkSize, Claims, Grant, Pool, PoolConfig, Rules, Socket, SocketOptions,
+    Transmit,
 };
 use flumen::mempool::WorkerPool;
 use flumen::packet_ring::packet_ring;
@@ -37,6 +38,7 @@ pub(crate) const OPTIONS: SocketOptions = SocketOptions {
     need_wakeup: true,
     tx_budget: Some(2048),
     busy_poll: None,
+    transmit: Transmit::Auto,
 };
 
 /// Frames that are in no ring: bursts, and what waits for the ring.

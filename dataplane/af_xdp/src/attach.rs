@@ -249,7 +249,7 @@ impl Attachment {
 
 fn load(rules: &Rules, map: &XskMap, multi_buffer: bool) -> Result<OwnedFd, AttachError> {
     let program = program::assemble(rules, map.as_raw_fd())?;
-    bpf::load(&program, multi_buffer).map_err(|error| match error.source.raw_os_error() {
+    bpf::load(&program, bpf::Kind::Xdp { multi_buffer }).map_err(|error| match error.source.raw_os_error() {
         Some(libc::EPERM) => AttachError::Permission,
         _ => AttachError::Load(error),
     })

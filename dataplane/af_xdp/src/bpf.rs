@@ -15,9 +15,13 @@ const PROG_TEST_RUN: i32 = 10;
 const LINK_CREATE: i32 = 28;
 const LINK_UPDATE: i32 = 29;
 
+const MAP_TYPE_ARRAY: u32 = 2;
 const MAP_TYPE_XSKMAP: u32 = 17;
+const PROG_TYPE_SCHED_CLS: u32 = 3;
 const PROG_TYPE_XDP: u32 = 6;
 const ATTACH_XDP: u32 = 37;
+/// The values of an array can be mapped into a process.
+const MAPPABLE: u32 = 1 << 10;
 
 /// The program can take packets of several buffers (BPF_F_XDP_HAS_FRAGS).
 const HAS_FRAGS: u32 = 1 << 5;
@@ -133,6 +137,21 @@ pub(crate) fn create_xsk_map(queues: u32) -> io::Result<OwnedFd> {
     unsafe { bpf(MAP_CREATE, &mut attribute) }.map(owned)
 }
 
+/// Makes an array of one element of `bytes` bytes, which can be mapped.
+pub(crate) fn create_shared_memory(bytes: u32) -> io::Result<OwnedFd> {
+    let mut attribute = MapCreate {
+        map_type: MAP_TYPE_ARRAY,
+        key_size: 4,
+        value_size: bytes,
+        max_entries: 1,
+        map_flags: MAPPABLE,
+        name: *b"flumen_bulk\0\0\0\0\0",
+        ..Default::default()
+    };
+    // SAFETY: the attribute of this command, without addresses.
+    unsafe { bpf(MAP_CREATE, &mut attribute) }.map(owned)
+}
+
 /// Puts a socket into the slot of a queue.
 pub(crate) fn map_insert(map: RawFd, queue: u32, socket: RawFd) -> io::Result<()> {
     let value = socket as u32;
@@ -156,8 +175,10 @@ pub(crate) fn map_remove(map: RawFd, queue: u32) -> io::Result<()> {
 
 /// A program that the kernel refused, and its verifier's last words.
 #[derive(Debug, thiserror::Error)]
-#[error("the kernel refused the XDP program: {source}{}", last_lines(.log))]
+#[error("the kernel refused the {kind} program: {source}{}", last_lines(.log))]
 pub struct LoadError {
+    /// What it was for.
+    pub kind: &'static str,
     /// What bpf(2) said.
     pub source: io::Error,
     /// The verifier's log; empty when it did not get that far.
@@ -169,17 +190,35 @@ fn last_lines(log: &str) -> String {
     lines.into_iter().rev().map(|line| format!("\n  {line}")).collect()
 }
 
-/// Loads an XDP program. It is loaded silently at first; only a refused one is tried again with the log.
-pub(crate) fn load(program: &[Instruction], multi_buffer: bool) -> Result<OwnedFd, LoadError> {
+/// What a program is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Sees what arrives at an interface, before the kernel does.
+    Xdp {
+        /// It can take packets of several buffers.
+        multi_buffer: bool,
+    },
+    /// Sends what is in shared memory; attached to nothing.
+    Bulk,
+}
+
+/// Loads a program. It is loaded silently at first; only a refused one is tried again with the log.
+pub(crate) fn load(program: &[Instruction], kind: Kind) -> Result<OwnedFd, LoadError> {
     let encoded: Vec<u64> = program.iter().map(|instruction| instruction.encode()).collect();
+    let (prog_type, flags, expected_attach_type, kind) = match kind {
+        Kind::Xdp { multi_buffer } => {
+            (PROG_TYPE_XDP, if multi_buffer { HAS_FRAGS } else { 0 }, ATTACH_XDP, "XDP")
+        }
+        Kind::Bulk => (PROG_TYPE_SCHED_CLS, 0, 0, "bulk transmit"),
+    };
     let attribute = || ProgLoad {
-        prog_type: PROG_TYPE_XDP,
+        prog_type,
         count: encoded.len() as u32,
         instructions: encoded.as_ptr() as u64,
         license: c"Dual MIT/GPL".as_ptr() as u64,
-        flags: if multi_buffer { HAS_FRAGS } else { 0 },
+        flags,
         name: *b"flumen\0\0\0\0\0\0\0\0\0\0",
-        expected_attach_type: ATTACH_XDP,
+        expected_attach_type,
         ..Default::default()
     };
     // SAFETY: the instructions and the licence outlive the call.
@@ -195,7 +234,7 @@ pub(crate) fn load(program: &[Instruction], multi_buffer: bool) -> Result<OwnedF
         Ok(fd) => Ok(owned(fd)),
         Err(_) => {
             let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
-            Err(LoadError { source, log: String::from_utf8_lossy(&log[..end]).into_owned() })
+            Err(LoadError { kind, source, log: String::from_utf8_lossy(&log[..end]).into_owned() })
         }
     }
 }

@@ -27,7 +27,8 @@
 //!    pool <--complete------- [ completion ring: chunks ] <------ is done with it
 //! ```
 //! In copy mode the kernel transmits only inside our system call, so there is one kick for each burst; a zero-copy
-//! driver polls the ring by itself and asks for a kick only when it has gone to sleep (*need wakeup*).
+//! driver polls the ring by itself and asks for a kick only when it has gone to sleep (*need wakeup*). To a veth a burst
+//! is better sent in bulk ([`socket::bulk`]): copied to a BPF program's memory, then sent by it in one call.
 //!
 //! ## Who owns a chunk, and when
 //! | place | who may touch the bytes | leaves by |
@@ -80,7 +81,7 @@
 //!
 //! ## The map of this crate
 //! [`umem`] the region and where each chunk is · [`pool`], [`frame`] · [`ring`] · [`socket`] (`setup`, `close`,
-//! `options`) · [`sqpoll`] · [`program`] what to redirect, assembled with [`bpf`] · [`attach`] · [`nic`] · [`mode`].
+//! `options`, `bulk`) · [`sqpoll`] · [`program`] what to redirect, assembled with [`bpf`] · [`attach`] · [`nic`] · [`mode`].
 //!
 //! Unsafe code lives here so that it need not elsewhere; every block says why it is sound.
 
@@ -107,6 +108,6 @@ pub use pool::{Account, ChunkSize, HugePages, Pool, PoolConfig, PoolError};
 pub use program::{Claim, Claims, Exclusion, Ownership, Prefix, Rules};
 pub use socket::Socket;
 pub use socket::options::{
-    BusyPoll, Counters, Kick, LinkState, Refusal, SocketError, SocketOptions, Statistics,
+    BusyPoll, Counters, Kick, LinkState, Refusal, Sent, SocketError, SocketOptions, Statistics, Transmit,
 };
 pub use umem::{MAX_CHAIN, MAX_SEGMENTS};

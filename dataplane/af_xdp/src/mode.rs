@@ -1,5 +1,6 @@
 //! How packets get from the driver to us, and what was granted of what was asked for.
 
+use crate::socket::options::Transmit;
 use core::fmt;
 use core::str::FromStr;
 
@@ -71,6 +72,10 @@ pub struct Grant {
     pub tx_budget: Option<u32>,
     /// Microseconds of preferred busy polling, when it is on.
     pub busy_poll: Option<u32>,
+    /// How bursts are transmitted; never [`Transmit::Auto`].
+    pub transmit: Transmit,
+    /// Why not in bulk, where that was left to us.
+    pub no_bulk: Option<String>,
 }
 
 impl fmt::Display for Grant {

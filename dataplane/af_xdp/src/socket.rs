@@ -3,6 +3,7 @@
 //! ```text
 //!   receive   pool --refill--> fill ring --> kernel, NIC --> rx ring --receive--> Frame --> ...
 //!   transmit  ... --> Frame --push, submit--> tx ring --kick--> kernel, NIC --> completion ring --complete--> pool
+//!             ... --> Frame --gather--> slots --send_gathered--> kernel          (`bulk`, where it is faster)
 //! ```
 //!
 //! Every socket registers the pool's region for itself rather than sharing one registration
@@ -17,6 +18,7 @@
 //! 2. Every descriptor that we submit is one that the kernel accepts, because it does not complete the ones that
 //!    it refuses: their chunks would be lost.
 
+pub mod bulk;
 pub mod close;
 pub mod options;
 mod setup;
@@ -63,6 +65,7 @@ pub struct Socket {
     sqpoll: Option<SqPoll>,
     grant: Grant,
     interface_index: u32,
+    bulk: Option<Box<bulk::Bulk>>,
     /// An ordinary socket in the interface's namespace: AF_XDP ones answer no questions about interfaces.
     control: OwnedFd,
     map: Option<Arc<XskMap>>,

@@ -72,3 +72,10 @@ pub(crate) fn interface_index(name: &CStr) -> io::Result<u32> {
         index => Ok(index),
     }
 }
+
+/// Major and minor number of the running kernel's version.
+pub(crate) fn kernel_version() -> Option<(u32, u32)> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}

@@ -164,10 +164,14 @@ fn announce(service: &Service) {
                 multi_buffer = grant.multi_buffer,
                 tx_checksum = grant.tx_checksum,
                 tx_budget = grant.tx_budget,
+                transmit = grant.transmit.name(),
                 "AF_XDP socket is open"
             );
             for (mode, why) in &grant.refused {
                 tracing::info!(port = name, queue = grant.queue, refused = %mode, why, "a better mode is not to be had");
+            }
+            if let Some(why) = &grant.no_bulk {
+                tracing::info!(port = name, queue = grant.queue, why, "bursts go by the ring");
             }
         }
     }

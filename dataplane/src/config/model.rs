@@ -191,6 +191,8 @@ pub struct AfXdp {
     pub napi_defer: Option<NapiDefer>,
     /// Who tells the kernel that there is something to transmit.
     pub kick: Kick,
+    /// How bursts are transmitted.
+    pub transmit: Transmit,
     /// Which packets are ours; the rest stays with the kernel.
     pub claim: Claim,
     /// Which packets are never ours, whatever `claim` says.
@@ -304,6 +306,17 @@ pub enum Kick {
     Syscall,
     /// A kernel thread of io_uring, which wants a core of its own.
     Sqpoll,
+}
+
+/// How an AF_XDP port transmits bursts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transmit {
+    /// In bulk where that is known to be faster, by the ring elsewhere.
+    Auto,
+    /// By the ring.
+    Ring,
+    /// In one call of a BPF program.
+    Bulk,
 }
 
 /// Which packets an AF_XDP port takes.

@@ -5,7 +5,8 @@ use super::bounds;
 use super::manners;
 use super::model::{
     AfXdp, BusyPoll, ChecksumPolicy, Claim, Distribute, Kick, Memory, MultiBuffer, NapiDefer, Never,
-    PacketRule, Pcap, Port, PortKind, PortRange, Protocol, Queues, Rings, RpFilter, Tap, TxChecksum, XdpMode,
+    PacketRule, Pcap, Port, PortKind, PortRange, Protocol, Queues, Rings, RpFilter, Tap, Transmit,
+    TxChecksum, XdpMode,
 };
 use super::names::Names;
 use super::problem::{At, Problem};
@@ -157,6 +158,20 @@ fn read_af_xdp(section: &Section<'_>, name: &str, at: At) -> AfXdp {
     let ring = |key: &str| {
         size32(rings.map_or(2048, |section: Section<'_>| section.power_of_two(key, bounds::RING, 2048)))
     };
+    let kick = section.word("kick", &[("syscall", Kick::Syscall), ("sqpoll", Kick::Sqpoll)], Kick::Syscall);
+    let transmit = section.word(
+        "transmit",
+        &[("auto", Transmit::Auto), ("ring", Transmit::Ring), ("bulk", Transmit::Bulk)],
+        Transmit::Auto,
+    );
+    if let (Kick::Sqpoll, Transmit::Bulk, Some(value)) = (kick, transmit, section.value("transmit")) {
+        value.reader().report(
+            Problem::error(value.at(), "`transmit = \"bulk\"` and `kick = \"sqpoll\"` exclude each other")
+                .label("this takes a system call for each burst")
+                .related(section.place("kick", at), "this is to make none")
+                .help("leave one of the two out"),
+        );
+    }
     AfXdp {
         interface: interface.to_owned(),
         mode: section.word(
@@ -184,7 +199,8 @@ fn read_af_xdp(section: &Section<'_>, name: &str, at: At) -> AfXdp {
         ),
         busy_poll: section.value("busy_poll").and_then(|value| read_busy_poll(&value)),
         napi_defer: section.value("napi_defer").and_then(|value| read_napi_defer(&value)),
-        kick: section.word("kick", &[("syscall", Kick::Syscall), ("sqpoll", Kick::Sqpoll)], Kick::Syscall),
+        kick,
+        transmit,
         claim: section.value("claim").and_then(|value| read_claim(&value)).unwrap_or(Claim::Port),
         never: section.value("never").and_then(|value| read_never(&value)).unwrap_or(Never::KernelSsh),
         interface_at: section.place("interface", at),

@@ -60,6 +60,7 @@ pub const PORT: Spec = Spec {
         "busy_poll",
         "napi_defer",
         "kick",
+        "transmit",
         "claim",
         "never",
         "read",
@@ -90,7 +91,7 @@ pub fn kinds_of_key(key: &str) -> &'static [&'static str] {
         "interface" => &["af_xdp", "tap"],
         "parent" | "vlan" | "protocol" | "priority" => &["vlan"],
         "mode" | "queues" | "rings" | "multi_buffer" | "need_wakeup" | "tx_checksum" | "busy_poll"
-        | "napi_defer" | "kick" | "claim" | "never" => &["af_xdp"],
+        | "napi_defer" | "kick" | "transmit" | "claim" | "never" => &["af_xdp"],
         "read" | "repeat" | "write" => &["pcap"],
         "peer" | "ring" => &["memory"],
         _ => &[],

@@ -169,6 +169,10 @@ pub struct Grant {
     pub tx_budget: Option<u32>,
     /// Microseconds of preferred busy polling; `None` when interrupts are used.
     pub busy_poll_us: Option<u32>,
+    /// How bursts are transmitted: `ring`, `bulk`.
+    pub transmit: String,
+    /// Why not in bulk, where that was left open.
+    pub no_bulk: Option<String>,
 }
 
 /// A mode that was not granted.

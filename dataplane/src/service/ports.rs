@@ -16,6 +16,7 @@ use af_xdp::nic::deferral::{self, NapiDeferral, Settings};
 use af_xdp::sqpoll::SqPollOptions;
 use af_xdp::{
     AttachOptions, Attachment, BusyPoll, Claims, Exclusion, Mode, Ownership, Prefix, Rules, SocketOptions,
+    Transmit,
 };
 use core::ops::RangeInclusive;
 use flumen_stack::ethernet::vlan::Vlan;
@@ -378,6 +379,12 @@ fn carrier(af_xdp: &AfXdp, plan: &PortLayout, attachment: &Arc<Attachment>) -> C
             microseconds: u32::try_from(poll.duration.as_micros()).unwrap_or(u32::MAX),
             budget: u32::from(poll.budget),
         }),
+        transmit: match (af_xdp.transmit, af_xdp.kick) {
+            (model::Transmit::Bulk, _) => Transmit::Bulk,
+            // Who wants no system calls wants none for a burst either.
+            (model::Transmit::Ring, _) | (_, model::Kick::Sqpoll) => Transmit::Ring,
+            (model::Transmit::Auto, model::Kick::Syscall) => Transmit::Auto,
+        },
     };
     let kick = match af_xdp.kick {
         model::Kick::Syscall => None,

@@ -512,6 +512,8 @@ fn show_queue(worker: &WorkerHandle, reports: &[Option<Box<Report>>], port: Port
             tx_checksum: grant.tx_checksum,
             tx_budget: grant.tx_budget,
             busy_poll_us: grant.busy_poll,
+            transmit: grant.transmit.name().to_owned(),
+            no_bulk: grant.no_bulk.clone(),
         }),
         kernel: report.and_then(|report| report.kernel).map(|kernel| XdpStatistics {
             rx_dropped: kernel.rx_dropped,
@@ -539,6 +541,8 @@ fn socket_counts(counters: &af_xdp::Counters) -> Vec<Count> {
         tx_bad_completions,
         sqpoll_kicks,
         sqpoll_wakeups,
+        bulk_sends,
+        bulk_lost,
     } = *counters;
     [
         ("rx-packets", rx_packets),
@@ -553,6 +557,8 @@ fn socket_counts(counters: &af_xdp::Counters) -> Vec<Count> {
         ("tx-bad-completions", tx_bad_completions),
         ("sqpoll-kicks", sqpoll_kicks),
         ("sqpoll-wakeups", sqpoll_wakeups),
+        ("bulk-sends", bulk_sends),
+        ("bulk-lost", bulk_lost),
     ]
     .into_iter()
     .map(|(name, value)| Count::new(name, value))

@@ -76,8 +76,8 @@ lan   192.0.2.1/24
 port  rx packets  rx bytes  tx packets  tx bytes  drops  tx drops
 lan         1000     64000         900     57600    100         2
 
-queue  cpu  mode    multi-buffer  tx checksum offload  tx budget  busy poll
-lan:0    1  native  yes           yes                         64  no
+queue  cpu  mode    multi-buffer  tx checksum offload  tx budget  busy poll  transmit
+lan:0    1  native  yes           yes                         64  no         bulk
 
 queue  rx_dropped  rx_invalid_descs  tx_invalid_descs  rx_ring_full  rx_fill_ring_empty  tx_ring_empty
 lan:0           0                 0                 0            17                   0              0

@@ -387,6 +387,8 @@ pub fn ports() -> Ports {
         tx_checksum: true,
         tx_budget: Some(64),
         busy_poll_us: None,
+        transmit: "bulk".into(),
+        no_bulk: None,
     };
     let queue = Queue {
         queue: 0,

@@ -202,6 +202,7 @@ tests! {
         }
         system_calls {
             a_worker_that_kicks_by_sqpoll_makes_no_system_call_while_it_forwards,
+            a_burst_goes_out_in_one_system_call_and_every_packet_of_it_arrives,
         }
         programs_calls {
             socket_calls_do_on_flumen_what_they_do_on_the_kernel_over_ipv4,

@@ -74,3 +74,36 @@ pub fn a_worker_that_kicks_by_sqpoll_makes_no_system_call_while_it_forwards() {
     let calls = calls_while_forwarding("kick = \"sqpoll\"");
     assert!(calls.is_empty(), "{} calls: {:?}", calls.len(), calls.iter().take(20).collect::<Vec<_>>());
 }
+
+/// What the port's sockets counted, all together.
+fn counted(lab: &mut Lab, port: &str, name: &str) -> u64 {
+    let ports = lab.flumen().json("port");
+    let list = |value: &serde_json::Value| value.as_array().expect("a list").clone();
+    let port = list(&ports["ports"]).into_iter().find(|one| one["name"] == port).expect("it is there");
+    let counts = list(&port["queues"]).into_iter().flat_map(|queue| list(&queue["socket"]));
+    counts.filter(|count| count["name"] == name).filter_map(|count| count["value"].as_u64()).sum()
+}
+
+pub fn a_burst_goes_out_in_one_system_call_and_every_packet_of_it_arrives() {
+    let mut lab = Lab::plan().core_keys("idle = \"spin\"").up();
+    let cpu = std::thread::available_parallelism().map_or(1, usize::from) - 1;
+    let thread = lab.flumen().worker_thread(cpu);
+    lab.client("ping -n -q -c 2 -i 0.2 -W 2 10.0.2.2").says("2 received");
+    // Each call of the worker takes strace some time, in which the client sends more: so they come in bursts.
+    let strace = Strace::on(&mut lab, thread);
+    let flow = lab.background(super::harness::Role::Client, "iperf -u -c 10.0.2.2 -p 9 -b 300M -l 100 -t 60");
+    let before = forwarded(&mut lab);
+    wait_until("bursts are forwarded", 60, || forwarded(&mut lab) > before + 20_000);
+    drop(flow);
+    let calls = strace.end();
+    assert!(counted(&mut lab, "wan", "bulk-sends") > 20);
+    let bulk = calls.iter().filter(|call| call.starts_with("bpf(BPF_PROG_TEST_RUN")).count();
+    assert!(bulk > 20, "{bulk} in {} calls: {:?}", calls.len(), calls.iter().take(20).collect::<Vec<_>>());
+    let others: Vec<_> = calls.iter().filter(|call| !call.starts_with("bpf(BPF_PROG_TEST_RUN") && !call.starts_with("sendto(")).collect();
+    assert!(others.is_empty(), "only what transmits: {:?}", &others[..others.len().min(20)]);
+    let sent = counted(&mut lab, "wan", "tx-packets");
+    assert_eq!(counted(&mut lab, "wan", "bulk-lost"), 0);
+    let arrived = lab.server("cat /sys/class/net/wan0/statistics/rx_packets").must();
+    assert_eq!(arrived.trim().parse(), Ok(sent), "what we sent is what the server's kernel received");
+    lab.client("ping -n -q -c 2 -i 0.2 -W 2 10.0.2.2").says("2 received");
+}

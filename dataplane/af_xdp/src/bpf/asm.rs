@@ -3,7 +3,7 @@
 //! ```text
 //!   one instruction, 64 bits:  | imm 32 | offset 16 | src 4 | dst 4 | opcode 8 |   (from the high end, little-endian host)
 //! ```
-//! Only what the XDP programs of this crate need. Compares and arithmetic on values are of 32 bits (the upper half of the
+//! Only what the programs of this crate need. Compares and arithmetic on values are of 32 bits (the upper half of the
 //! result is zero); pointers are moved and added with 64.
 
 use std::os::fd::RawFd;
@@ -29,7 +29,7 @@ pub enum Reg {
     R10,
 }
 
-/// Width of a load.
+/// Width of a load or a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
     /// 8 bits.
@@ -38,6 +38,20 @@ pub enum Size {
     Half,
     /// 32 bits.
     Word,
+    /// 64 bits.
+    Double,
+}
+
+impl Size {
+    /// The bits of an opcode that say how wide.
+    const fn code(self) -> u8 {
+        match self {
+            Size::Word => 0x00,
+            Size::Half => 0x08,
+            Size::Byte => 0x10,
+            Size::Double => 0x18,
+        }
+    }
 }
 
 /// When a conditional jump is taken; unsigned.
@@ -139,6 +153,11 @@ impl Assembler {
         self.emit(0x0f, dst, src, 0, 0);
     }
 
+    /// dst *= imm, 64 bits.
+    pub fn multiply(&mut self, dst: Reg, imm: i32) {
+        self.emit(0x27, dst, Reg::R0, 0, imm);
+    }
+
     /// dst &= imm, 32 bits.
     pub fn and(&mut self, dst: Reg, imm: u32) {
         self.emit(0x54, dst, Reg::R0, 0, imm as i32);
@@ -156,18 +175,25 @@ impl Assembler {
 
     /// dst = memory at src + offset, in host order, zero-extended.
     pub fn load(&mut self, size: Size, dst: Reg, src: Reg, offset: i16) {
-        let opcode = match size {
-            Size::Word => 0x61,
-            Size::Half => 0x69,
-            Size::Byte => 0x71,
-        };
-        self.emit(opcode, dst, src, offset, 0);
+        self.emit(0x61 | size.code(), dst, src, offset, 0);
+    }
+
+    /// memory at dst + offset = src, in host order.
+    pub fn store(&mut self, size: Size, dst: Reg, offset: i16, src: Reg) {
+        self.emit(0x63 | size.code(), dst, src, offset, 0);
     }
 
     /// dst = the address of a map.
     pub fn load_map(&mut self, dst: Reg, map: RawFd) {
         const PSEUDO_MAP_FD: Reg = Reg::R1;
         self.emit(0x18, dst, PSEUDO_MAP_FD, 0, map);
+        self.emit(0, Reg::R0, Reg::R0, 0, 0);
+    }
+
+    /// dst = the address of the value of an array of one element.
+    pub fn load_map_value(&mut self, dst: Reg, map: RawFd) {
+        const PSEUDO_MAP_VALUE: Reg = Reg::R2;
+        self.emit(0x18, dst, PSEUDO_MAP_VALUE, 0, map);
         self.emit(0, Reg::R0, Reg::R0, 0, 0);
     }
 

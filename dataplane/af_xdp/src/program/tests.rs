@@ -39,7 +39,9 @@ fn loaded(rules: &Rules) -> Option<Loaded> {
     };
     let socket = sys::socket(libc::AF_XDP, libc::SOCK_RAW, 0).unwrap();
     map.insert(0, socket.as_raw_fd()).unwrap();
-    let program = bpf::load(&assemble(rules, map.as_raw_fd()).unwrap(), false).unwrap();
+    let program =
+        bpf::load(&assemble(rules, map.as_raw_fd()).unwrap(), bpf::Kind::Xdp { multi_buffer: false })
+            .unwrap();
     Some(Loaded { program, _map: map, _socket: socket })
 }
 

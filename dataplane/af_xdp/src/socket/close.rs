@@ -76,6 +76,12 @@ fn namespace(fd: &impl AsRawFd) -> io::Result<u64> {
     sys::get_option::<u64>(fd, libc::SOL_SOCKET, SO_NETNS_COOKIE).map(|(cookie, _)| cookie)
 }
 
+/// True when the socket is of the network namespace that this thread is in.
+pub(super) fn is_at_home(fd: &OwnedFd) -> bool {
+    let here = sys::socket(libc::AF_INET, libc::SOCK_DGRAM, 0).and_then(|probe| namespace(&probe));
+    here.is_ok_and(|here| namespace(fd).is_ok_and(|its| its == here))
+}
+
 /// Looks at the socket's pending error and at the interface.
 pub(super) fn link_state(fd: &OwnedFd, control: &OwnedFd, index: u32) -> LinkState {
     let pending = sys::get_option::<i32>(fd, libc::SOL_SOCKET, libc::SO_ERROR).map_or(0, |(error, _)| error);

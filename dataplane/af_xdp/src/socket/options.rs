@@ -21,6 +21,43 @@ pub struct SocketOptions {
     pub tx_budget: Option<u32>,
     /// Preferred busy polling: the kernel runs the queue inside [`crate::Socket::busy_poll`].
     pub busy_poll: Option<BusyPoll>,
+    /// How bursts are transmitted.
+    pub transmit: Transmit,
+}
+
+/// How bursts are transmitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Transmit {
+    /// In bulk where that is known to be faster, by the ring elsewhere.
+    #[default]
+    Auto,
+    /// By the tx ring.
+    Ring,
+    /// Bursts in one call of a program ([`crate::socket::bulk`]), single packets by the ring.
+    Bulk,
+}
+
+impl Transmit {
+    /// As it is written in a configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Transmit::Auto => "auto",
+            Transmit::Ring => "ring",
+            Transmit::Bulk => "bulk",
+        }
+    }
+}
+
+/// What became of packets that were sent in bulk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Sent {
+    /// Packets that the interface took.
+    pub sent: u32,
+    /// Packets that are lost: it did not take them.
+    pub lost: u32,
+    /// How the call ended. After [`Kick::Busy`] with nothing sent and nothing lost all of them still wait.
+    pub kick: Kick,
 }
 
 /// Preferred busy polling (SO_PREFER_BUSY_POLL, SO_BUSY_POLL, SO_BUSY_POLL_BUDGET).
@@ -42,6 +79,7 @@ impl Default for SocketOptions {
             need_wakeup: true,
             tx_budget: Some(2048),
             busy_poll: None,
+            transmit: Transmit::Auto,
         }
     }
 }
@@ -63,6 +101,8 @@ pub enum Refusal {
     OtherPool,
     /// The checksum request points outside what the packet is now.
     BadChecksumRequest,
+    /// It cannot be sent in bulk: it goes by the ring.
+    NotInBulk,
 }
 
 /// What became of a kick or wake-up.
@@ -108,7 +148,7 @@ pub enum LinkState {
 pub struct Counters {
     /// Packets received.
     pub rx_packets: u64,
-    /// Packets put into the tx ring.
+    /// Packets put into the tx ring, or sent in bulk.
     pub tx_packets: u64,
     /// System calls to transmit.
     pub kicks: u64,
@@ -130,6 +170,10 @@ pub struct Counters {
     pub sqpoll_kicks: u64,
     /// System calls to wake the io_uring thread, which had gone to sleep.
     pub sqpoll_wakeups: u64,
+    /// System calls that sent packets in bulk.
+    pub bulk_sends: u64,
+    /// Packets that the interface did not take when they were sent in bulk.
+    pub bulk_lost: u64,
 }
 
 /// The kernel's counters of a socket (`struct xdp_statistics`).
@@ -237,6 +281,14 @@ pub enum SocketError {
         budget: u32,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// Sending in bulk was demanded and is not to be had.
+    #[error("{interface} cannot be sent to in bulk: {why}; with `transmit = \"ring\"` bursts go by the ring")]
+    BulkRefused {
+        /// The interface.
+        interface: String,
+        /// What is in its way.
+        why: String,
     },
     /// The transmit budget is out of range.
     #[error("a transmit budget of {budget} is not between 32 and the tx ring's {tx} slots")]

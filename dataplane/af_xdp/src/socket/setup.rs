@@ -1,6 +1,6 @@
 //! Opening a socket: registration, rings, bind, in the order the kernel wants, and the choice of the mode.
 
-use super::options::{Counters, SocketError, SocketOptions, Statistics};
+use super::options::{Counters, SocketError, SocketOptions, Statistics, Transmit};
 use super::{Assembly, Socket};
 use crate::attach::{Attachment, Side};
 use crate::mode::{Grant, Mode};
@@ -92,6 +92,7 @@ impl Socket {
                         }
                     })?;
                     socket.map = Some(Arc::clone(map));
+                    socket.prepare_bulk(options.transmit, &attachment.interface().name)?;
                     return Ok(socket);
                 }
                 Err(SocketError::ModeRefused { why, .. }) if index + 1 < candidates.len() => {
@@ -205,7 +206,10 @@ fn open_as(
             tx_checksum: metadata && mode != Mode::ZeroCopy,
             tx_budget,
             busy_poll: options.busy_poll.map(|poll| poll.microseconds),
+            transmit: Transmit::Ring,
+            no_bulk: None,
         },
+        bulk: None,
         interface_index: interface.index,
         control,
         map: None,

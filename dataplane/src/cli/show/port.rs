@@ -91,7 +91,8 @@ fn traffic(ports: &Ports) -> Option<String> {
 }
 
 fn grants(ports: &Ports) -> Option<String> {
-    let heads = ["queue", "cpu", "mode", "multi-buffer", "tx checksum offload", "tx budget", "busy poll"];
+    let heads =
+        ["queue", "cpu", "mode", "multi-buffer", "tx checksum offload", "tx budget", "busy poll", "transmit"];
     let mut table = Table::new(heads);
     for (name, queue) in queues(ports) {
         let Some(grant) = &queue.grant else { continue };
@@ -103,6 +104,7 @@ fn grants(ports: &Ports) -> Option<String> {
             yes(grant.tx_checksum).to_owned(),
             grant.tx_budget.map_or_else(|| "kernel's".to_owned(), |budget| budget.to_string()),
             grant.busy_poll_us.map_or_else(|| "no".to_owned(), |us| format!("{us}us")),
+            grant.transmit.clone(),
         ]);
     }
     finish(table)
@@ -148,6 +150,11 @@ fn notes(ports: &Ports) -> Vec<String> {
     let mut notes = Vec::new();
     for port in &ports.ports {
         let mut said = BTreeSet::new();
+        for why in port.queues.iter().filter_map(|queue| queue.grant.as_ref()?.no_bulk.as_ref()) {
+            if said.insert(("bulk", why)) {
+                notes.push(format!("{}: bursts go by the ring: {why}", port.name));
+            }
+        }
         for refused in port.queues.iter().filter_map(|queue| queue.grant.as_ref()).flat_map(|g| &g.refused) {
             if said.insert((&refused.mode, &refused.why)) {
                 notes.push(format!("{}: {} was refused: {}", port.name, refused.mode, refused.why));
