@@ -28,7 +28,7 @@
 //! ```
 //! In copy mode the kernel transmits only inside our system call, so there is one kick for each burst; a zero-copy
 //! driver polls the ring by itself and asks for a kick only when it has gone to sleep (*need wakeup*). To a veth a burst
-//! is better sent in bulk ([`socket::bulk`]): copied to a BPF program's memory, then sent by it in one call.
+//! is better sent in bulk ([`socket::bulk`]): by a BPF program that sends all of it in one call.
 //!
 //! ## Who owns a chunk, and when
 //! | place | who may touch the bytes | leaves by |

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!   us                                             kernel, in our system call
-//!   Frame --gather: copy--> [ slot | slot | ... ]
-//!   pool <--drop--             send_gathered -----> our program, softirqs held off:
-//!                                                     for each slot: its bytes into the packet at hand,
+//!   Frame --gather--> [ slot | slot | ... ]
+//!                      send_gathered -------------> our program, softirqs held off:
+//!                                                     for each slot: the frame's bytes into the packet at hand,
 //!                                                                    bpf_clone_redirect to the interface
-//!                                                   softirqs: the other end of a veth receives them all
+//!   pool <--drop--                                  softirqs: the other end of a veth receives them all
 //! ```
 //!
 //! Why there is a second way. In copy mode the kernel makes an skb of each descriptor of the tx ring and lets softirqs run
@@ -22,7 +22,8 @@
 //! The program is attached to nothing and its memory is ours: both are gone with the process, however it ends.
 //!
 //! Invariants
-//! 1. Slots `0 .. held` of the shared memory have a packet each, of [`MIN_PACKET`] to [`Bulk::longest`] bytes.
+//! 1. Slot `i` of the shared memory names the bytes of `frames[i]`, of [`MIN_PACKET`] to [`Bulk::longest`] of them. The frame is
+//!    held for as long as the program may read them.
 //! 2. They are sent whole: either the call ran the program over all of them, and they are gone, or it did not
 //!    run it, and they are there for the next.
 
@@ -50,15 +51,17 @@ pub const LEAST: usize = 24;
 /// The first kernel that holds softirqs off while a program is run for us.
 const SINCE: (u32, u32) = (6, 11);
 
-/// The first line of the shared memory: how many slots are full (from us), how many packets the kernel did not take, and
-/// what it said of the last of those (from the program). Then the slots.
-const HELD: i16 = 0;
-const LOST: i16 = 4;
-const ERROR: i16 = 8;
-const LINE: usize = 64;
-
-/// A slot begins with the length of its packet; the packet follows.
-const PACKET: usize = 16;
+/// The shared memory. Its first line: how many slots are full (from us), how many packets the kernel did not take, and what it
+/// said of the last of those (from the program). Then the slots, each with the address of a packet in our memory and its
+/// length. Then room for one packet, which the program copies through: it may read our memory, and write a packet of
+/// the kernel's, but not from one to the other.
+const HELD: usize = 0;
+const LOST: usize = 4;
+const ERROR: usize = 8;
+const SLOT: usize = 64;
+const SLOT_BYTES: usize = 16;
+const SLOT_LEN: i16 = 8;
+const ROOM: usize = SLOT + SLOTS * SLOT_BYTES;
 
 /// Bytes of a packet that every kernel takes for a test run: it wants it on one page, with room at both ends.
 const TEST_RUN_BYTES: usize = 2048;
@@ -67,75 +70,65 @@ const TEST_RUN_BYTES: usize = 2048;
 const SKB_STORE_BYTES: i32 = 9;
 const CLONE_REDIRECT: i32 = 13;
 const SKB_CHANGE_TAIL: i32 = 38;
+const PROBE_READ_USER: i32 = 112;
 
 /// What is said of a packet that a queueing discipline dropped (NET_XMIT_CN); one drops all of them while the
 /// interface is down.
 const CONGESTED: i32 = 2;
 
-/// The program of one interface, and the memory that it sends from.
+/// The program of one interface, and the memory that it shares with us.
 pub(super) struct Bulk {
     program: OwnedFd,
-    /// Shared with the program, which runs only while [`Bulk::send`] waits for it.
+    /// The program reads and writes it only while [`Bulk::run`] waits.
     memory: MmapMut,
-    stride: usize,
+    frames: Vec<Frame>,
     longest: usize,
-    held: usize,
 }
 
 impl Bulk {
     /// Loads the program for the interface with this index in the calling thread's namespace, for packets of up to
     /// `longest` bytes, and runs it once, over nothing.
     fn new(interface: u32, longest: usize) -> Result<Bulk, String> {
-        // An odd number of lines: the first lines of slots, which are all that short packets have, then lie in
-        // different sets of the caches.
-        let stride = (PACKET + longest).next_multiple_of(LINE) | LINE;
-        let bytes = LINE + SLOTS * stride;
+        let bytes = ROOM + longest;
         let map = bpf::create_shared_memory(bytes as u32)
             .map_err(|source| format!("no shared memory: {source}"))?;
-        let code = assemble(&map, interface, stride, longest).map_err(|error| error.to_string())?;
+        let code = assemble(&map, interface, longest).map_err(|error| error.to_string())?;
         let program = bpf::load(&code, bpf::Kind::Bulk).map_err(|error: LoadError| error.to_string())?;
         // SAFETY: the map is ours and its descriptor goes nowhere else. Who writes to the memory besides us is the
         // program, which runs only inside our own calls.
         let memory = unsafe { MmapOptions::new().len(bytes).populate().map_mut(&map) }
             .map_err(|source| format!("the shared memory cannot be mapped: {source}"))?;
-        let mut bulk = Bulk { program, memory, stride, longest, held: 0 };
+        let mut bulk = Bulk { program, memory, frames: Vec::with_capacity(SLOTS), longest };
         bulk.run().map_err(|source| format!("the kernel does not run the program: {source}"))?;
         Ok(bulk)
     }
 
-    fn is_full(&self) -> bool {
-        self.held == SLOTS
-    }
-
-    /// Copies a packet of [`MIN_PACKET`] to `longest` bytes into the next slot; there is one.
+    /// Puts a packet of [`MIN_PACKET`] to `longest` bytes into the next slot; there is one.
     #[inline]
-    fn take(&mut self, frame: &Frame, len: usize) {
-        let at = LINE + self.held * self.stride;
-        let slot = &mut self.memory[at..at + self.stride];
-        slot[..4].copy_from_slice(&(len as u32).to_ne_bytes());
-        frame.copy_to(&mut slot[PACKET..PACKET + len]);
-        self.held += 1;
+    fn take(&mut self, frame: Frame) {
+        let at = SLOT + self.frames.len() * SLOT_BYTES;
+        let slot = &mut self.memory[at..at + SLOT_BYTES];
+        slot[..8].copy_from_slice(&(frame.as_ptr() as u64).to_ne_bytes());
+        slot[8..12].copy_from_slice(&(frame.len() as u32).to_ne_bytes());
+        self.frames.push(frame);
     }
 
     /// Runs the program over the slots; returns how many packets the kernel did not take and what it said of the
     /// last of them.
     fn run(&mut self) -> io::Result<(u32, i32)> {
-        self.put(HELD, self.held as u32);
+        self.put(HELD, self.frames.len() as u32);
         self.put(LOST, 0);
         // The kernel makes the packet at hand from these bytes. As long as the first of the burst, it need not grow.
-        let len = (self.get(LINE as i16) as usize).clamp(MIN_PACKET, self.longest.min(TEST_RUN_BYTES));
-        let first = LINE + PACKET;
-        bpf::test_run(&self.program, &self.memory[first..first + len])?;
+        let first = self.frames.first().map_or(&[0; MIN_PACKET][..], |frame| frame);
+        bpf::test_run(&self.program, &first[..first.len().min(TEST_RUN_BYTES)])?;
         Ok((self.get(LOST), self.get(ERROR) as i32))
     }
 
-    fn get(&self, at: i16) -> u32 {
-        let at = at as usize;
+    fn get(&self, at: usize) -> u32 {
         self.memory[at..at + 4].try_into().map_or(0, u32::from_ne_bytes)
     }
 
-    fn put(&mut self, at: i16, value: u32) {
-        let at = at as usize;
+    fn put(&mut self, at: usize, value: u32) {
         self.memory[at..at + 4].copy_from_slice(&value.to_ne_bytes());
     }
 }
@@ -191,17 +184,17 @@ impl Socket {
     pub fn prefers_bulk(&mut self, count: usize) -> bool {
         match &self.bulk {
             None => false,
-            Some(bulk) => bulk.held > 0 || (count >= LEAST && self.tx.pending() == 0),
+            Some(bulk) => !bulk.frames.is_empty() || (count >= LEAST && self.tx.pending() == 0),
         }
     }
 
     /// True when packets are gathered that were not sent yet.
     #[inline]
     pub fn has_gathered(&self) -> bool {
-        self.bulk.as_ref().is_some_and(|bulk| bulk.held > 0)
+        self.bulk.as_ref().is_some_and(|bulk| !bulk.frames.is_empty())
     }
 
-    /// Copies a packet to those that the next [`Socket::send_gathered`] sends.
+    /// Adds a packet to those that the next [`Socket::send_gathered`] sends.
     ///
     /// # Errors
     /// Gives the frame back, with the reason: [`Refusal::Full`] when as many are gathered as one call sends,
@@ -209,7 +202,7 @@ impl Socket {
     #[inline]
     pub fn gather(&mut self, mut frame: Frame) -> Result<(), (Frame, Refusal)> {
         let Some(bulk) = &mut self.bulk else { return Err((frame, Refusal::NotInBulk)) };
-        if bulk.is_full() {
+        if bulk.frames.len() == SLOTS {
             return Err((frame, Refusal::Full));
         }
         if !frame.is_plain() {
@@ -235,20 +228,20 @@ impl Socket {
         if len > bulk.longest {
             return Err((frame, Refusal::NotInBulk)); // the MTU has grown since
         }
-        bulk.take(&frame, len);
+        bulk.take(frame);
         Ok(())
     }
 
     /// Sends what was gathered, in one system call.
     pub fn send_gathered(&mut self) -> Sent {
-        let Some(bulk) = self.bulk.as_mut().filter(|bulk| bulk.held > 0) else {
+        let Some(bulk) = self.bulk.as_mut().filter(|bulk| !bulk.frames.is_empty()) else {
             return Sent { sent: 0, lost: 0, kick: Kick::Idle };
         };
         self.counters.bulk_sends += 1;
-        let held = bulk.held as u32;
+        let held = bulk.frames.len() as u32;
         match bulk.run() {
             Ok((lost, error)) => {
-                bulk.held = 0;
+                bulk.frames.clear();
                 let lost = lost.min(held);
                 self.counters.tx_packets += u64::from(held - lost);
                 self.counters.bulk_lost += u64::from(lost);
@@ -282,12 +275,8 @@ impl Socket {
 }
 
 /// The program: the packets of all slots to the interface, one behind the other.
-fn assemble(
-    map: &OwnedFd,
-    interface: u32,
-    stride: usize,
-    longest: usize,
-) -> Result<Vec<Instruction>, TooLong> {
+fn assemble(map: &OwnedFd, interface: u32, longest: usize) -> Result<Vec<Instruction>, TooLong> {
+    const LEN: i16 = -8; // on the stack
     let mut asm = Assembler::default();
     let (context, memory, index, slot) = (R6, R7, R8, R9);
     let (again, fits, judge, sent, end) = (asm.label(), asm.label(), asm.label(), asm.label(), asm.label());
@@ -296,21 +285,28 @@ fn assemble(
     asm.set(index, 0);
 
     asm.place(again);
-    asm.load(Size::Word, R1, memory, HELD);
+    asm.load(Size::Word, R1, memory, HELD as i16);
     asm.jump_if_reg(Cond::GreaterEqual, index, R1, end);
     asm.jump_if(Cond::GreaterEqual, index, SLOTS as u32, end);
-    asm.copy(R1, index);
-    asm.multiply(R1, stride as i32);
-    asm.copy(slot, memory);
-    asm.add_reg(slot, R1);
-    asm.add(slot, LINE as i32);
+    asm.copy(slot, index);
+    asm.multiply(slot, SLOT_BYTES as i32);
+    asm.add_reg(slot, memory);
+    asm.add(slot, SLOT as i32);
     // The length is read once: the verifier believes only what was checked.
-    asm.load(Size::Word, R2, slot, 0);
+    asm.load(Size::Word, R2, slot, SLOT_LEN);
     asm.jump_if(Cond::Less, R2, MIN_PACKET as u32, end);
     asm.jump_if(Cond::Greater, R2, longest as u32, end);
-    asm.store(Size::Double, R10, -8, R2);
+    asm.store(Size::Double, R10, LEN, R2);
+
+    // probe_read_user(the room, length, the frame's address)
+    asm.copy(R1, memory);
+    asm.add(R1, ROOM as i32);
+    asm.load(Size::Double, R3, slot, 0);
+    asm.call(PROBE_READ_USER);
+    asm.jump_if(Cond::NotEqual, R0, 0, judge);
 
     // skb_change_tail(context, length, 0), unless it has it
+    asm.load(Size::Double, R2, R10, LEN);
     asm.load(Size::Word, R1, context, 0);
     asm.jump_if_reg(Cond::Equal, R1, R2, fits);
     asm.copy(R1, context);
@@ -318,15 +314,15 @@ fn assemble(
     asm.call(SKB_CHANGE_TAIL);
     asm.place(fits);
 
-    // skb_store_bytes(context, 0, the packet, length, 0)
+    // skb_store_bytes(context, 0, the room, length, 0); it fails when the packet did not grow, for want of memory
     asm.copy(R1, context);
     asm.set(R2, 0);
-    asm.copy(R3, slot);
-    asm.add(R3, PACKET as i32);
-    asm.load(Size::Double, R4, R10, -8);
+    asm.copy(R3, memory);
+    asm.add(R3, ROOM as i32);
+    asm.load(Size::Double, R4, R10, LEN);
     asm.set(R5, 0);
     asm.call(SKB_STORE_BYTES);
-    asm.jump_if(Cond::NotEqual, R0, 0, judge); // it did not grow, for want of memory
+    asm.jump_if(Cond::NotEqual, R0, 0, judge);
 
     // clone_redirect(context, interface, 0): out of it
     asm.copy(R1, context);
@@ -336,10 +332,10 @@ fn assemble(
 
     asm.place(judge);
     asm.jump_if(Cond::Equal, R0, 0, sent);
-    asm.store(Size::Word, memory, ERROR, R0);
-    asm.load(Size::Word, R1, memory, LOST);
+    asm.store(Size::Word, memory, ERROR as i16, R0);
+    asm.load(Size::Word, R1, memory, LOST as i16);
     asm.add(R1, 1);
-    asm.store(Size::Word, memory, LOST, R1);
+    asm.store(Size::Word, memory, LOST as i16, R1);
     asm.place(sent);
     asm.add(index, 1);
     asm.jump(again);

@@ -37,7 +37,9 @@ impl Drop for Socket {
             let _ = map.remove(self.grant.queue);
         }
         self.sqpoll = None;
-        self.assembly = super::Assembly::Idle; // half a chain goes back while its pool is there for certain
+        // Half a chain, and what was gathered, go back while their pool is there for certain.
+        self.assembly = super::Assembly::Idle;
+        self.bulk = None;
         let network = namespace(&*self.fd);
         // SAFETY: each is dropped once, here, and not used afterwards: `self` is being dropped.
         unsafe {
