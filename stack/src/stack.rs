@@ -351,17 +351,32 @@ impl<F: Frame> Stack<F> {
         P: FramePool<Frame = F>,
         M: Probe,
     {
+        self.say(turn);
+        // What goes to ourselves is there when we are done, and what it causes, too: the three segments that a connection
+        // begins with, so that who connected to itself finds the connection to accept, as on a kernel. A stream to
+        // ourselves takes its turns beside the ports.
+        let mut left = LOOPBACK;
+        while !self.looped.is_empty() && left > 0 {
+            left = left.saturating_sub(self.looped.len());
+            self.begin_burst();
+            self.deliver_looped(turn);
+            self.settle_neighbours(turn);
+            self.say(turn);
+        }
+        turn.probe.mark(Stage::Output);
+    }
+
+    /// Lets the connections send that have something to say.
+    fn say<P, M>(&mut self, turn: &mut Turn<'_, P, M>)
+    where
+        P: FramePool<Frame = F>,
+        M: Probe,
+    {
         if self.tcp.has_output() {
             self.begin_burst();
             tcp::sockets::output(self, turn);
             self.settle_neighbours(turn);
         }
-        if !self.looped.is_empty() {
-            self.begin_burst();
-            self.deliver_looped(turn);
-            self.settle_neighbours(turn);
-        }
-        turn.probe.mark(Stage::Output);
     }
 
     /// When [`Stack::timers`] or [`Stack::output`] has something to do next.

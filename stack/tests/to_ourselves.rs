@@ -1,0 +1,72 @@
+//! TCP of a node with itself: what happens within a turn, and how much of it.
+#![allow(clippy::unwrap_used)] // helpers are outside #[test] functions
+
+use flumen_stack::limits::LOOPBACK;
+use flumen_stack::neighbour::NeighbourConfig;
+use flumen_stack::sim::node::{Node, rib};
+use flumen_stack::socket::{Error, Handle, Owner, Ready};
+use flumen_stack::tcp::sockets::{ConnectOptions, ListenOptions};
+use flumen_stack::{Counter, Instant, Interface, MacAddr, PortId};
+use std::time::Duration;
+
+const NOW: Instant = Instant::from_millis(1000);
+
+fn node() -> Node {
+    let mut interface = Interface::new(PortId::FIRST, "eth", MacAddr([2, 0, 0, 0, 0, 1]), 1500);
+    interface.ipv4.push("10.0.0.1/24".parse().unwrap());
+    interface.ipv6.push("fd00::1/64".parse().unwrap());
+    let interfaces = vec![interface];
+    let reader = rib(&interfaces, &[]).unwrap().reader().unwrap();
+    let mut node = Node::new(interfaces, reader, NeighbourConfig::default(), 77).unwrap();
+    node.stack.set_loopback(true);
+    node
+}
+
+fn listen_and_connect(node: &mut Node, at: &str) -> (Handle, Handle) {
+    let mut sockets = node.sockets(NOW);
+    let listener = sockets.tcp_listen(Owner(1), at.parse().unwrap(), &ListenOptions::default()).unwrap();
+    (listener, sockets.tcp_connect(Owner(1), at.parse().unwrap(), &ConnectOptions::default()).unwrap())
+}
+
+#[test]
+fn who_connects_to_itself_finds_the_connection_to_accept_at_the_end_of_the_turn() {
+    let mut node = node();
+    for at in ["10.0.0.1:80", "127.0.0.1:81", "[fd00::1]:82", "[::1]:83"] {
+        let (listener, client) = listen_and_connect(&mut node, at);
+        assert_eq!(node.sockets(NOW).tcp_accept(listener, Owner(2)).map(drop), Err(Error::WouldBlock));
+        node.output(NOW);
+        assert!(node.sockets(NOW).tcp_ready(client).contains(Ready::WRITABLE), "{at}");
+        let (server, from) = node.sockets(NOW).tcp_accept(listener, Owner(2)).unwrap();
+        assert_eq!(node.sockets(NOW).tcp_local(client), Ok(from));
+        // So it is with what it says, and with the end.
+        node.sockets(NOW).tcp_send(client, b"to ourselves").unwrap();
+        node.output(NOW);
+        let mut bytes = [0; 20];
+        assert_eq!(node.sockets(NOW).tcp_recv(server, &mut bytes), Ok(12));
+        node.sockets(NOW).tcp_close(client);
+        node.output(NOW);
+        assert_eq!(node.sockets(NOW).tcp_recv(server, &mut bytes), Ok(0), "the end is there, {at}");
+        node.sockets(NOW).tcp_close(server);
+    }
+}
+
+#[test]
+fn a_stream_to_ourselves_leaves_the_turn_to_others_after_so_many_packets() {
+    let mut node = node();
+    let (listener, client) = listen_and_connect(&mut node, "10.0.0.1:80");
+    node.output(NOW);
+    let (server, _) = node.sockets(NOW).tcp_accept(listener, Owner(2)).unwrap();
+    let mut bytes = vec![7; 1 << 20];
+    let mut most = 0;
+    for turn in 0..1_000u64 {
+        let now = NOW + Duration::from_millis(turn);
+        let _ = node.sockets(now).tcp_send(client, &bytes);
+        let before = node.stack.counters.get(Counter::TcpIn);
+        node.timers(now);
+        node.output(now);
+        most = most.max(node.stack.counters.get(Counter::TcpIn) - before);
+        let _ = node.sockets(now).tcp_recv(server, &mut bytes);
+    }
+    // As many rounds as make up the bound, the last of which may begin with one left.
+    assert!((LOOPBACK as u64 / 2..3 * LOOPBACK as u64).contains(&most), "{most} packets in a turn");
+}
