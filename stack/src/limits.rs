@@ -9,6 +9,10 @@ pub const BURST: usize = 64;
 /// into a cache of a megabyte or two.
 pub const WARM_FROM: usize = 2048;
 
+/// Bytes of a connection with what surrounds it, by itself. The tables take some 60 more of each (names 33, timer 16, what
+/// tells old handles from new ones 8, queue 4), and all of it is to stay below 1 KiB.
+pub const MAX_CONNECTION_BYTES: usize = 936;
+
 /// Ports (interfaces) of one data plane. A [`crate::PortId`] is below this.
 pub const MAX_PORTS: usize = 64;
 

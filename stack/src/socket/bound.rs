@@ -23,6 +23,7 @@ use super::homes::Home;
 use super::zeroed::Zeroed;
 use crate::port::PortId;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::num::NonZeroU32;
 
 /// The local address of a socket. An IPv4 address that an IPv6 socket has in mapped form is [`Address::V4`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -106,7 +107,21 @@ enum State {
 /// A socket's hold on a port. Give it back once, with [`Bound::release`].
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
-pub struct BindId(u32);
+pub struct BindId(NonZeroU32);
+
+impl BindId {
+    /// Of the holder at a place; of nobody when that is the last number of all.
+    const fn of(place: u32) -> BindId {
+        match NonZeroU32::new(place.wrapping_add(1)) {
+            Some(number) => BindId(number),
+            None => BindId(NonZeroU32::MAX),
+        }
+    }
+
+    const fn place(&self) -> u32 {
+        self.0.get() - 1
+    }
+}
 
 /// Why a port was not given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -232,7 +247,7 @@ impl Bound {
 
     /// The socket gives its port back.
     pub fn release(&mut self, id: BindId) {
-        let Some(holder) = self.holders.get_mut(id.0 as usize).filter(|holder| holder.count > 0) else {
+        let Some(holder) = self.holders.get_mut(id.place() as usize).filter(|holder| holder.count > 0) else {
             return;
         };
         holder.count -= 1;
@@ -240,8 +255,9 @@ impl Bound {
         if count > 0 {
             return;
         }
-        holder.next = core::mem::replace(&mut self.free, id.0 + 1);
-        let before = self.on(port).find(|(_, holder)| holder.next == id.0 + 1).map(|(before, _)| before);
+        holder.next = core::mem::replace(&mut self.free, id.place() + 1);
+        let before =
+            self.on(port).find(|(_, holder)| holder.next == id.place() + 1).map(|(before, _)| before);
         match before {
             Some(before) => self.holders[before as usize].next = next,
             None => self.ports.get_mut()[usize::from(port)] = next,
@@ -254,7 +270,7 @@ impl Bound {
     }
 
     fn holder(&self, id: &BindId) -> Option<Holder> {
-        self.holders.get(id.0 as usize).filter(|holder| holder.count > 0).copied()
+        self.holders.get(id.place() as usize).filter(|holder| holder.count > 0).copied()
     }
 
     fn claim(&mut self, bind: &Bind, state: State) -> Result<BindId, BindError> {
@@ -267,14 +283,14 @@ impl Bound {
 
     /// Puts back what was just released: its place is still free.
     fn again(&mut self, bind: &Bind, state: State) -> BindId {
-        self.add(bind, state).unwrap_or(BindId(u32::MAX))
+        self.add(bind, state).unwrap_or(BindId::of(u32::MAX))
     }
 
     fn add(&mut self, bind: &Bind, state: State) -> Result<BindId, BindError> {
         let alike = self.on(bind.port).find(|(_, holder)| holder.bind == *bind && holder.state == state);
         if let Some((id, _)) = alike {
             self.holders[id as usize].count += 1;
-            return Ok(BindId(id));
+            return Ok(BindId::of(id));
         }
         let next = self.ports.get()[usize::from(bind.port)];
         let holder = Holder { bind: *bind, state, count: 1, next };
@@ -290,7 +306,7 @@ impl Bound {
             None => return Err(BindError::Full),
         };
         self.ports.get_mut()[usize::from(bind.port)] = id + 1;
-        Ok(BindId(id))
+        Ok(BindId::of(id))
     }
 
     /// The holders of a port.

@@ -25,6 +25,7 @@ use crate::socket::blocks::BlockPool;
 use crate::socket::ring::ByteRing;
 use crate::time::Instant;
 use arrayvec::ArrayVec;
+use core::num::NonZeroU32;
 use core::time::Duration;
 use std::collections::VecDeque;
 
@@ -86,7 +87,6 @@ pub(super) struct Knobs {
     pub(super) mtu_probing: MtuProbing,
     /// What the path carries is being found out ([`super::probing`]).
     pub(super) searching: bool,
-    pub(super) read_low: u32,
     /// TTL or hop limit of what is sent.
     pub(super) ttl: u8,
     /// The least TTL or hop limit of what is taken.
@@ -116,6 +116,12 @@ pub(super) struct Rare {
     pub(super) search: Option<super::probing::Search>,
     /// Where records end (MSG_EOR) that are not acknowledged, in their order: no segment spans one.
     pub(super) records: VecDeque<Seq>,
+    /// SND.UP: behind the last urgent byte.
+    pub(super) urgent: Option<Seq>,
+    /// Bytes that must have come before the owner hears that it may read (SO_RCVLOWAT).
+    pub(super) read_low: Option<u32>,
+    /// A reset that is sent at the end of the turn: the last word, after a call of the owner.
+    pub(super) farewell: Option<Reset>,
 }
 
 impl Rare {
@@ -179,8 +185,6 @@ pub(super) struct Transmitter {
     pub(super) low: u32,
     /// End of the last segment that was sent less than full (Minshall's variant of Nagle's rule).
     pub(super) small_end: Seq,
-    /// SND.UP: behind the last urgent byte.
-    pub(super) urgent: Option<Seq>,
     /// When something was last acknowledged, or the first thing sent after all was.
     pub(super) progress: Instant,
     /// Data of one segment, options of every segment taken off.
@@ -207,7 +211,7 @@ pub(super) struct Transmitter {
     pub(super) tail_probe: bool,
     /// A range that is to be sent again whatever the sender's scoreboard says: a tail loss probe, or fast open data
     /// that the SYN-ACK left out.
-    pub(super) repeat: Option<(Seq, u32)>,
+    pub(super) repeat: Option<(Seq, NonZeroU32)>,
     /// A write found no room.
     pub(super) starved: bool,
     /// The owner chose the buffer's size: no autotuning.
@@ -216,6 +220,8 @@ pub(super) struct Transmitter {
     pub(super) near: bool,
     /// The SYN is to be sent (or sent again).
     pub(super) syn: bool,
+    /// The path may be bad: the layer below is to look at it anew (RFC 9293 section 3.8.3).
+    pub(super) doubt: bool,
 }
 
 /// Urgent data that came (RFC 9293 section 3.8.5).
@@ -257,8 +263,6 @@ pub struct Connection {
     pub(super) sack: bool,
     /// Data of a SYN were acknowledged, ours or the peer's (TCP_INFO tells).
     pub(super) syn_data_acked: bool,
-    /// The path may be bad: the layer below is to look at it anew (RFC 9293 section 3.8.3).
-    pub(super) doubt: bool,
     /// The owner is gone: nobody reads or writes any more.
     pub(super) orphan: bool,
     /// The owner reads no more.
@@ -376,7 +380,6 @@ impl Connection {
                 limit: settings.send.initial,
                 low: settings.notsent_lowat,
                 small_end: iss,
-                urgent: None,
                 progress: cx.now,
                 mss: path_mss,
                 peer_mss: 536,
@@ -394,6 +397,7 @@ impl Connection {
                 locked: false,
                 near: false,
                 syn: false,
+                doubt: false,
             },
             sender: Sender::new(first, &settings.sender),
             acks: Acks::new(),
@@ -412,14 +416,12 @@ impl Connection {
                 pmtud: settings.path_mtu_discovery,
                 mtu_probing: settings.mtu_probing,
                 searching: false,
-                read_low: 1,
                 ttl: crate::icmp::v4::DEFAULT_TTL,
                 min_ttl: 0,
             },
             ecn: Ecn { on: false, echo: false },
             sack: false,
             syn_data_acked: false,
-            doubt: false,
             orphan: false,
             read_closed: false,
             urgent_in: UrgentIn::None,
@@ -459,7 +461,7 @@ impl Connection {
         self.state = State::Established;
         self.search_from_the_start(cx);
         let agreed = Agreed { sack: self.sack, timestamps: self.stamps.on, ecn: self.ecn.on };
-        self.sender.established(cx.now, self.tx.mss, agreed, metrics);
+        self.sender.established(cx.runs, cx.now, self.tx.mss, agreed, metrics);
         self.rx.established();
         self.acks.begin(cx.now);
         self.heard = cx.now;
@@ -563,6 +565,29 @@ impl Connection {
         self.rare.get_or_insert_with(Box::default)
     }
 
+    /// Bytes that must have come before the owner hears that it may read.
+    #[inline]
+    pub(super) fn read_low(&self) -> u32 {
+        self.rare.as_ref().and_then(|rare| rare.read_low).unwrap_or(1)
+    }
+
+    /// SND.UP: behind the last urgent byte.
+    #[inline]
+    pub(super) fn urgent_end(&self) -> Option<Seq> {
+        self.rare.as_ref().and_then(|rare| rare.urgent)
+    }
+
+    /// The reset that is to be sent at the end of the turn, once.
+    #[inline]
+    pub(super) fn take_farewell(&mut self) -> Option<Reset> {
+        self.rare.as_mut().and_then(|rare| rare.farewell.take())
+    }
+
+    /// True while a reset waits for the end of the turn.
+    pub(super) fn has_farewell(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.farewell.is_some())
+    }
+
     pub(super) fn user_timeout(&self) -> Option<Duration> {
         self.rare.as_ref().and_then(|rare| rare.user_timeout)
     }
@@ -661,12 +686,17 @@ impl Connection {
 
     /// True once after timeouts that make the path doubtful.
     pub fn take_doubt(&mut self) -> bool {
-        core::mem::take(&mut self.doubt)
+        core::mem::take(&mut self.tx.doubt)
     }
 
     /// True when something had to be sent again.
-    pub fn has_repeated(&self, now: Instant) -> bool {
-        self.sender.info(now).total_retrans > 0
+    pub fn has_repeated(&self) -> bool {
+        self.sender.has_repeated()
+    }
+
+    /// Its place is to be free: gives back what it could still tell of itself.
+    pub fn forget(&mut self, runs: &mut RunPool) {
+        self.sender.forget(runs);
     }
 
     /// True when a segment that begins at `seq` is on its way.

@@ -12,6 +12,7 @@ use super::state::{FinWait2, State};
 use super::timers::Purpose;
 use crate::Instant;
 use crate::socket::Ready;
+use core::num::NonZeroU32;
 use core::time::Duration;
 
 impl Connection {
@@ -48,7 +49,7 @@ impl Connection {
                     self.tx.tail_probe = true;
                     self.tx.force = true;
                 } else {
-                    self.tx.repeat = Some((seq, len));
+                    self.tx.repeat = NonZeroU32::new(len).map(|len| (seq, len));
                 }
                 Disposition::Keep(Output::Later)
             }
@@ -95,7 +96,7 @@ impl Connection {
             return self.give_up(cx);
         }
         if count >= cx.settings.retries1 || handshake.is_some() {
-            self.doubt = true; // RFC 9293 MUST-20 (a), as Linux in a handshake at once
+            self.tx.doubt = true; // RFC 9293 MUST-20 (a), as Linux in a handshake at once
         }
         if count >= cx.settings.retries1 {
             self.suspect_black_hole(cx);

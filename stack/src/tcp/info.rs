@@ -16,7 +16,8 @@ pub const OPTION_ECN: u8 = 8;
 /// `tcpi_options`: the data of our SYN were acknowledged by the SYN-ACK.
 pub const OPTION_SYN_DATA: u8 = 32;
 
-/// What is counted over the life of a connection (RFC 4898 has most of it).
+/// What is counted over the life of a connection (RFC 4898 has most of it). Aligned as its smaller counters are.
+#[repr(Rust, packed(4))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Counts {
     /// Segments, and those with data, that came and went; they wrap, as in Linux.
@@ -171,7 +172,7 @@ impl Connection {
             data_segs_in: self.counts.data_segs_in,
             data_segs_out: self.counts.data_segs_out,
             rcv_ooopack: self.counts.out_of_order,
-            sender: self.sender.info(cx.now),
+            sender: self.sender.info(cx.runs, cx.now),
         }
     }
 }

@@ -26,6 +26,7 @@ use super::segment::Outgoing;
 use super::state::{State, SynReceived};
 use super::timers::Purpose;
 use crate::wire::tcp::flag;
+use core::num::NonZeroU32;
 use core::time::Duration;
 
 impl Connection {
@@ -92,7 +93,6 @@ impl Connection {
             && len <= (una + self.tx.wnd).since(nxt)
             && !(self.tx.fin || self.tx.force || self.tx.tail_probe || self.knobs.searching || self.ecn.on)
             && self.tx.repeat.is_none()
-            && self.tx.urgent.is_none()
             && self.dsack.is_none()
             && self.ahead.is_empty()
             && self.rare.is_none()
@@ -147,10 +147,11 @@ impl Connection {
             }
             if let Some((seq, len)) = self.tx.repeat.take()
                 && seq.at_or_after(self.sender.una())
-                && let Some(out) = self.retransmit(cx, seq, len)
+                && let Some(out) = self.retransmit(cx, seq, len.get())
             {
                 let done = out.len + u32::from(out.flags & flag::FIN != 0);
-                self.tx.repeat = (done < len).then(|| (seq + done, len - done));
+                self.tx.repeat =
+                    NonZeroU32::new(len.get().saturating_sub(done)).map(|left| (seq + done, left));
                 return Some(out);
             }
             if let Some(out) = self.new_data(cx, budget) {
@@ -309,7 +310,7 @@ impl Connection {
     /// (RFC 9293 SHLD-7, section 3.7.4); TCP_NODELAY turns it off (MUST-17), a cork always holds it.
     #[inline]
     fn small_may_leave(&self) -> bool {
-        if self.tx.fin || self.knobs.push || self.tx.urgent.is_some_and(|up| up.after(self.sender.nxt())) {
+        if self.tx.fin || self.knobs.push || self.urgent_end().is_some_and(|up| up.after(self.sender.nxt())) {
             return true;
         }
         if self.knobs.cork || self.knobs.hold {
@@ -544,14 +545,14 @@ impl Connection {
     /// Points at the end of urgent data while it lies ahead (RFC 9293 section 3.8.5).
     #[inline]
     pub(super) fn mark_urgent(&mut self, out: &mut Outgoing) {
-        let Some(up) = self.tx.urgent else { return };
+        let Some(up) = self.urgent_end() else { return };
         let ahead = up - out.seq;
         if ahead > 0 {
             out.flags |= flag::URG;
             out.urgent = ahead.min(0xffff) as u16;
         }
         if self.sender.una().at_or_after(up) {
-            self.tx.urgent = None;
+            self.rare().urgent = None;
         }
     }
 

@@ -42,8 +42,9 @@ pub struct Receiver {
     pub bound: u32,
     /// Most that the window may be now; grows with arrivals.
     pub threshold: u32,
-    /// Where the peer's FIN stands, once it came out of order.
-    pub fin: Option<Seq>,
+    /// Where the peer's FIN stands, once it came out of order: true of `has_fin`.
+    fin: Seq,
+    has_fin: bool,
     /// Size of the segments that the peer sends, estimated.
     pub mss: u16,
     /// The MSS that we told the peer.
@@ -96,7 +97,8 @@ impl Receiver {
             clamp: limit,
             bound: u32::MAX,
             threshold: wnd,
-            fin: None,
+            fin: Seq(0),
+            has_fin: false,
             mss: mss.clamp(1, 536),
             advertised_mss: mss,
             scale,
@@ -116,6 +118,19 @@ impl Receiver {
             // Nothing was received yet. What a SYN-ACK offered was bounded already.
             self.wnd = self.wnd.min(self.bound);
         }
+    }
+
+    /// Where the peer's FIN stands, once it came out of order.
+    #[inline]
+    pub fn fin(&self) -> Option<Seq> {
+        self.has_fin.then_some(self.fin)
+    }
+
+    /// The peer's FIN stands there.
+    #[inline]
+    pub fn set_fin(&mut self, at: Option<Seq>) {
+        self.has_fin = at.is_some();
+        self.fin = at.unwrap_or(Seq(0));
     }
 
     /// The peer's SYN came.

@@ -142,7 +142,7 @@ impl Connection {
     pub fn send_urgent(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Result<usize, SocketError> {
         let taken = self.send(cx, bytes, false)?;
         if taken == bytes.len() && taken > 0 {
-            self.tx.urgent = Some(self.write_end());
+            self.rare().urgent = Some(self.write_end());
         }
         Ok(taken)
     }
@@ -361,7 +361,7 @@ impl Connection {
 
     /// Sequence number of the next byte to read.
     fn read_at(&self) -> Seq {
-        let fin = u32::from(self.rx.fin.is_some_and(|fin| fin.before(self.rx.nxt)));
+        let fin = u32::from(self.rx.fin().is_some_and(|fin| fin.before(self.rx.nxt)));
         self.rx.nxt - (self.rx.ring.len() as u32 + fin)
     }
 
@@ -393,7 +393,7 @@ impl Connection {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
-        let ended = self.read_closed || self.rx.fin.is_some_and(|fin| fin.before(self.rx.nxt));
+        let ended = self.read_closed || self.rx.fin().is_some_and(|fin| fin.before(self.rx.nxt));
         match self.state {
             _ if ended => Ok(0),
             State::Closed => Ok(0),
@@ -539,8 +539,8 @@ impl Connection {
     pub fn readiness(&self) -> Ready {
         let mut ready = Ready::NONE;
         let closed = self.state == State::Closed;
-        let ended = self.read_closed || self.rx.fin.is_some_and(|fin| fin.before(self.rx.nxt)) || closed;
-        if self.readable() as u32 >= self.knobs.read_low || ended {
+        let ended = self.read_closed || self.rx.fin().is_some_and(|fin| fin.before(self.rx.nxt)) || closed;
+        if self.readable() as u32 >= self.read_low() || ended {
             ready |= Ready::READABLE;
         }
         if ended {
@@ -643,7 +643,7 @@ impl Connection {
                 self.tx.locked = true;
             }
             SocketOption::ReceiveLow(bytes) => {
-                self.knobs.read_low = bytes.clamp(1, (self.rx.limit / 2).max(1));
+                self.rare().read_low = Some(bytes.clamp(1, (self.rx.limit / 2).max(1)));
             }
             SocketOption::WindowClamp(bytes) => {
                 self.rx.clamp = bytes.max(cx.settings.receive.min / 2).min(self.rx.limit).min(self.rx.bound);

@@ -85,7 +85,7 @@ impl Connection {
             self.received(cx, stored, segment.has(flag::PSH), echo_age);
         }
         if fin && stored == wanted {
-            self.rx.fin = Some(self.rx.nxt);
+            self.rx.set_fin(Some(self.rx.nxt));
         }
         if had_gap {
             let joined = self.join(cx);
@@ -100,7 +100,7 @@ impl Connection {
             self.acks.want_now();
         }
         self.take_urgent_byte(cx);
-        if stored > 0 && self.rx.ring.len() as u32 >= self.knobs.read_low {
+        if stored > 0 && self.rx.ring.len() as u32 >= self.read_low() {
             self.news |= Ready::READABLE;
         }
         if stored < wanted {
@@ -112,7 +112,7 @@ impl Connection {
                 return Err(Disposition::Refused(Refusal::NoMemory, Output::Later, None));
             }
         }
-        if self.rx.fin == Some(self.rx.nxt) {
+        if self.rx.fin() == Some(self.rx.nxt) {
             return self.on_fin(cx);
         }
         self.decide_ack(cx);
@@ -140,7 +140,7 @@ impl Connection {
             self.rx.on_pressure();
         }
         if fin && stored == len {
-            self.rx.fin = Some(end);
+            self.rx.set_fin(Some(end));
         }
         let mark = from + stored + u32::from(fin && stored == len);
         if mark != from {
@@ -154,8 +154,8 @@ impl Connection {
                 }
                 Inserted::Full => {
                     cx.stats.no_memory += 1;
-                    if self.rx.fin == Some(end) {
-                        self.rx.fin = None;
+                    if self.rx.fin() == Some(end) {
+                        self.rx.set_fin(None);
                     }
                 }
             }
@@ -169,7 +169,7 @@ impl Connection {
         let before = self.rx.nxt;
         let reached = self.ahead.advance(cx.ranges, before);
         // The place of the FIN is a number of the range, and no byte of the ring.
-        let fin = self.rx.fin.filter(|fin| fin.before(reached)).is_some();
+        let fin = self.rx.fin().filter(|fin| fin.before(reached)).is_some();
         self.rx.nxt = if fin { reached - 1 } else { reached };
         let joined = self.rx.nxt.since(before);
         self.counts.bytes_in += u64::from(joined);

@@ -14,6 +14,7 @@ use crate::tcp::rtt;
 use crate::tcp::segment::{Disposition, Output, Refusal, Reset, Segment};
 use crate::tcp::state::{State, SynReceived};
 use crate::wire::tcp::flag;
+use core::num::NonZeroU32;
 
 impl Connection {
     /// A segment in SYN-SENT: the four steps of RFC 9293 section 3.10.7.3.
@@ -155,9 +156,9 @@ impl Connection {
         } else if nxt.after(self.iss + 1) {
             cx.stats.fast_open_active_fail += 1;
         }
+        // Data that were not taken go again at once, by themselves (RFC 7413 section 4.2.2).
         if nxt.after(una) {
-            // Data that were not taken go again at once, by themselves (RFC 7413 section 4.2.2).
-            self.tx.repeat = Some((una, nxt.since(una)));
+            self.tx.repeat = NonZeroU32::new(nxt.since(una)).map(|len| (una, len));
         }
         self.news |= Ready::WRITABLE;
     }

@@ -10,6 +10,7 @@ use crate::tcp::error::SocketError;
 use crate::tcp::segment::Disposition;
 use crate::tcp::segment::Output;
 use crate::tcp::state::State;
+use core::num::NonZeroU32;
 
 /// What an ICMP or ICMPv6 error says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl Connection {
         if self.state.sends() && self.sender.outstanding() > 0 {
             let una = self.sender.una();
             let len = self.sender.nxt().since(una).min(u32::from(self.tx.mss));
-            self.tx.repeat = Some((una, len));
+            self.tx.repeat = NonZeroU32::new(len).map(|len| (una, len));
             return Disposition::Keep(Output::Later);
         }
         Disposition::Keep(Output::None)

@@ -96,7 +96,7 @@ impl Connection {
         if len > 0 {
             self.rx.nxt += len;
             self.received(cx, len, segment.has(flag::PSH), echo_age);
-            if self.rx.ring.len() as u32 >= self.knobs.read_low {
+            if self.rx.ring.len() as u32 >= self.read_low() {
                 self.news |= Ready::READABLE;
             }
         }
@@ -225,7 +225,7 @@ impl Connection {
         }
         let unacknowledged = self.rx.nxt.since(self.rx.wup);
         let second = unacknowledged > u32::from(self.rx.mss)
-            && ((self.rx.ring.len() as u32) < self.knobs.read_low || self.rx.window() >= self.rx.wnd);
+            && ((self.rx.ring.len() as u32) < self.read_low() || self.rx.window() >= self.rx.wnd);
         if second || self.acks.is_quick() {
             self.acks.want_now();
         } else {

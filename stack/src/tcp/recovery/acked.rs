@@ -87,7 +87,7 @@ impl Sender {
             && self.episode.state == CaState::Open
             && self.agreed.sack
             && self.timeouts == 0
-            && self.probe.high.is_none()
+            && self.probe.high().is_none()
             && !self.rack.dsack_seen
             && !matches!(self.mtu_probe, MtuProbe::Sent { .. })
             && !self.is_paced();
@@ -128,7 +128,7 @@ impl Sender {
         if ack.ack.after(self.flight.nxt) {
             return AckOutcome::default(); // not judged acceptable: acknowledges what was never sent
         }
-        let before = (self.rate.delivered, self.tally.lost, self.flight.in_flight(), self.flight.outstanding);
+        let before = (self.rate.delivered, self.lost, self.flight.in_flight(), self.flight.outstanding);
         let state = self.episode.state;
         let undone = self.episode.undone;
         self.probe.due = false;
@@ -140,7 +140,7 @@ impl Sender {
             self.see_mtu_probe();
             if self.timeouts != 0 {
                 self.timeouts = 0;
-                self.tally.timeouts_over(now);
+                self.timeouts_over(pool, now);
             }
         }
         if self.agreed.sack && (!ack.sacks.is_empty() || ack.dsack.is_some()) {
@@ -168,10 +168,10 @@ impl Sender {
             self.set_timer_after_ack(pool, now);
         }
         let delivered = self.rate.delivered.wrapping_sub(before.0);
-        let lost = self.tally.lost.wrapping_sub(before.1);
+        let lost = self.lost.wrapping_sub(before.1);
         let sample = self.finish_sample(now, &progress.sample, delivered);
         if before.3 > 0 && !old {
-            self.control(now, &progress, delivered, lost, sample, before.2);
+            self.control(pool, now, &progress, (delivered, lost), sample, before.2);
         }
         outcome.delivered = delivered;
         outcome.spurious = self.episode.undone != undone;
@@ -302,14 +302,14 @@ impl Sender {
         }
     }
 
-    /// The window after an ACK: BBR's, the reduction's, or growth.
+    /// The window after an ACK that so many segments were delivered and lost with: BBR's, the reduction's, or growth.
     #[inline]
     fn control(
         &mut self,
+        pool: &mut RunPool,
         now: Instant,
         progress: &Progress,
-        delivered: u32,
-        lost: u32,
+        (delivered, lost): (u32, u32),
         sample: Option<(u32, u32)>,
         prior_in_flight: u32,
     ) {
@@ -332,12 +332,12 @@ impl Sender {
                 ca_state: self.episode.state,
             };
             if let Some(rate) = self.congestion.rule(&mut self.window, &model) {
-                self.pacing.rate = rate;
+                self.set_pacing_rate(rate);
             }
             return;
         }
         if self.is_reducing() {
-            self.reduce(delivered, lost, progress.advanced);
+            self.reduce(pool, delivered, lost, progress.advanced);
         } else if progress.acked
             || self.reordering > self.first_reordering && (progress.sacked || progress.carries)
         {
@@ -387,7 +387,7 @@ mod tests {
             let mut sender = Sender::new(Seq(1000), &SenderSettings::default());
             sender.on_sent(&mut pool, at(1000), Seq(1000), 1, false).unwrap();
             sender.on_ack(&mut pool, at(1200), &Ack { echo_age: Some(1), ..Ack::plain(Seq(1001)) });
-            sender.established(at(1200), 1448, agreed, None);
+            sender.established(&mut pool, at(1200), 1448, agreed, None);
             Side { sender, pool, long }
         }
 

@@ -35,13 +35,18 @@ impl Talk {
         let now = Instant::from_millis(BEGIN);
         let mut sender = Sender::new(BASE, settings);
         sender.measured(now, Duration::from_millis(100));
-        sender.established(now, MSS as u16, agreed, None);
-        Talk { sender, pool: RunPool::new(4096), now, last: AckOutcome::default() }
+        let mut pool = RunPool::new(4096);
+        sender.established(&mut pool, now, MSS as u16, agreed, None);
+        Talk { sender, pool, now, last: AckOutcome::default() }
     }
 
     fn new(agreed: Agreed) -> Talk {
         let settings = SenderSettings { algorithm: Algorithm::NewReno, ..SenderSettings::default() };
         Talk::with(&settings, agreed)
+    }
+
+    fn info(&self) -> SenderInfo {
+        self.sender.info(&self.pool, self.now)
     }
 
     /// It is `ms` after the beginning.
@@ -112,7 +117,7 @@ impl Talk {
 #[test]
 fn the_sizes_are_what_the_memory_budget_counts_on() {
     assert!(size_of::<super::run::Run>() <= 64, "a cache line");
-    assert!(size_of::<Sender>() <= 552, "{}", size_of::<Sender>());
+    assert!(size_of::<Sender>() <= 384, "{}", size_of::<Sender>());
 }
 
 #[test]
@@ -145,13 +150,13 @@ fn must_19_rfc6298_5_5_each_timeout_doubles_and_an_ack_of_new_data_ends_it() {
         assert_eq!(talk.at(at).timer(), TimerOutcome::TimedOut { count });
         assert_eq!((talk.deadline(), talk.resend(), talk.sender.cwnd()), (next, vec![0], 1));
     }
-    assert_eq!(talk.sender.info(talk.now).backoff, 3);
+    assert_eq!(talk.info().backoff, 3);
     talk.at(2200).ack(1);
-    let info = talk.sender.info(talk.now);
+    let info = talk.info();
     assert_eq!((info.timeouts, info.rto), (0, Duration::from_millis(2400)), "Karn: nothing is measured, 5.7");
     assert_eq!(talk.resend(), [1, 2]);
     talk.at(2300).ack(3).at(2400).send(1).at(2500).ack(4);
-    assert_eq!((talk.sender.info(talk.now).backoff, talk.state()), (0, CaState::Open));
+    assert_eq!((talk.info().backoff, talk.state()), (0, CaState::Open));
     assert!(talk.sender.rto() < Duration::from_millis(301));
 }
 
@@ -166,7 +171,7 @@ fn must_18_rfc6298_3_what_was_sent_twice_is_not_measured_unless_timestamps_tell(
     talk.at(730);
     talk.hear(&Ack { echo_age: Some(30), ..Ack::plain(number(1)) });
     assert!(talk.last.measured && talk.sender.srtt() < Duration::from_millis(95));
-    assert_eq!(talk.sender.info(talk.now).min_rtt, Duration::from_millis(30));
+    assert_eq!(talk.info().min_rtt, Duration::from_millis(30));
 }
 
 #[test]
@@ -184,7 +189,7 @@ fn a_syn_times_out_evenly_at_first_and_a_lost_one_leaves_a_window_of_one() {
     }
     assert_eq!(sender.stalled_since(), Some(ms(1000)));
     sender.on_ack(&mut pool, ms(2100), &Ack::plain(BASE + 1));
-    sender.established(ms(2100), 1460, SACK, None);
+    sender.established(&mut pool, ms(2100), 1460, SACK, None);
     assert_eq!(
         (sender.cwnd(), sender.stalled_since(), pool.available()),
         (1, None, 8),
@@ -217,7 +222,7 @@ fn rfc6582_3_2_the_third_duplicate_repairs_the_first_and_partial_acks_the_others
     talk.send(10); // 0 and 4 are lost
     talk.at(100).ack(0).ack(0).ack(0);
     assert_eq!((talk.state(), talk.last.entered_recovery, talk.resend()), (CaState::Recovery, true, vec![0]));
-    assert_eq!(talk.sender.info(talk.now).ssthresh, 5);
+    assert_eq!(talk.info().ssthresh, 5);
     (0..5).for_each(|_| _ = talk.at(101).ack(0));
     talk.at(200).ack(4);
     assert_eq!((talk.state(), talk.resend()), (CaState::Recovery, vec![4]), "a partial acknowledgement");
@@ -231,12 +236,12 @@ fn rfc6675_4_only_what_is_missing_is_sent_again_in_the_order_of_the_stream() {
     talk.send(10); // 1, 3 and 4 are lost
     talk.at(100).ack(1).sack(1, &[(2, 3)]).sack(1, &[(5, 6), (2, 3)]).sack(1, &[(5, 10), (2, 3)]);
     assert_eq!(talk.state(), CaState::Recovery);
-    let info = talk.sender.info(talk.now);
+    let info = talk.info();
     assert_eq!((info.lost, info.sacked, info.unacked), (3, 6, 9));
     assert_eq!(talk.resend(), [1, 3, 4]);
     talk.at(200).sack(3, &[(5, 10)]).ack(10);
     assert_eq!((talk.state(), talk.last.recovered, talk.sender.outstanding()), (CaState::Open, true, 0));
-    assert_eq!(talk.sender.cwnd(), talk.sender.info(talk.now).ssthresh, "RFC 6937: ends at the threshold");
+    assert_eq!(talk.sender.cwnd(), talk.info().ssthresh, "RFC 6937: ends at the threshold");
 }
 
 #[test]
@@ -255,7 +260,7 @@ fn rfc6937_3_the_window_falls_by_a_share_of_what_is_delivered() {
         assert!(room <= 1, "no burst");
     }
     assert!((9..=11).contains(&sent), "half of what was delivered: {sent}");
-    assert_eq!(talk.sender.info(talk.now).ssthresh, 10);
+    assert_eq!(talk.info().ssthresh, 10);
 }
 
 #[test]
@@ -268,7 +273,7 @@ fn rfc8985_6_2_one_sack_waits_a_quarter_of_the_round_trip_for_reordering() {
     let due = talk.deadline() + 1;
     assert_eq!(talk.at(due).timer(), TimerOutcome::Retransmit);
     assert_eq!((talk.state(), talk.resend()), (CaState::Recovery, vec![0]));
-    assert_eq!(talk.sender.info(talk.now).lost, 2, "the second is sent when the window allows");
+    assert_eq!(talk.info().lost, 2, "the second is sent when the window allows");
 }
 
 #[test]
@@ -276,10 +281,10 @@ fn rfc8985_6_2_what_comes_within_that_time_was_reordered_and_is_remembered() {
     let mut talk = Talk::new(SACK);
     talk.send(4);
     talk.at(100).sack(0, &[(2, 4)]).at(110).ack(4);
-    assert_eq!((talk.state(), talk.sender.info(talk.now).reordering_seen), (CaState::Open, 1));
+    assert_eq!((talk.state(), talk.info().reordering_seen), (CaState::Open, 1));
     talk.send(8).at(210).sack(4, &[(5, 12)]);
     assert_eq!(talk.state(), CaState::Disorder, "many duplicates are no proof any more");
-    assert_eq!(talk.sender.info(talk.now).reordering, 4);
+    assert_eq!(talk.info().reordering, 4);
 }
 
 #[test]
@@ -293,7 +298,7 @@ fn rfc8985_6_2_a_lost_retransmission_is_found_by_what_was_sent_after_it() {
     talk.send(room.max(1));
     talk.at(201).sack(0, &[(1, 11)]);
     let again = talk.resend();
-    assert_eq!((again, talk.sender.info(talk.now).total_retrans), (vec![0], 2));
+    assert_eq!((again, talk.info().total_retrans), (vec![0], 2));
 }
 
 #[test]
@@ -346,7 +351,7 @@ fn rfc5682_a_timeout_that_delay_caused_is_taken_back() {
     talk.send(1);
     talk.at(330).ack(2);
     assert!(talk.last.spurious, "step 3b: an original arrived");
-    let info = talk.sender.info(talk.now);
+    let info = talk.info();
     assert_eq!((talk.state(), info.lost, info.total_retrans), (CaState::Open, 0, 1));
     assert!(talk.sender.cwnd() >= 10);
 }
@@ -372,7 +377,7 @@ fn rfc3522_an_echo_from_before_the_retransmission_takes_a_timeout_back_at_once()
     assert_eq!(talk.resend(), [0]);
     talk.at(310).hear(&Ack { echo_age: Some(310), ..Ack::plain(number(1)) });
     assert!(talk.last.spurious && talk.last.recovered);
-    assert_eq!((talk.sender.info(talk.now).ssthresh, talk.sender.in_flight()), (u32::MAX, 9));
+    assert_eq!((talk.info().ssthresh, talk.sender.in_flight()), (u32::MAX, 9));
     assert!(ticks(Instant::from_millis(BEGIN)) > ticks(talk.now), "the timestamp clock wrapped meanwhile");
 }
 
@@ -396,7 +401,7 @@ fn rfc3708_dsacks_for_every_retransmission_take_the_reduction_back() {
     talk.hear(&Ack { dsack: Some((number(0), number(1))), ..Ack::plain(number(10)) });
     assert!(talk.last.spurious);
     assert_eq!((talk.state(), talk.sender.cwnd() >= 10), (CaState::Open, true));
-    assert_eq!(talk.sender.info(talk.now).dsack_duplicates, 1);
+    assert_eq!(talk.info().dsack_duplicates, 1);
 }
 
 #[test]
@@ -404,7 +409,7 @@ fn a_forged_dsack_of_what_was_never_sent_twice_is_ignored() {
     let mut talk = Talk::new(SACK);
     talk.send(10).at(100);
     talk.hear(&Ack { dsack: Some((number(0), number(1))), ..Ack::plain(number(5)) });
-    assert_eq!((talk.last.spurious, talk.sender.info(talk.now).dsack_duplicates), (false, 0));
+    assert_eq!((talk.last.spurious, talk.info().dsack_duplicates), (false, 0));
 }
 
 #[test]
@@ -413,16 +418,16 @@ fn shld_8_rfc3168_6_1_2_an_echo_reduces_once_a_window_and_cwr_is_said_once() {
     talk.send(10).at(100);
     assert!(!talk.sender.cwr_due());
     talk.hear(&Ack { ece: true, ..Ack::plain(number(2)) });
-    assert_eq!((talk.state(), talk.sender.info(talk.now).ssthresh), (CaState::Cwr, 5));
+    assert_eq!((talk.state(), talk.info().ssthresh), (CaState::Cwr, 5));
     assert!(talk.sender.cwr_due() && !talk.sender.cwr_due());
     talk.hear(&Ack { ece: true, ..Ack::plain(number(6)) });
-    assert_eq!((talk.sender.info(talk.now).ssthresh, talk.sender.cwr_due()), (5, false));
+    assert_eq!((talk.info().ssthresh, talk.sender.cwr_due()), (5, false));
     talk.send(1).at(200).ack(11);
     assert_eq!((talk.state(), talk.sender.cwnd()), (CaState::Open, 6), "five and a window of growth");
     talk.send(5).at(300);
     talk.hear(&Ack { ece: true, ..Ack::plain(number(12)) });
-    assert_eq!((talk.sender.info(talk.now).ssthresh, talk.sender.cwr_due()), (3, true), "a new window");
-    assert_eq!(talk.sender.info(talk.now).delivered_ce, 7);
+    assert_eq!((talk.info().ssthresh, talk.sender.cwr_due()), (3, true), "a new window");
+    assert_eq!(talk.info().delivered_ce, 7);
 }
 
 #[test]
@@ -440,7 +445,7 @@ fn rfc2018_8_a_receiver_that_reneges_gets_everything_again() {
     talk.at(200).ack(1);
     assert_eq!(talk.deadline(), 250, "half a round trip to explain itself");
     assert!(matches!(talk.at(250).timer(), TimerOutcome::TimedOut { .. }));
-    assert_eq!(talk.sender.info(talk.now).sacked, 0);
+    assert_eq!(talk.info().sacked, 0);
     assert_eq!(talk.resend(), [1]);
     talk.at(350).ack(2);
     assert_eq!(talk.resend()[0], 2);
@@ -453,7 +458,7 @@ fn an_ack_within_a_run_and_within_a_segment_keeps_the_borders_of_the_others() {
     talk.hear(&Ack::plain(number(2) + 300));
     assert_eq!((talk.sender.outstanding(), talk.last.acked, talk.last.delivered), (8, 2300, 2));
     talk.sack(2, &[]).hear(&Ack { sacks: &[(number(3), number(8))], ..Ack::plain(number(2) + 300) });
-    assert_eq!(talk.sender.info(talk.now).sacked, 5);
+    assert_eq!(talk.info().sacked, 5);
     assert_eq!(talk.sender.next_retransmission(&talk.pool, talk.now), Some((number(2) + 300, 700)));
 }
 
@@ -465,9 +470,9 @@ fn a_block_that_covers_no_whole_segment_marks_nothing() {
         let block = (number(3) + offset, number(3) + offset + 90);
         talk.hear(&Ack { sacks: &[block], ..Ack::plain(number(0)) });
     }
-    assert_eq!((talk.sender.info(talk.now).sacked, talk.pool.capacity() - talk.pool.available()), (0, 1));
+    assert_eq!((talk.info().sacked, talk.pool.capacity() - talk.pool.available()), (0, 1));
     talk.hear(&Ack { sacks: &[(number(3) + 1, number(6) - 1)], ..Ack::plain(number(0)) });
-    assert_eq!(talk.sender.info(talk.now).sacked, 1, "only segment 4 is covered");
+    assert_eq!(talk.info().sacked, 1, "only segment 4 is covered");
 }
 
 /// A flight of `runs` runs of one segment each.
@@ -488,10 +493,10 @@ fn one_ack_walks_a_bounded_number_of_runs_and_the_next_goes_on() {
     let mut talk = scattered(total);
     // Many acknowledgements of every other segment, most distant first: no cursor helps.
     talk.sack(0, &[(1, total)]);
-    let first = talk.sender.info(talk.now).sacked;
+    let first = talk.info().sacked;
     assert!((MAX_SACK_WALK - 2..=MAX_SACK_WALK).contains(&first), "{first}");
     let mut acks = 1;
-    while talk.sender.info(talk.now).sacked < total - 1 {
+    while talk.info().sacked < total - 1 {
         talk.sack(0, &[(1, total)]);
         acks += 1;
         assert!(acks < 6, "each ACK goes on where the last one stopped");
@@ -504,14 +509,14 @@ fn a_place_that_is_too_far_for_one_ack_is_reached_by_the_next_ones() {
     let mut talk = scattered(total);
     let middle = total / 2;
     let mut acks = 0;
-    while talk.sender.info(talk.now).sacked == 0 {
+    while talk.info().sacked == 0 {
         talk.sack(0, &[(middle, middle + 1)]);
         acks += 1;
         assert!(acks <= 4);
     }
     assert!(acks > 1, "further than one walk");
     talk.sack(0, &[(middle + 2, middle + 3)]);
-    assert_eq!(talk.sender.info(talk.now).sacked, 2, "the cursor is near now");
+    assert_eq!(talk.info().sacked, 2, "the cursor is near now");
 }
 
 #[test]
@@ -555,7 +560,7 @@ fn rfc2861_an_idle_window_is_halved_for_each_timeout_down_to_the_initial_one() {
     talk.at(200 + 2 * 300 + 50);
     talk.sender.on_idle_restart(talk.now);
     assert!((20..=40).contains(&talk.sender.cwnd()), "{}", talk.sender.cwnd());
-    assert!(talk.sender.info(talk.now).ssthresh >= 60, "it remembers three quarters");
+    assert!(talk.info().ssthresh >= 60, "it remembers three quarters");
     talk.at(60_000);
     talk.sender.usage.sent_at = Instant::from_millis(BEGIN);
     talk.sender.on_idle_restart(talk.now);
@@ -595,7 +600,7 @@ fn an_empty_pool_refuses_new_segments_and_still_repairs() {
     assert_eq!(talk.sender.on_sent(&mut talk.pool, talk.now, nxt, MSS, false), Err(PoolEmpty));
     assert_eq!(talk.sender.nxt(), nxt);
     talk.at(100).sack(0, &[(2, 5)]);
-    assert_eq!(talk.sender.info(talk.now).sacked, 0, "nothing to cut the run with");
+    assert_eq!(talk.info().sacked, 0, "nothing to cut the run with");
     talk.at(202).timer();
     let due = talk.deadline();
     assert!(matches!(talk.at(due).timer(), TimerOutcome::TimedOut { .. }));
@@ -621,7 +626,7 @@ fn times_add_up_by_what_limited_the_output() {
         talk.sender.limited_by(talk.now, limit);
     }
     talk.at(90);
-    let info = talk.sender.info(talk.now);
+    let info = talk.info();
     let ms = Duration::from_millis;
     assert_eq!((info.busy, info.window_limited, info.buffer_limited), (ms(60), ms(20), ms(30)));
 }
@@ -636,7 +641,7 @@ fn what_is_remembered_of_a_path_is_used_and_given_back() {
     };
     let mut sender = Sender::new(BASE, &SenderSettings::default());
     sender.measured(Instant::ZERO, Duration::from_millis(100));
-    sender.established(Instant::ZERO, 1460, SACK, Some(&remembered));
+    sender.established(&mut RunPool::new(8), Instant::ZERO, 1460, SACK, Some(&remembered));
     let metrics = sender.metrics();
     assert_eq!((metrics.ssthresh, metrics.reordering, metrics.srtt), (7, 30, Duration::from_millis(300)));
 }
@@ -726,7 +731,7 @@ proptest! {
             }
             talk.verify();
             prop_assert_eq!(talk.sender.deadline() == Instant::NEVER, talk.sender.outstanding() == 0);
-            let _ = talk.sender.info(talk.now);
+            let _ = talk.info();
         }
         talk.sender.release(&mut talk.pool);
         prop_assert_eq!(talk.pool.available(), talk.pool.capacity());

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::run::RunPool;
 use super::{Limit, Sender};
 use crate::Instant;
 use crate::tcp::congestion::Algorithm;
@@ -94,15 +95,11 @@ pub struct SenderInfo {
     pub model: Option<(u64, u32, u32)>,
 }
 
-/// What is counted over the life of a connection.
-#[derive(Debug, Default)]
+/// What is counted of the troubles of a connection over its life.
+#[derive(Debug, Clone)]
 pub(super) struct Tally {
     pub(super) bytes_retransmitted: u64,
-    pub(super) retransmitted: u32,
-    /// Segments ever marked lost; wraps.
-    pub(super) lost: u32,
     pub(super) dsack_duplicates: u32,
-    pub(super) reordering_seen: u32,
     pub(super) timeouts: u16,
     pub(super) timeout_recoveries: u16,
     /// When the first of timeouts in a row was, by the clock in milliseconds (0: there is none), and how long such rows took
@@ -117,6 +114,15 @@ fn millis(now: Instant) -> u32 {
 }
 
 impl Tally {
+    pub(super) const NONE: Tally = Tally {
+        bytes_retransmitted: 0,
+        dsack_duplicates: 0,
+        timeouts: 0,
+        timeout_recoveries: 0,
+        timeout_since: 0,
+        timeout_millis: 0,
+    };
+
     /// The first of timeouts in a row.
     pub(super) fn timeouts_begin(&mut self, now: Instant) {
         self.timeout_since = millis(now).max(1);
@@ -137,24 +143,25 @@ impl Tally {
     }
 }
 
-/// What the output was limited by, and for how long, in nanoseconds.
+/// What the output was limited by, and for how long, in milliseconds of the clock (as Linux counts in ticks): what is longer
+/// than 49 days is 49 days.
 #[derive(Debug, Default)]
 pub(super) struct Times {
-    since: Instant,
-    spent: [u64; 3],
+    since: u32,
+    spent: [u32; 3],
     limit: Limit,
 }
 
 impl Times {
-    fn spent(&self, now: Instant, limit: Limit) -> u64 {
+    fn spent(&self, now: Instant, limit: Limit) -> u32 {
         let index = match limit {
             Limit::Idle => return 0,
             Limit::Busy => 0,
             Limit::Window => 1,
             Limit::Buffer => 2,
         };
-        let running = if self.limit == limit { now.nanos().saturating_sub(self.since.nanos()) } else { 0 };
-        self.spent[index] + running
+        let running = if self.limit == limit { millis(now).wrapping_sub(self.since) } else { 0 };
+        self.spent[index].saturating_add(running)
     }
 }
 
@@ -172,16 +179,17 @@ impl Sender {
             Limit::Buffer => self.times.spent[2] = spent,
         }
         self.times.limit = limit;
-        self.times.since = now;
+        self.times.since = millis(now);
     }
 
     /// Everything TCP_INFO wants of a sender.
-    pub fn info(&self, now: Instant) -> SenderInfo {
+    pub fn info(&self, pool: &RunPool, now: Instant) -> SenderInfo {
+        let tally = &pool.history(&self.history).tally;
         let micros = |value: u32| Duration::from_micros(u64::from(value));
         let (count, interval) = self.rate.sample;
         let bytes = u128::from(count) * u128::from(self.mss) * 1_000_000;
-        let rate = if self.is_paced() { self.pacing.rate } else { self.rate_of_window() };
-        let time = |limit| self.times.spent(now, limit);
+        let rate = self.pacing_rate();
+        let time = |limit| Duration::from_millis(self.times.spent(now, limit).into());
         let (busy, window, buffer) = (time(Limit::Busy), time(Limit::Window), time(Limit::Buffer));
         SenderInfo {
             ca_state: self.episode.state,
@@ -199,24 +207,24 @@ impl Sender {
             sacked: self.flight.sacked,
             lost: self.flight.lost,
             retrans: self.flight.retransmitted,
-            total_retrans: self.tally.retransmitted,
-            bytes_retrans: self.tally.bytes_retransmitted,
+            total_retrans: self.retransmitted,
+            bytes_retrans: tally.bytes_retransmitted,
             reordering: u32::from(self.reordering),
-            reordering_seen: self.tally.reordering_seen,
-            dsack_duplicates: self.tally.dsack_duplicates,
+            reordering_seen: self.reordering_seen,
+            dsack_duplicates: tally.dsack_duplicates,
             delivered: self.rate.delivered,
             delivered_ce: self.rate.delivered_ce,
             delivery_rate: u64::try_from(bytes.checked_div(u128::from(interval)).unwrap_or(0))
                 .unwrap_or(u64::MAX),
-            delivery_rate_app_limited: self.rate.sample_app_limited,
+            delivery_rate_app_limited: self.sample_app_limited,
             pacing_rate: if rate == 0 { u64::MAX } else { rate },
-            max_pacing_rate: self.pacing.max,
-            busy: Duration::from_nanos(busy + window + buffer),
-            window_limited: Duration::from_nanos(window),
-            buffer_limited: Duration::from_nanos(buffer),
-            total_timeouts: self.tally.timeouts,
-            timeout_recoveries: self.tally.timeout_recoveries,
-            timeout_time: Duration::from_millis(self.tally.timeout_time(now).into()),
+            max_pacing_rate: self.pacing.max(),
+            busy: busy + window + buffer,
+            window_limited: window,
+            buffer_limited: buffer,
+            total_timeouts: tally.timeouts,
+            timeout_recoveries: tally.timeout_recoveries,
+            timeout_time: Duration::from_millis(tally.timeout_time(now).into()),
             model: self.congestion.model(self.mss),
         }
     }

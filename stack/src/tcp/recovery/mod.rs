@@ -29,6 +29,7 @@ mod ack;
 mod acked;
 mod ecn;
 mod flight;
+mod history;
 mod info;
 mod mtu;
 mod pacing;
@@ -66,7 +67,8 @@ pub use run::{PoolEmpty, RunPool};
 pub use settings::{Agreed, PathMetrics, SenderSettings};
 
 use flight::Flight;
-use info::{Tally, Times};
+use history::HistoryId;
+use info::Times;
 use pacing::Pacing;
 use rack::Rack;
 use rate::Rate;
@@ -102,7 +104,13 @@ pub struct Sender {
     rate: Rate,
     usage: Usage,
     pacing: Pacing,
-    tally: Tally,
+    /// What happened to it, if anything did ([`history`]).
+    history: HistoryId,
+    /// Segments ever retransmitted, and ever marked lost; they wrap.
+    retransmitted: u32,
+    lost: u32,
+    /// How often reordering was seen.
+    reordering_seen: u32,
     times: Times,
     congestion: Congestion,
     mtu_probe: MtuProbe,
@@ -121,13 +129,17 @@ pub struct Sender {
     frto: bool,
     tail_loss_probe: bool,
     cwr_due: bool,
+    /// The window was the limit of what was sent last ([`usage`]).
+    filled_window: bool,
+    /// The application was the limit of the last rate sample ([`rate`]).
+    sample_app_limited: bool,
 }
 
 impl Sender {
     /// A sender whose first sequence number is `first`: the initial one for an active open (the SYN is then
     /// reported by `on_sent` with length 1), one beyond it when the handshake is over already.
     pub fn new(first: Seq, settings: &SenderSettings) -> Self {
-        Sender {
+        let mut sender = Sender {
             flight: Flight::new(first),
             window: Window::new(settings.initial_window),
             rtt: RoundTrip::new(first, settings.rto_initial, settings.rto_min, settings.rto_max),
@@ -138,7 +150,10 @@ impl Sender {
             rate: Rate::new(),
             usage: Usage::new(first),
             pacing: Pacing::new(settings),
-            tally: Tally::default(),
+            history: HistoryId::NONE,
+            retransmitted: 0,
+            lost: 0,
+            reordering_seen: 0,
             times: Times::default(),
             congestion: Congestion::new(settings.algorithm),
             mtu_probe: MtuProbe::None,
@@ -156,12 +171,23 @@ impl Sender {
             frto: settings.frto,
             tail_loss_probe: settings.tail_loss_probe,
             cwr_due: false,
-        }
+            filled_window: false,
+            sample_app_limited: false,
+        };
+        sender.hold(u64::MAX);
+        sender
     }
 
     /// The handshake is complete. Call it after `on_ack` of the SYN's acknowledgement (active open) or after
     /// `measured` (passive open). `mss` is what a segment may carry, options subtracted.
-    pub fn established(&mut self, now: Instant, mss: u16, agreed: Agreed, remembered: Option<&PathMetrics>) {
+    pub fn established(
+        &mut self,
+        pool: &mut RunPool,
+        now: Instant,
+        mss: u16,
+        agreed: Agreed,
+        remembered: Option<&PathMetrics>,
+    ) {
         self.established = true;
         self.agreed = agreed;
         self.mss = mss.max(1);
@@ -170,11 +196,14 @@ impl Sender {
             self.remember(path);
         }
         self.rtt.unmeasured();
-        if self.tally.retransmitted > 1 {
+        if self.retransmitted > 1 {
             self.window.cwnd = 1; // RFC 5681 section 3.1: a SYN that was lost leaves a window of one
         }
         self.usage.restart(now);
         self.episode.reopen(self.flight.nxt);
+        if let Some(history) = pool.known_history(&self.history) {
+            history.reopen();
+        }
         self.update_pacing_rate();
     }
 
@@ -219,7 +248,7 @@ impl Sender {
     pub fn set_algorithm(&mut self, now: Instant, algorithm: Algorithm) {
         if algorithm != self.congestion.algorithm() {
             self.congestion = Congestion::new(algorithm);
-            self.pacing.rate = 0;
+            self.pace_anew();
             self.usage.restart(now);
             self.update_pacing_rate();
         }
@@ -300,7 +329,12 @@ impl Sender {
 
     /// True when segments were seen to overtake each other.
     pub fn has_seen_reordering(&self) -> bool {
-        self.tally.reordering_seen > 0
+        self.reordering_seen > 0
+    }
+
+    /// True when something had to be sent again.
+    pub fn has_repeated(&self) -> bool {
+        self.retransmitted > 0
     }
 
     /// When the oldest outstanding thing was first sent again, while the timer goes off without an answer:
@@ -326,9 +360,7 @@ impl Sender {
     /// Reads a little of all parts that an ACK or a segment of data needs. What it returns means nothing.
     #[inline]
     pub(in crate::tcp) fn touch(&self) -> u64 {
-        let Sender {
-            flight, window, rtt, timer, episode, rack, rate, usage, pacing, congestion, mss, ..
-        } = self;
+        let Sender { flight, window, rtt, timer, episode, rack, rate, usage, congestion, mss, .. } = self;
         u64::from(flight.una.0)
             ^ u64::from(flight.head)
             ^ u64::from(window.cwnd)
@@ -338,14 +370,19 @@ impl Sender {
             ^ rack.sent.nanos()
             ^ u64::from(rate.delivered)
             ^ usage.sent_at.nanos()
-            ^ pacing.rate
             ^ u64::from(congestion.rules_itself())
             ^ u64::from(*mss)
     }
 
-    /// The connection ends: gives all runs back.
+    /// The connection ends: gives all runs back. What it can tell of itself stays.
     pub fn release(&mut self, pool: &mut RunPool) {
         self.flight.release(pool);
         self.timer.disarm();
+    }
+
+    /// Nobody asks for it any more: gives back everything else.
+    pub fn forget(&mut self, pool: &mut RunPool) {
+        self.release(pool);
+        pool.give_history(&mut self.history);
     }
 }

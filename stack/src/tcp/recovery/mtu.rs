@@ -1,5 +1,6 @@
 //! A segment that tries how much the path carries (RFC 4821), as the sender sees it.
 
+use super::run::RunPool;
 use super::{CaState, Sender};
 use crate::tcp::Seq;
 
@@ -81,7 +82,7 @@ impl Sender {
 
     /// Something is lost. True when it is the probe and nothing before it: then it goes again, and nothing is made of
     /// it (RFC 4821 section 7.6.2; as Linux's simple retransmission).
-    pub(super) fn is_mtu_probe_lost(&mut self) -> bool {
+    pub(super) fn is_mtu_probe_lost(&mut self, pool: &mut RunPool) -> bool {
         let MtuProbe::Sent { start, .. } = self.mtu_probe else { return false };
         if self.flight.una != start || self.episode.state >= CaState::Cwr {
             return false;
@@ -89,8 +90,9 @@ impl Sender {
         self.mtu_probe = MtuProbe::Lost;
         self.window.cwnd += 1;
         self.window.ssthresh = self.current_ssthresh();
-        self.episode.prior_ssthresh = 0;
-        self.episode.undo_marker = None;
+        if let Some(history) = pool.known_history(&self.history) {
+            (history.prior_ssthresh, history.undo_marker) = (0, None);
+        }
         self.episode.high = self.flight.nxt;
         self.episode.frto = false;
         self.episode.state = CaState::Loss;

@@ -94,7 +94,7 @@ impl Sender {
 
     /// RFC 8985 section 6.2 step 4: the reordering window in microseconds.
     fn reordering_window(&self) -> u32 {
-        if self.tally.reordering_seen == 0 {
+        if self.reordering_seen == 0 {
             let enough = self.flight.sacked >= u32::from(self.reordering);
             if self.episode.state >= CaState::Recovery || enough {
                 return 0;
@@ -171,7 +171,7 @@ impl Sender {
         if run.is(mark::SACKED) || run.is(mark::LOST) && !run.is(mark::RETRANSMITTED) {
             return;
         }
-        self.tally.lost = self.tally.lost.wrapping_add(run.segments());
+        self.lost = self.lost.wrapping_add(run.segments());
         self.flight.mark(pool, place, mark::LOST, mark::RETRANSMITTED, false);
     }
 }

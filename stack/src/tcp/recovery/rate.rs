@@ -28,7 +28,6 @@ pub(super) struct Rate {
     pub(super) app_limited: u32,
     /// The last sample: segments, microseconds.
     pub(super) sample: (u32, u32),
-    pub(super) sample_app_limited: bool,
 }
 
 /// A sample in the making, during one ACK.
@@ -58,7 +57,6 @@ impl Rate {
             flight_start: Instant::ZERO,
             app_limited: 0,
             sample: (0, 0),
-            sample_app_limited: false,
         }
     }
 }
@@ -134,7 +132,7 @@ impl Sender {
             u64::from(count) * u64::from(rate.sample.1) >= u64::from(rate.sample.0) * u64::from(interval);
         if !app_limited || better {
             rate.sample = (count, interval);
-            rate.sample_app_limited = app_limited;
+            self.sample_app_limited = app_limited;
         }
         Some((count, interval))
     }

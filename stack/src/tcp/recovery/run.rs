@@ -9,6 +9,7 @@
 //! at the same time join one run, and a run is split when its segments fare differently, so bulk transfer costs
 //! one run a burst.
 
+use super::history::{Histories, History, HistoryId};
 use crate::Instant;
 use crate::tcp::Seq;
 
@@ -57,25 +58,43 @@ pub(super) struct Run {
     pub(super) flight_start: Instant,
 }
 
-/// A bounded arena of runs, shared by the connections of a worker. Memory is touched as it is used.
+/// A bounded arena of runs, shared by the connections of a worker, and the records of those that lost something. Memory is
+/// touched as it is used.
 #[derive(Debug)]
 pub struct RunPool {
     runs: Vec<Run>,
     capacity: usize,
     free: u32,
     available: usize,
+    histories: Histories,
 }
 
 impl RunPool {
-    /// A pool of `capacity` runs (below 2^32 - 1).
+    /// A pool of `capacity` runs (below 2^32 - 1) for at most as many senders.
     pub fn new(capacity: usize) -> Self {
+        RunPool::for_senders(capacity, capacity)
+    }
+
+    /// A pool of `capacity` runs for at most `senders` senders.
+    pub fn for_senders(capacity: usize, senders: usize) -> Self {
         let capacity = capacity.min(NONE as usize - 1);
-        RunPool { runs: Vec::with_capacity(capacity), capacity, free: NONE, available: capacity }
+        RunPool {
+            runs: Vec::with_capacity(capacity),
+            capacity,
+            free: NONE,
+            available: capacity,
+            histories: Histories::new(senders),
+        }
     }
 
     /// Runs that are free.
     pub fn available(&self) -> usize {
         self.available
+    }
+
+    /// Senders to which something happened.
+    pub fn histories(&self) -> usize {
+        self.histories.taken()
     }
 
     /// Runs in all.
@@ -109,6 +128,29 @@ impl RunPool {
             self.free = place;
             self.available += 1;
         }
+    }
+
+    /// What happened to a sender.
+    #[inline]
+    pub(super) fn history(&self, id: &HistoryId) -> &History {
+        self.histories.get(id)
+    }
+
+    /// The same, if anything did.
+    #[inline]
+    pub(super) fn known_history(&mut self, id: &HistoryId) -> Option<&mut History> {
+        self.histories.get_mut(id)
+    }
+
+    /// The same, to write something down.
+    #[inline]
+    pub(super) fn write_history(&mut self, id: &mut HistoryId) -> &mut History {
+        self.histories.write(id)
+    }
+
+    /// The sender is gone.
+    pub(super) fn give_history(&mut self, id: &mut HistoryId) {
+        self.histories.give(id);
     }
 
     #[inline]

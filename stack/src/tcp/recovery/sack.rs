@@ -35,7 +35,7 @@ impl Sender {
         progress: &mut Progress,
     ) {
         if let Some((start, end)) = ack.dsack {
-            self.dsack_seen(start, end, progress);
+            self.dsack_seen(pool, start, end, progress);
         }
         // Lowest first, so that what arrived out of order is seen against what is below it.
         let mut blocks = [(Seq(0), Seq(0)); MAX_BLOCKS];
@@ -53,7 +53,9 @@ impl Sender {
         for &(start, end) in blocks.iter() {
             self.block(pool, now, start, end, progress, &mut budget);
         }
-        if progress.sacked && (self.episode.state != CaState::Loss || self.episode.undo_marker.is_some()) {
+        if progress.sacked
+            && (self.episode.state != CaState::Loss || pool.history(&self.history).undo_marker.is_some())
+        {
             self.reordered_from(progress.reordered);
         }
     }
@@ -115,24 +117,25 @@ impl Sender {
 
     /// A duplicate arrived at the receiver (RFC 2883). Every retransmission that turns out to be one is
     /// subtracted from those that may have been needed (RFC 3708), and says that RACK waits too short a time.
-    fn dsack_seen(&mut self, start: Seq, end: Seq, progress: &mut Progress) {
+    fn dsack_seen(&mut self, pool: &mut RunPool, start: Seq, end: Seq, progress: &mut Progress) {
         if !start.before(end) || end.after(self.flight.nxt) {
             return;
         }
         let segments = end.since(start).div_ceil(u32::from(self.mss));
-        if self.tally.dsack_duplicates.saturating_add(segments) > self.tally.retransmitted {
+        let Some(history) = pool.known_history(&self.history) else { return };
+        if history.tally.dsack_duplicates.saturating_add(segments) > self.retransmitted {
             return; // more duplicates than retransmissions: the network, or a forger, made them
         }
-        self.tally.dsack_duplicates += segments;
+        history.tally.dsack_duplicates += segments;
         progress.dsack = true;
-        progress.dsack_of_probe = self.probe.high == Some(end);
-        if self.tally.reordering_seen > 0 && !progress.dsack_of_probe {
+        progress.dsack_of_probe = self.probe.high() == Some(end);
+        if self.reordering_seen > 0 && !progress.dsack_of_probe {
             self.rack.dsack_seen = true;
         }
-        if let (Some(marker), Some(doubted)) = (self.episode.undo_marker, self.episode.doubted)
+        if let (Some(marker), Some(doubted)) = (history.undo_marker, history.doubted)
             && end.after(marker)
         {
-            self.episode.doubted = Some(doubted.saturating_sub(segments));
+            history.doubted = Some(doubted.saturating_sub(segments));
         }
     }
 
@@ -147,14 +150,14 @@ impl Sender {
         if segments > u32::from(self.reordering) {
             self.reordering = u16::try_from(segments).unwrap_or(u16::MAX).min(self.max_reordering);
         }
-        self.tally.reordering_seen = self.tally.reordering_seen.saturating_add(1);
+        self.reordering_seen = self.reordering_seen.saturating_add(1);
     }
 
     /// The same when it can only be counted in segments.
     pub(super) fn reordered_by_segments(&mut self, segments: u32) {
         self.reordering =
             u16::try_from(segments).unwrap_or(u16::MAX).clamp(self.reordering, self.max_reordering);
-        self.tally.reordering_seen = self.tally.reordering_seen.saturating_add(1);
+        self.reordering_seen = self.reordering_seen.saturating_add(1);
     }
 }
 

@@ -152,12 +152,13 @@ impl World {
         let now = Instant::from_millis(5000);
         let mut sender = Sender::new(first, settings);
         sender.measured(now, path.delay * 2);
-        sender.established(now, MSS as u16, agreed, None);
+        let mut pool = RunPool::new(runs);
+        sender.established(&mut pool, now, MSS as u16, agreed, None);
         World {
             path,
             random,
             sender,
-            pool: RunPool::new(runs),
+            pool,
             receiver: Receiver { next: first, beyond: Vec::new(), delayed: false, echo: ticks(now) },
             events: BTreeMap::new(),
             count: 0,
@@ -317,7 +318,7 @@ impl World {
             self.timer();
             self.output();
         }
-        let info = self.sender.info(self.now);
+        let info = self.sender.info(&self.pool, self.now);
         if self.sender.una() == self.end {
             assert_eq!(self.receiver.next, self.end);
             assert_eq!(self.pool.available(), self.pool.capacity(), "every run is given back");

@@ -8,7 +8,8 @@ use super::run::{NONE, Run, RunPool, mark};
 use crate::Instant;
 use crate::tcp::Seq;
 
-/// The present reduction, or the last one.
+/// The present reduction, or the last one, as far as a sender without losses has to know: the rest is in
+/// [`super::history`].
 #[derive(Debug)]
 pub(super) struct Episode {
     /// When something outstanding was first sent again; `NEVER` when nothing was.
@@ -18,16 +19,6 @@ pub(super) struct Episode {
     pub(super) high: Seq,
     /// One beyond the highest selectively acknowledged byte, while there is one.
     pub(super) highest: Seq,
-    /// `una` at the entry, while the reduction may be taken back.
-    pub(super) undo_marker: Option<Seq>,
-    /// Retransmissions that may have been needed; None: none was made yet.
-    pub(super) doubted: Option<u32>,
-    /// Window and threshold before; 0: not to be restored.
-    pub(super) prior_cwnd: u32,
-    pub(super) prior_ssthresh: u32,
-    /// Segments delivered and sent since the entry (RFC 6937).
-    pub(super) prr_delivered: u32,
-    pub(super) prr_out: u32,
     /// How often a reduction was taken back; wraps.
     pub(super) undone: u8,
     /// F-RTO (RFC 5682) is looking whether the timeout was spurious.
@@ -43,12 +34,6 @@ impl Episode {
             state: CaState::Open,
             high: first,
             highest: first,
-            undo_marker: None,
-            doubted: None,
-            prior_cwnd: 0,
-            prior_ssthresh: 0,
-            prr_delivered: 0,
-            prr_out: 0,
             undone: 0,
             frto: false,
             hold: false,
@@ -74,7 +59,7 @@ impl Sender {
             self.flight.sacked = 0;
         }
         if progress.ece {
-            self.episode.prior_ssthresh = 0; // a mark is no mistake: nothing to restore
+            self.keep_no_threshold(pool); // a mark is no mistake: nothing to restore
         }
         if progress.advanced && self.reneged(pool, now) {
             progress.rearm = false;
@@ -102,7 +87,7 @@ impl Sender {
         match self.episode.state {
             CaState::Cwr if self.flight.una != self.episode.high => {
                 // Something beyond the entry, so that the CWR was seen (as Linux).
-                self.end_reduction(now);
+                self.end_reduction(pool, now);
                 self.episode.state = CaState::Open;
             }
             CaState::Recovery => {
@@ -112,7 +97,7 @@ impl Sender {
                 if self.leave_recovery(pool, now, progress) {
                     return true;
                 }
-                self.end_reduction(now);
+                self.end_reduction(pool, now);
             }
             _ => {}
         }
@@ -132,7 +117,7 @@ impl Sender {
         }
         self.find_losses(pool, now, progress);
         if self.episode.state != CaState::Recovery && self.flight.lost > 0 {
-            self.enter_recovery(progress.ece);
+            self.enter_recovery(pool, progress.ece);
         }
     }
 
@@ -158,8 +143,8 @@ impl Sender {
         self.find_losses(pool, now, progress);
         if self.flight.lost == 0 {
             self.try_to_open(pool, progress);
-        } else if !self.is_mtu_probe_lost() {
-            self.enter_recovery(progress.ece);
+        } else if !self.is_mtu_probe_lost(pool) {
+            self.enter_recovery(pool, progress.ece);
         }
     }
 
@@ -231,35 +216,33 @@ impl Sender {
     }
 
     /// Fast recovery begins (RFC 6675 section 5, RFC 6937).
-    pub(super) fn enter_recovery(&mut self, ece: bool) {
-        self.episode.prior_ssthresh = 0;
-        self.begin_doubt();
+    pub(super) fn enter_recovery(&mut self, pool: &mut RunPool, ece: bool) {
+        let restored = if ece || self.is_reducing() { 0 } else { self.current_ssthresh() };
+        pool.write_history(&mut self.history).prior_ssthresh = restored;
+        self.begin_doubt(pool);
         if !self.is_reducing() {
-            if !ece {
-                self.episode.prior_ssthresh = self.current_ssthresh();
-            }
-            self.begin_reduction();
+            self.begin_reduction(pool);
         }
         self.episode.state = CaState::Recovery;
     }
 
     /// An ECN echo (RFC 3168 section 6.1.2): the window shrinks as for a loss, once a window of data.
-    fn enter_cwr(&mut self) {
-        self.episode.prior_ssthresh = 0;
+    fn enter_cwr(&mut self, pool: &mut RunPool) {
+        self.keep_no_threshold(pool);
         if self.episode.state < CaState::Cwr {
-            self.episode.undo_marker = None;
-            self.begin_reduction();
+            pool.write_history(&mut self.history).undo_marker = None;
+            self.begin_reduction(pool);
             self.episode.state = CaState::Cwr;
         }
     }
 
     /// No loss is sure.
-    fn try_to_open(&mut self, pool: &RunPool, progress: &Progress) {
+    fn try_to_open(&mut self, pool: &mut RunPool, progress: &Progress) {
         if !self.any_retransmitted(pool) {
             self.episode.first_retransmission = Instant::NEVER;
         }
         if progress.ece {
-            self.enter_cwr();
+            self.enter_cwr(pool);
         }
         if self.episode.state != CaState::Cwr {
             self.keep_open(pool);
@@ -284,11 +267,12 @@ impl Sender {
             || self.flight.una.at_or_after(self.episode.high)
             || self.episode.state == CaState::Loss && self.timeouts == 0;
         if reduce {
-            self.episode.prior_ssthresh = self.current_ssthresh();
-            self.episode.prior_cwnd = self.window.cwnd;
+            let (cwnd, ssthresh) = (self.window.cwnd, self.current_ssthresh());
+            let history = pool.write_history(&mut self.history);
+            (history.prior_cwnd, history.prior_ssthresh) = (cwnd, ssthresh);
             let recovering = self.episode.state >= CaState::Recovery;
             self.window.ssthresh = self.congestion.ssthresh(&self.window, recovering);
-            self.begin_doubt();
+            self.begin_doubt(pool);
         }
         self.window.cwnd = self.flight.in_flight() + 1;
         self.window.counted = 0;
@@ -298,7 +282,7 @@ impl Sender {
         }
         self.episode.state = CaState::Loss;
         self.episode.high = self.flight.nxt;
-        self.probe.high = None;
+        self.probe.forget();
         self.congestion.timed_out(self.rate.delivered);
         self.queue_cwr();
         self.episode.frto = self.frto && (new || self.timeouts > 0);

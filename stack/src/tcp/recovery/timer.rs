@@ -70,11 +70,12 @@ impl Sender {
         }
         self.enter_loss(pool, now);
         self.forget_pace(now);
+        let tally = &mut pool.write_history(&mut self.history).tally;
         if self.timeouts == 0 {
-            self.tally.timeout_recoveries = self.tally.timeout_recoveries.saturating_add(1);
-            self.tally.timeouts_begin(now);
+            tally.timeout_recoveries = tally.timeout_recoveries.saturating_add(1);
+            tally.timeouts_begin(now);
         }
-        self.tally.timeouts = self.tally.timeouts.saturating_add(1);
+        tally.timeouts = tally.timeouts.saturating_add(1);
         self.timeouts = self.timeouts.saturating_add(1);
         if self.established || self.timeouts > self.syn_linear_timeouts {
             self.backoff = self.backoff.saturating_add(1);
@@ -84,22 +85,29 @@ impl Sender {
         TimerOutcome::TimedOut { count: self.timeouts }
     }
 
+    /// What had timed out was acknowledged after all.
+    pub(super) fn timeouts_over(&mut self, pool: &mut RunPool, now: Instant) {
+        if let Some(history) = pool.known_history(&self.history) {
+            history.tally.timeouts_over(now);
+        }
+    }
+
     /// RFC 8985 section 6.2 step 5: what was waited for did not come.
     fn reordering_over(&mut self, pool: &mut RunPool, now: Instant) -> TimerOutcome {
-        let lost = self.tally.lost;
+        let lost = self.lost;
         let wait = self.detect_losses(pool, now);
         self.timer.purpose = Purpose::Timeout;
-        if self.tally.lost == lost {
+        if self.lost == lost {
             match wait {
                 Some(wait) => self.timer.arm(Purpose::Reordering, now, wait),
                 None => self.rearm_timeout_from_head(pool, now),
             }
             return TimerOutcome::Nothing;
         }
-        if self.episode.state < CaState::Recovery && !self.is_mtu_probe_lost() {
-            self.enter_recovery(false);
+        if self.episode.state < CaState::Recovery && !self.is_mtu_probe_lost(pool) {
+            self.enter_recovery(pool, false);
             if !self.congestion.rules_itself() {
-                self.reduce(1, 0, false);
+                self.reduce(pool, 1, 0, false);
             }
         }
         match wait {

@@ -17,19 +17,31 @@ pub(super) const LEAST_MICROS: u32 = 2_000;
 pub(super) struct Probe {
     /// The timer asked for a probe, and it did not leave yet.
     pub(super) due: bool,
-    /// `nxt` when the probe left; None when no probe is outstanding.
-    pub(super) high: Option<Seq>,
+    /// `nxt` when the probe left, while it is outstanding.
+    high: Seq,
+    is_out: bool,
     /// The probe was a retransmission.
     repeated: bool,
 }
 
 impl Probe {
     pub(super) fn new() -> Probe {
-        Probe { due: false, high: None, repeated: false }
+        Probe { due: false, high: Seq(0), is_out: false, repeated: false }
     }
 
     pub(super) fn sent(&mut self, nxt: Seq, repeated: bool) {
-        *self = Probe { due: false, high: Some(nxt), repeated };
+        *self = Probe { due: false, high: nxt, is_out: true, repeated };
+    }
+
+    /// `nxt` when the probe left; None when no probe is outstanding.
+    #[inline]
+    pub(super) fn high(&self) -> Option<Seq> {
+        self.is_out.then_some(self.high)
+    }
+
+    /// No probe is outstanding any more.
+    pub(super) fn forget(&mut self) {
+        self.is_out = false;
     }
 }
 
@@ -60,7 +72,7 @@ impl Sender {
         self.rearm_timeout(pool, now);
         let tail = pool.get(self.flight.tail).copied();
         match tail {
-            Some(run) if self.probe.high.is_none() && !run.is(mark::SACKED) => {
+            Some(run) if self.probe.high().is_none() && !run.is(mark::SACKED) => {
                 self.probe.due = true;
                 let before = (run.segments() - 1) * u32::from(run.unit);
                 let last = run.len - before.min(run.len - 1);
@@ -73,20 +85,20 @@ impl Sender {
 
     /// RFC 8985 section 7.4.2: what does this ACK say about the probe? A repeated segment that is acknowledged
     /// without a D-SACK repaired a loss that nothing else showed: reduce as for that loss.
-    pub(super) fn judge_probe(&mut self, pool: &RunPool, now: Instant, ack: Seq, progress: &Progress) {
-        let Some(high) = self.probe.high else { return };
+    pub(super) fn judge_probe(&mut self, pool: &mut RunPool, now: Instant, ack: Seq, progress: &Progress) {
+        let Some(high) = self.probe.high() else { return };
         if ack.before(high) {
             return;
         }
         if !self.probe.repeated || progress.dsack_of_probe {
-            self.probe.high = None;
+            self.probe.forget();
         } else if ack.after(high) {
-            self.begin_reduction(); // takes the probe away
+            self.begin_reduction(pool); // takes the probe away
             self.episode.state = CaState::Cwr;
-            self.end_reduction(now);
+            self.end_reduction(pool, now);
             self.keep_open(pool);
         } else if progress.is_bare_duplicate() {
-            self.probe.high = None; // the original and the probe both arrived
+            self.probe.forget(); // the original and the probe both arrived
         }
     }
 }

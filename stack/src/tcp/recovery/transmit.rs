@@ -46,7 +46,7 @@ impl Sender {
         let settled = self.usage.sent_at == now && self.flight.outstanding > 2 && !self.probe.due;
         self.usage.sent_at = now;
         if self.is_reducing() {
-            self.episode.prr_out += 1;
+            pool.write_history(&mut self.history).prr_out += 1;
         }
         let in_flight = self.flight.in_flight();
         if app_limited && in_flight < self.window.cwnd && self.flight.lost <= self.flight.retransmitted {
@@ -101,12 +101,7 @@ impl Sender {
         self.flight.mark(pool, place, mark::RETRANSMITTED | mark::EVER_RETRANSMITTED, 0, true);
         self.flight.join_retransmitted(pool, place);
         self.usage.sent_at = now;
-        self.note_retransmission(now, count);
-        self.tally.retransmitted = self.tally.retransmitted.wrapping_add(1);
-        self.tally.bytes_retransmitted += u64::from(len);
-        if self.is_reducing() {
-            self.episode.prr_out += 1;
-        }
+        self.note_retransmission(pool, now, count, len);
         self.pace(now, len);
         self.retransmitted_timer(pool, now, run.start == self.flight.una);
     }

@@ -16,20 +16,41 @@ use crate::Instant;
 
 impl Sender {
     /// A recovery begins: from here on retransmissions are doubted.
-    pub(super) fn begin_doubt(&mut self) {
-        self.episode.undo_marker = Some(self.flight.una);
-        self.episode.doubted = match self.flight.retransmitted {
+    pub(super) fn begin_doubt(&mut self, pool: &mut RunPool) {
+        let history = pool.write_history(&mut self.history);
+        history.undo_marker = Some(self.flight.una);
+        history.doubted = match self.flight.retransmitted {
             0 => None,
             some => Some(some),
         };
     }
 
-    /// Segments were sent again.
-    pub(super) fn note_retransmission(&mut self, now: Instant, segments: u32) {
+    /// The threshold before a reduction is not to be restored.
+    pub(super) fn keep_no_threshold(&mut self, pool: &mut RunPool) {
+        if let Some(history) = pool.known_history(&self.history) {
+            history.prior_ssthresh = 0;
+        }
+    }
+
+    /// A segment of `bytes` was sent again, and so were `segments` as they were cut at first.
+    pub(super) fn note_retransmission(
+        &mut self,
+        pool: &mut RunPool,
+        now: Instant,
+        segments: u32,
+        bytes: u32,
+    ) {
         if self.episode.first_retransmission == Instant::NEVER {
             self.episode.first_retransmission = now;
         }
-        self.episode.doubted = Some(self.episode.doubted.unwrap_or(0).saturating_add(segments));
+        self.retransmitted = self.retransmitted.wrapping_add(1);
+        let reducing = self.is_reducing();
+        let history = pool.write_history(&mut self.history);
+        history.doubted = Some(history.doubted.unwrap_or(0).saturating_add(segments));
+        history.tally.bytes_retransmitted += u64::from(bytes);
+        if reducing {
+            history.prr_out += 1;
+        }
     }
 
     /// Eifel: the ACK was caused by the original (RFC 3522 section 3.2).
@@ -37,9 +58,9 @@ impl Sender {
         progress.echoes_before(self.episode.first_retransmission)
     }
 
-    fn may_undo(&self, progress: &Progress) -> bool {
-        self.episode.undo_marker.is_some()
-            && (self.episode.doubted == Some(0) || self.was_only_late(progress))
+    fn may_undo(&self, pool: &RunPool, progress: &Progress) -> bool {
+        let history = pool.history(&self.history);
+        history.undo_marker.is_some() && (history.doubted == Some(0) || self.was_only_late(progress))
     }
 
     /// RFC 4015 section 3.2, as Linux: the window and the threshold are what they were.
@@ -47,16 +68,17 @@ impl Sender {
         if not_lost {
             self.forgive(pool);
         }
-        if self.episode.prior_ssthresh > 0 {
-            let before = self.episode.prior_cwnd;
+        let history = pool.write_history(&mut self.history);
+        history.undo_marker = None;
+        let (before, ssthresh) = (history.prior_cwnd, history.prior_ssthresh);
+        if ssthresh > 0 {
             self.window.cwnd = self.congestion.undone(&self.window, before).min(self.window.clamp).max(1);
-            if self.episode.prior_ssthresh > self.window.ssthresh {
-                self.window.ssthresh = self.episode.prior_ssthresh;
+            if ssthresh > self.window.ssthresh {
+                self.window.ssthresh = ssthresh;
                 self.withdraw_cwr();
             }
         }
         self.usage.stamp(now);
-        self.episode.undo_marker = None;
         self.rack.advanced = true; // what was forgiven may be looked at anew
         self.episode.undone = self.episode.undone.wrapping_add(1);
     }
@@ -76,7 +98,7 @@ impl Sender {
     /// Everything up to the entry is acknowledged. True: not yet safe to leave (without SACK, RFC 6582
     /// section 4: duplicates of what was sent twice may still come).
     pub(super) fn leave_recovery(&mut self, pool: &mut RunPool, now: Instant, progress: &Progress) -> bool {
-        if self.may_undo(progress) {
+        if self.may_undo(pool, progress) {
             self.undo(pool, now, false);
         } else {
             self.rack.persist = self.rack.persist.saturating_sub(1);
@@ -101,7 +123,8 @@ impl Sender {
 
     /// Every retransmission was reported as a duplicate (RFC 3708).
     pub(super) fn undo_by_dsack(&mut self, pool: &mut RunPool, now: Instant) -> bool {
-        if self.episode.undo_marker.is_some() && self.episode.doubted == Some(0) {
+        let history = pool.history(&self.history);
+        if history.undo_marker.is_some() && history.doubted == Some(0) {
             self.rack.persist = (self.rack.persist + 1).min(PERSIST);
             self.undo(pool, now, false);
             return true;
@@ -111,7 +134,7 @@ impl Sender {
 
     /// A partial acknowledgement in fast recovery that the original caused: it was reordering.
     pub(super) fn undo_partial(&mut self, pool: &mut RunPool, now: Instant, progress: &Progress) -> bool {
-        if self.episode.undo_marker.is_none() || !self.was_only_late(progress) {
+        if pool.history(&self.history).undo_marker.is_none() || !self.was_only_late(progress) {
             return false;
         }
         self.reordered_from(progress.prior_una);
@@ -134,12 +157,12 @@ impl Sender {
         progress: &Progress,
         certain: bool,
     ) -> bool {
-        if !certain && !self.may_undo(progress) {
+        if !certain && !self.may_undo(pool, progress) {
             return false;
         }
         self.undo(pool, now, true);
         self.timeouts = 0;
-        self.tally.timeouts_over(now);
+        self.timeouts_over(pool, now);
         if self.must_stay(pool) {
             return true;
         }

@@ -19,19 +19,11 @@ pub(super) struct Usage {
     full_at: Instant,
     /// When something was last sent.
     pub(super) sent_at: Instant,
-    limited: bool,
 }
 
 impl Usage {
     pub(super) fn new(first: Seq) -> Usage {
-        Usage {
-            round: first,
-            most: 0,
-            used: 0,
-            full_at: Instant::ZERO,
-            sent_at: Instant::ZERO,
-            limited: false,
-        }
+        Usage { round: first, most: 0, used: 0, full_at: Instant::ZERO, sent_at: Instant::ZERO }
     }
 
     pub(super) fn stamp(&mut self, now: Instant) {
@@ -48,7 +40,7 @@ impl Sender {
     /// The window was the limit, or slow start is under way and half of it was used (RFC 7661 section 4.1).
     #[inline]
     pub(in crate::tcp) fn is_cwnd_limited(&self) -> bool {
-        self.usage.limited || self.window.in_slow_start() && self.window.cwnd < 2 * self.usage.most
+        self.filled_window || self.window.in_slow_start() && self.window.cwnd < 2 * self.usage.most
     }
 
     /// A segment was added to the flight.
@@ -58,8 +50,8 @@ impl Sender {
         let limited = self.flight.in_flight() >= self.window.cwnd;
         let usage = &mut self.usage;
         let new_round = self.flight.una.at_or_after(usage.round);
-        if new_round || limited || !usage.limited && outstanding > usage.most {
-            usage.limited = limited;
+        if new_round || limited || !self.filled_window && outstanding > usage.most {
+            self.filled_window = limited;
             usage.most = outstanding;
             usage.round = self.flight.nxt;
         }

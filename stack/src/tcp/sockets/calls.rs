@@ -123,7 +123,7 @@ impl<F: Frame> Sockets<'_, F> {
         let room = stack.frame_room;
         let ipv4 = to.is_ipv4();
         let mtu = hop.map_or(room, |hop| hop.mtu.min(room));
-        let way = Way { hop, generation: stack.generation, until: now + super::PATH_LASTS };
+        let way = Way { hop, generation: stack.generation as u32, until: now + super::PATH_LASTS };
         let fixed_port = options.from.map_or(0, |from| from.port());
         let (tuple, reused) = stack.tcp.choose_names(choice.source, fixed_port, to, choice.port, now)?;
         let ip_id = stack.next_ipv4_id();
@@ -539,8 +539,10 @@ impl<F: Frame> Stack<F> {
             Disposition::Keep(Output::None) => {}
             Disposition::Keep(_) | Disposition::Refused(..) => self.tcp.mark_ready(socket),
             Disposition::Closed(reset) => {
-                if let Some(entry) = self.tcp.entries.get_mut(socket) {
-                    entry.farewell = reset.map(Box::new);
+                if reset.is_some()
+                    && let Some(entry) = self.tcp.entries.get_mut(socket)
+                {
+                    entry.connection.rare().farewell = reset;
                 }
                 self.tcp.mark_ready(socket);
             }

@@ -47,7 +47,6 @@ use super::negotiated::TimeWaitContent;
 use super::ports::{EphemeralPorts, PortRange};
 use super::recovery::RunPool;
 use super::secret::Secret;
-use super::segment::Reset;
 use super::settings::TcpSettings;
 use super::signature::ConnectionKeys;
 use super::state::State;
@@ -56,6 +55,7 @@ use super::time_wait::{TimeWaitSettings, TimeWaits};
 use super::tuple::Tuple;
 use crate::frame::Frame;
 use crate::ip::path::Hop;
+use crate::limits::MAX_CONNECTION_BYTES;
 use crate::port::PortId;
 use crate::socket::blocks::BlockPool;
 use crate::socket::bound::{BindId, Bound, Rules};
@@ -79,8 +79,9 @@ const PATH_LASTS: core::time::Duration = core::time::Duration::from_secs(10);
 pub(super) struct Way {
     /// The neighbour; `None` when the peer is this node itself.
     pub(super) hop: Option<Hop>,
-    /// The generation of routes and neighbours that this is an answer of.
-    pub(super) generation: u64,
+    /// The generation of routes and neighbours that this is an answer of, its lower half: until `until` there are not so
+    /// many.
+    pub(super) generation: u32,
     /// To be asked again then.
     pub(super) until: Instant,
 }
@@ -100,8 +101,9 @@ pub(super) struct Entry {
     pub(super) is_bound: bool,
     /// Its owner has it: false for a child that waits to be accepted.
     pub(super) is_accepted: bool,
-    /// The listener that counts it among its fast opens.
-    pub(super) fast_open_of: Option<Handle>,
+    /// A listener counts it among its fast opens: that one.
+    pub(super) is_fast_open: bool,
+    pub(super) listener: Handle,
     /// The identification of the next IPv4 packet.
     pub(super) ip_id: u16,
     /// Its SYN carries the fast open option, and what the peer answers is to be remembered.
@@ -110,13 +112,14 @@ pub(super) struct Entry {
     pub(super) is_opening: bool,
     /// What its segments are signed with.
     pub(super) keys: Option<Box<ConnectionKeys>>,
-    /// A reset that is sent at the end of the turn: the last word, after a call of the owner.
-    pub(super) farewell: Option<Box<Reset>>,
     /// The deadline that the wheel has of it; never later than the connection's own.
     pub(super) filed: Instant,
     /// Its hold on its local port, when that was named or is a listener's.
     pub(super) bind: Option<BindId>,
 }
+
+/// What grows with the number of connections stays within its bound.
+const _: () = assert!(size_of::<Entry>() <= MAX_CONNECTION_BYTES);
 
 /// Bounds and secrets of the TCP sockets of one worker.
 #[derive(Debug, Clone)]
@@ -183,6 +186,8 @@ pub struct TcpUsage {
     pub names: usize,
     /// Ranges of sent data.
     pub runs: usize,
+    /// Connections that lost something, or were taken to have.
+    pub histories: usize,
     /// Ranges received out of order.
     pub ranges: usize,
     /// Connections that wait to send at the end of the turn.
@@ -212,7 +217,8 @@ pub struct TcpSockets {
     time_waits: TimeWaits,
     /// When the next TIME-WAIT record may end.
     waits_until: Instant,
-    ready: VecDeque<Handle>,
+    /// Places of connections; none is free while it stands here.
+    ready: VecDeque<u32>,
     isn: IsnGenerator,
     challenge: ChallengeLimiter,
     metrics: MetricsCache,
@@ -250,7 +256,7 @@ impl TcpSockets {
             && !entry.is_ready
         {
             entry.is_ready = true;
-            self.ready.push_back(handle);
+            self.ready.push_back(handle.index() as u32);
         }
     }
 
@@ -307,7 +313,7 @@ impl TcpSockets {
             challenge,
             names: Names::new(connections + requests + time_waits, key(104)),
             wheel: TimerWheel::new(connections, now),
-            runs: RunPool::new(runs),
+            runs: RunPool::for_senders(runs, connections),
             time_waits: TimeWaits::new(time_waits, time_wait),
             waits_until: Instant::NEVER,
             ready: VecDeque::with_capacity(connections),
@@ -419,11 +425,11 @@ impl TcpSockets {
             if entry.asked_fast_open && news.contains(Ready::CONNECTED) {
                 entry.asked_fast_open = false;
                 let cookie = entry.connection.take_fast_open_cookie().and_then(|bytes| Cookie::new(&bytes));
-                let (mss, repeated) = (entry.connection.peer_mss(), entry.connection.has_repeated(now));
+                let (mss, repeated) = (entry.connection.peer_mss(), entry.connection.has_repeated());
                 self.fast_opens.on_syn_ack(entry.tuple.remote_ip(), cookie, mss, repeated, now);
             }
         }
-        if entry.fast_open_of.is_some() {
+        if entry.is_fast_open {
             self.settle_fast_open(now, handle);
         }
         let Some(entry) = self.entries.get_mut(handle) else { return };
@@ -437,12 +443,10 @@ impl TcpSockets {
     #[cold]
     fn settle_fast_open(&mut self, now: Instant, handle: Handle) {
         let Some(entry) = self.entries.get_mut(handle) else { return };
-        if let Some(listener) = entry.fast_open_of
-            && !matches!(entry.connection.state(), State::SynReceived(_))
-        {
-            entry.fast_open_of = None;
+        if entry.is_fast_open && !matches!(entry.connection.state(), State::SynReceived(_)) {
+            entry.is_fast_open = false;
             let reset = entry.connection.state() == State::Closed;
-            if let Some(listening) = self.listeners.get_mut(listener) {
+            if let Some(listening) = self.listeners.get_mut(entry.listener) {
                 listening.listener.fast_open_ended(reset, now);
             }
         }
@@ -453,9 +457,9 @@ impl TcpSockets {
     fn bury(&mut self, now: Instant, handle: Handle) {
         self.unbind(handle);
         self.wheel.cancel(handle.index() as u32);
-        let TcpSockets { entries, metrics, bound, .. } = self;
+        let TcpSockets { entries, metrics, bound, runs, .. } = self;
         let Some(entry) = entries.get_mut(handle) else { return };
-        if !entry.connection.is_released() || entry.farewell.is_some() || entry.is_ready {
+        if !entry.connection.is_released() || entry.connection.has_farewell() || entry.is_ready {
             return;
         }
         if let Some(seen) = entry.connection.seen() {
@@ -464,6 +468,7 @@ impl TcpSockets {
         if let Some(bind) = entry.bind.take() {
             bound.release(bind);
         }
+        entry.connection.forget(runs);
         entries.discard(handle);
     }
 
@@ -495,6 +500,7 @@ impl TcpSockets {
             time_waits: self.time_waits.len(),
             names: self.names.len(),
             runs: self.runs.capacity() - self.runs.available(),
+            histories: self.runs.histories(),
             ranges: self.ranges.capacity() - self.ranges.available(),
             ready: self.ready.len(),
         }
@@ -540,7 +546,7 @@ impl TcpSockets {
 /// What follows from anything that happens to a connection: it stands in the queue of those that have something to
 /// send, and the wheel knows its deadline.
 pub(super) struct Desk<'a> {
-    ready: &'a mut VecDeque<Handle>,
+    ready: &'a mut VecDeque<u32>,
     wheel: &'a mut TimerWheel,
 }
 
@@ -557,10 +563,10 @@ impl Entry {
     ) -> bool {
         if more && !self.is_ready {
             self.is_ready = true;
-            desk.ready.push_back(handle);
+            desk.ready.push_back(handle.index() as u32);
         }
         let is_closed = self.connection.state() == State::Closed;
-        if is_closed || self.is_opening || self.asked_fast_open || self.fast_open_of.is_some() {
+        if is_closed || self.is_opening || self.asked_fast_open || self.is_fast_open {
             return false;
         }
         if self.is_accepted {
@@ -599,12 +605,12 @@ impl Entry {
             is_ready: false,
             is_bound: false,
             is_accepted: true,
-            fast_open_of: None,
+            is_fast_open: false,
+            listener: Handle::from_bits(u64::MAX),
             ip_id,
             asked_fast_open: false,
             is_opening: false,
             keys: None,
-            farewell: None,
             filed: Instant::NEVER,
             bind: None,
         }

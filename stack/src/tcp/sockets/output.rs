@@ -38,12 +38,12 @@ where
     M: Probe,
 {
     for _ in 0..stack.tcp.ready.len() {
-        let Some(handle) = stack.tcp.ready.pop_front() else { return };
-        let Some(entry) = stack.tcp.entries.get_mut(handle) else { continue };
+        let Some(place) = stack.tcp.ready.pop_front() else { return };
+        let Some((handle, entry)) = stack.tcp.entries.at_mut(place as usize) else { continue };
         entry.is_ready = false;
-        if let Some(reset) = entry.farewell.take() {
+        if let Some(reset) = entry.connection.take_farewell() {
             let port = entry.port;
-            reset_peer(stack, turn, handle, port, *reset);
+            reset_peer(stack, turn, handle, port, reset);
         }
         flush(stack, turn, handle);
     }
@@ -299,7 +299,7 @@ impl<F: Frame> Stack<F> {
     /// way; it tries again when its timer says so.
     #[inline]
     fn tcp_hop(&mut self, now: Instant, handle: Handle) -> Option<Option<Hop>> {
-        let generation = self.generation;
+        let generation = self.generation as u32;
         let entry = self.tcp.entries.get(handle)?;
         if entry.way.generation == generation && now < entry.way.until {
             return Some(entry.way.hop);
@@ -333,7 +333,8 @@ impl<F: Frame> Stack<F> {
             traits: traits(tuple.local_port, tuple.remote_port),
         };
         let choice = self.select(now, &wish)?;
-        let way = Way { hop: hop_of(choice.exit)?, generation: self.generation, until: now + PATH_LASTS };
+        let way =
+            Way { hop: hop_of(choice.exit)?, generation: self.generation as u32, until: now + PATH_LASTS };
         Ok((way, choice.metrics))
     }
 
@@ -362,7 +363,7 @@ impl<F: Frame> Stack<F> {
             }
             Err(_) => {
                 // As Linux: what cannot be routed counts as sent and lost; the retransmission asks again.
-                entry.way.generation = u64::MAX;
+                entry.way.until = Instant::ZERO;
                 let mut lost = 0;
                 while let Some(train) = entry.connection.poll_transmit(&mut cx, SEGMENTS_A_TURN) {
                     lost += train.count();

@@ -244,7 +244,7 @@ fn carry_out<P, M>(
             listening.listener.fast_opened(child);
             listening.pending.add(&mut stack.events, SocketId::Listener(listener), Ready::READABLE);
             if let Some(entry) = stack.tcp.entries.get_mut(child) {
-                entry.fast_open_of = Some(listener);
+                (entry.is_fast_open, entry.listener) = (true, listener);
                 entry.is_opening = true;
             }
             let data = Segment {

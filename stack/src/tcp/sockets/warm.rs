@@ -98,7 +98,7 @@ impl Entry {
     #[inline]
     fn touch(&self) -> u64 {
         self.connection.touch()
-            ^ self.way.generation
+            ^ u64::from(self.way.generation)
             ^ self.filed.nanos()
             ^ u64::from(self.tuple.local_port)
             ^ u64::from(self.is_ready)
