@@ -262,8 +262,12 @@ impl Worker {
         let mut host = Host { stack: &mut self.stack, turn: &mut turn };
         let asked = sessions.ask(&mut host);
         self.services.turn(host.stack, host.turn, Some(sessions));
-        let settled = sessions.settle(&mut host);
-        self.stack.output(&mut turn);
+        let mut settled = sessions.settle(&mut host);
+        if host.stack.output(host.turn) {
+            // What programs of this node said to each other is heard in the same turn, as on a kernel.
+            self.services.turn(host.stack, host.turn, Some(sessions));
+            settled |= sessions.settle(&mut host);
+        }
         // What timers, services and programs sent to ourselves may belong to other workers, too.
         self.send_strays();
         asked || settled

@@ -128,6 +128,9 @@ pub struct Stack<F: Frame> {
     /// 127.0.0.0/8 and ::1 are ours, in memory; see [`Stack::set_loopback`].
     pub(crate) loopback: bool,
     pub(crate) looped: VecDeque<Looped<F>>,
+    /// Packets of ours that were delivered to ourselves, and how many of them [`Stack::output`] told of.
+    pub(crate) heard: u64,
+    told: u64,
     /// Packets for sockets of other workers.
     pub(crate) strays: VecDeque<Stray<F>>,
     pub(crate) generation: u64,
@@ -211,6 +214,8 @@ impl<F: Frame> Stack<F> {
             loopback: false,
             generation: 0,
             looped: VecDeque::with_capacity(LOOPBACK),
+            heard: 0,
+            told: 0,
             strays: VecDeque::with_capacity(STRAYS),
             counters: Counters::default(),
             neighbours: table,
@@ -345,8 +350,9 @@ impl<F: Frame> Stack<F> {
         turn.probe.mark(Stage::Timers);
     }
 
-    /// Sends what sockets have ready: to be called at the end of each turn, after the owners heard their news.
-    pub fn output<P, M>(&mut self, turn: &mut Turn<'_, P, M>)
+    /// Sends what sockets have ready: to be called at the end of each turn, after the owners heard their news. True when
+    /// something that was sent to this node was delivered: owners may have news again.
+    pub fn output<P, M>(&mut self, turn: &mut Turn<'_, P, M>) -> bool
     where
         P: FramePool<Frame = F>,
         M: Probe,
@@ -364,6 +370,7 @@ impl<F: Frame> Stack<F> {
             self.say(turn);
         }
         turn.probe.mark(Stage::Output);
+        core::mem::replace(&mut self.told, self.heard) != self.heard
     }
 
     /// Lets the connections send that have something to say.
@@ -447,6 +454,11 @@ impl<F: Frame> Stack<F> {
         self.begin_burst();
         self.neighbours.stop_waiting();
         self.settle_neighbours(turn);
+    }
+
+    /// Packets of ours that were delivered to ourselves.
+    pub fn frames_heard(&self) -> u64 {
+        self.heard
     }
 
     /// Packets of ours that wait to be delivered to ourselves.

@@ -47,6 +47,8 @@ impl Flags {
     pub const URGENT: Flags = Flags(1 << 12);
     /// A connection is to be opened by the first write, whose bytes go with the SYN (TCP_FASTOPEN_CONNECT).
     pub const DEFERRED: Flags = Flags(1 << 13);
+    /// What it said last went to this node: whoever says more waits until it is heard.
+    pub const NEAR: Flags = Flags(1 << 14);
 
     /// True when any of `other` is in `self`.
     #[inline]

@@ -1,15 +1,17 @@
 //! The service's page: what every program may read and none may write (the memfd is sealed against it). Which workers
-//! sleep, so that nobody rings those that are awake; and whether the service goes.
+//! sleep, so that nobody rings those that are awake; how many turns they made; and whether the service goes.
 
 use crate::limits::MAX_WORKERS;
 use core::sync::atomic::{
     AtomicU32, AtomicU64,
-    Ordering::{Relaxed, SeqCst},
+    Ordering::{Acquire, Relaxed, SeqCst},
 };
+use core::time::Duration;
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
 /// The words of the page.
 #[derive(Debug)]
@@ -27,7 +29,17 @@ pub struct PageWords {
     pub stopping: AtomicU32,
     /// Nanoseconds between 1970 and the origin of the service's clock.
     pub wall: AtomicU64,
+    /// For each worker: its turns, modulo 2^32. Each in a line of its own, for it is written all the time and seldom read.
+    pub turns: [Turns; MAX_WORKERS],
 }
+
+/// A worker's turns, counted when one ends.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Turns(pub AtomicU32);
+
+/// How long [`ServicePage::await_turn`] waits at most.
+const LONGEST_TURN: Duration = Duration::from_millis(1);
 
 /// A mapping of the page.
 #[derive(Debug)]
@@ -78,6 +90,21 @@ impl ServicePage {
         self.words().cpu.get(worker).is_some_and(|word| i64::from(word.load(Relaxed)) == i64::from(cpu) + 1)
     }
 
+    /// Waits until the worker has made a whole turn that began after this call, and so has taken what was marked before and
+    /// told who hears of it; or for a millisecond. No system call, but that it lets a worker on this processor run.
+    pub fn await_turn(&self, worker: usize) {
+        let Some(Turns(turns)) = self.words().turns.get(worker) else { return };
+        // One may be on its way, which did not see what was marked: that ends, then the next one.
+        let (seen, begin) = (turns.load(SeqCst), Instant::now());
+        while turns.load(Acquire).wrapping_sub(seen) < 2 && begin.elapsed() < LONGEST_TURN {
+            if self.is_beside(worker) {
+                rustix::thread::sched_yield();
+            } else {
+                core::hint::spin_loop();
+            }
+        }
+    }
+
     /// The worker, of the first `workers`, with the fewest sockets: for a socket that names no port.
     pub fn least_busy(&self, workers: u32) -> u32 {
         let sockets = self.words().sockets.iter().zip(0..workers);
@@ -107,6 +134,15 @@ mod tests {
             word.store(count, SeqCst);
         }
         assert_eq!([1, 3, 4].map(|workers| reader.least_busy(workers)), [0, 1, 3]);
+        // A turn that ends, and then a whole one; nobody turns: a millisecond. Neither is told apart from the other by time.
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| (0..100).for_each(|_| reader.await_turn(3)));
+            while !waiting.is_finished() {
+                page.words().turns[3].0.fetch_add(1, SeqCst);
+            }
+        });
+        reader.await_turn(2);
+        reader.await_turn(MAX_WORKERS);
         assert!(MmapOptions::new().len(64).map_raw(&fd).is_err());
         assert!(rustix::fs::ftruncate(&fd, 0).is_err());
     }

@@ -179,6 +179,7 @@ fn put(part: &Part<'_>, from: &Vectors<'_>, outgoing: &Outgoing, flags: c_int) -
     part.cell.program.tx_tail.store(end, SeqCst);
     if known.is_some() {
         part.kick();
+        part.be_heard();
         return Ok(from.len());
     }
     if more {
@@ -188,6 +189,7 @@ fn put(part: &Part<'_>, from: &Vectors<'_>, outgoing: &Outgoing, flags: c_int) -
     if !more && corked {
         part.set_open(open::CORKED, false);
     }
+    part.be_heard();
     part.socket.set_sent_to(destination.filter(|_| sent.is_ok()).unwrap_or(0));
     sent.map(|_| from.len())
 }

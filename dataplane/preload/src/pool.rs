@@ -97,7 +97,11 @@ pub(crate) fn finish_unwatched(socket: &'static Socket) {
         if socket.signals.load(Relaxed) {
             crate::signals::let_go(&part.cell.signaller);
         }
+        let near = part.is_near();
         part.attachment.let_go(part.worker, part.slot);
+        if near {
+            part.attachment.page().await_turn(part.worker as usize);
+        }
     }
     socket.decide(crate::socket::State::Kernel);
     FREE.push(socket);

@@ -362,6 +362,21 @@ impl Part<'_> {
         self.attachment.kick(self.worker, self.slot);
     }
 
+    /// What it said last went to this node.
+    #[inline]
+    pub fn is_near(&self) -> bool {
+        self.cell.flags().intersects(Flags::NEAR)
+    }
+
+    /// Waits until what was said to this node is heard: over a kernel's loopback it is when the call returns, and programs that talk
+    /// to themselves look at once.
+    #[inline]
+    pub fn be_heard(&self) {
+        if self.is_near() {
+            self.attachment.page().await_turn(self.worker as usize);
+        }
+    }
+
     /// Bits of [`open`] that are set.
     #[inline]
     pub fn open_flags(&self) -> u32 {

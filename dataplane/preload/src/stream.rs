@@ -246,6 +246,7 @@ fn put(part: &Part<'_>, from: &Vectors<'_>, done: &mut usize, count: usize, flag
     } else {
         part.kick();
     }
+    part.be_heard();
 }
 
 /// Waits for a connection that is being opened (sk_stream_wait_connect).

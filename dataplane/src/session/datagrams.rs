@@ -133,6 +133,7 @@ fn send<P: FramePool, M: Probe>(
         let len = record.len as usize;
         moved.bytes += len;
         moved.any = true;
+        let heard = host.stack.frames_heard();
         let sent = arguments(&record, help).and_then(|args| {
             let data = &help.scratch[..len];
             match socket.kind {
@@ -142,6 +143,7 @@ fn send<P: FramePool, M: Probe>(
             }
         });
         let failed = sent.err();
+        socket.near = host.stack.frames_heard() != heard;
         if record.flags & ToSend::WAITED_FOR != 0 {
             socket.sent = Some((socket.cursors.tx_head, failed));
         } else if failed != Some(Error::NoBuffers) {

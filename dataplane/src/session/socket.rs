@@ -115,6 +115,8 @@ pub struct Socket {
     pub announced: u32,
     /// TCP: the connection stood once.
     pub was_connected: bool,
+    /// What it said last went to this node.
+    pub near: bool,
     /// TCP: it was looked whether the peer is this node.
     pub knows_peer: bool,
     /// TCP fast open was asked for: what stands in the send ring goes with the SYN.
@@ -164,6 +166,7 @@ impl Socket {
             told: Flags::NONE,
             announced: 0,
             was_connected: false,
+            near: false,
             knows_peer: false,
             sends_with_syn: false,
             shut_read: false,

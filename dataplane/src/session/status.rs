@@ -55,6 +55,9 @@ impl Socket {
         if error {
             flags = flags | Flags::ERROR;
         }
+        if self.near {
+            flags = flags | Flags::NEAR;
+        }
         (flags, state)
     }
 

@@ -106,6 +106,9 @@ impl Sessions {
     #[inline]
     pub fn wake(&mut self) {
         self.turn += 1;
+        if let Some(word) = self.page.words().turns.get(self.worker) {
+            word.0.store(self.turn as u32, Release);
+        }
         self.ring_bells();
         while let Some((handle, home)) = self.to_wake.0.pop() {
             if let Some(socket) = self.sockets.get_mut(handle) {
@@ -400,8 +403,9 @@ fn publish<P: FramePool, M: Probe>(host: &mut Host<'_, '_, P, M>, socket: &mut S
     }
     cell.worker.state.store(state, Relaxed);
     cell.worker.flags.store(flags.0, Release);
-    // ERROR alone is no news when it goes: whoever took the error knows.
-    let news = flags != socket.told && flags | Flags::ERROR != socket.told | Flags::ERROR
+    // ERROR alone is no news when it goes: whoever took the error knows. NEAR is for who writes, and never news.
+    let quiet = Flags::ERROR | Flags::NEAR;
+    let news = flags | quiet != socket.told | quiet
         || flags.contains(Flags::ERROR) && !socket.told.contains(Flags::ERROR);
     socket.told = flags;
     news || core::mem::replace(&mut socket.announced, announced) != announced
@@ -422,9 +426,10 @@ fn has_wanted_room(socket: &Socket, cell: &Cell, size: usize) -> bool {
 
 impl Socket {
     /// The connection stands: is the peer this node?
-    fn meet_peer<P: FramePool, M: Probe>(&self, host: &mut Host<'_, '_, P, M>) {
+    fn meet_peer<P: FramePool, M: Probe>(&mut self, host: &mut Host<'_, '_, P, M>) {
         let Kind::Tcp(tcp) = self.kind else { return };
-        if host.tcp().tcp_peer(tcp).is_ok_and(|peer| host.stack.owns(peer.ip().to_canonical())) {
+        self.near = host.tcp().tcp_peer(tcp).is_ok_and(|peer| host.stack.owns(peer.ip().to_canonical()));
+        if self.near {
             // One that is gone has nothing to write.
             let _gone = host.tcp().tcp_set_near(tcp);
         }

@@ -210,6 +210,7 @@ tests! {
             signals_of_sockets_are_those_of_the_kernels,
             fast_opens_and_bounds_of_what_waits_unsent_are_those_of_the_kernels,
             times_of_what_comes_are_told_as_the_kernel_tells_them,
+            what_a_program_says_to_itself_is_there_at_once,
         }
         programs_tools {
             nc_sends_and_receives_every_byte,

@@ -40,6 +40,18 @@ pub fn times_of_what_comes_are_told_as_the_kernel_tells_them() {
     assert_eq!(flumens, kernels);
 }
 
+const TO_ITSELF: &str = include_str!("programs/to_itself.py");
+
+/// What a program says to itself is there when it looks, without waiting: connections, bytes, ends, datagrams, errors.
+pub fn what_a_program_says_to_itself_is_there_at_once() {
+    let lab = Lab::plan().programs("").up();
+    let script = lab.file("to_itself.py", TO_ITSELF);
+    let kernels = lab.client(&format!("python3 {script} 10.0.1.2")).must();
+    assert!(kernels.contains("connection: as a rule, bytes: as a rule"), "{kernels}");
+    let flumens = lab.run_on_flumen(&format!("python3 {script} 10.0.1.1")).must();
+    assert_eq!(flumens, kernels);
+}
+
 const PROGRAM: &str = include_str!("programs/calls.c");
 
 /// Compiles the program and runs it on an address of the client with the kernel's sockets, and on one of the router's host

@@ -1,6 +1,7 @@
 //! TCP: two programs and a worker between them. Connections to an address of ours run through the stack in memory.
 
-use crate::client::house;
+use crate::client::{House, house};
+use core::sync::atomic::Ordering::SeqCst;
 use flumen::session::policy::Claim;
 use flumen_ipc::call::SEND_RECORD;
 use flumen_ipc::{Flags, Op};
@@ -31,6 +32,25 @@ fn two_programs_talk_over_an_address_of_ours() {
     house.turns(4);
     assert_eq!(house.sessions().sockets(), 0);
     assert_eq!(house.rig.worker.stack.tcp.connections(), 0);
+}
+
+#[test]
+fn what_is_said_to_this_node_is_heard_in_the_same_turn() {
+    let mut house = house(Claim::Owned);
+    let (server, client) = (house.attach(0), house.attach(0));
+    house.connected(&server, &client, AT);
+    let turns = |house: &House| house.page().words().turns[0].0.load(SeqCst);
+    assert!(client.flags(1).contains(Flags::NEAR) && server.flags(2).contains(Flags::NEAR));
+    for (from, to, slots) in [(&client, &server, [1, 2]), (&server, &client, [2, 1])] {
+        let before = turns(&house);
+        assert_eq!(from.write(slots[0], b"heard"), 5);
+        house.turns(1);
+        assert_eq!(to.read(slots[1], 100), b"heard");
+        assert_eq!(turns(&house), before + 1, "who waits for turns sees them");
+    }
+    house.close(&client, 1);
+    house.turns(1);
+    assert!(server.flags(2).contains(Flags::READ_END));
 }
 
 #[test]

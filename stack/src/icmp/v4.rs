@@ -147,7 +147,8 @@ pub fn send_error<P, M>(
     let Some(header) = about.first_chunk::<HEADER_LEN>() else { return };
     let peer = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
     let asked = Ipv4Addr::new(header[16], header[17], header[18], header[19]);
-    if !stack.icmp_limit_v4.allow(error.class(), IpAddr::V4(peer), turn.now) {
+    // What we say to ourselves burdens nobody else, and Linux does not limit it either (icmpv4_xrlim_allow).
+    if !stack.is_local4(peer) && !stack.icmp_limit_v4.allow(error.class(), IpAddr::V4(peer), turn.now) {
         return stack.counters.count(Counter::IcmpErrorsLimited);
     }
     // From the address that the packet was sent to, when that is ours: rules may ask.

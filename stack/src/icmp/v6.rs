@@ -147,7 +147,8 @@ pub fn send_error<P, M>(
     }
     let Some(header) = about.first_chunk::<HEADER_LEN>() else { return };
     let (peer, asked) = addresses(header);
-    if !stack.icmp_limit_v6.allow(error.class(), IpAddr::V6(peer), turn.now) {
+    // What we say to ourselves burdens nobody else, and Linux does not limit it either (icmpv6_xrlim_allow).
+    if !stack.is_local6(peer, port) && !stack.icmp_limit_v6.allow(error.class(), IpAddr::V6(peer), turn.now) {
         return stack.counters.count(Counter::Icmpv6ErrorsLimited);
     }
     // From the address that the packet was sent to, when that is ours: rules may ask.

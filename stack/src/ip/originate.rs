@@ -508,6 +508,7 @@ impl<F: Frame> Stack<F> {
     {
         for _ in 0..self.looped.len() {
             let Some(Looped { port, cast, frame }) = self.looped.pop_front() else { return };
+            self.heard += 1;
             match frame.first().map(|first| first >> 4) {
                 Some(4) => {
                     let source = crate::ip::flow::source4(&frame);

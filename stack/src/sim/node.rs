@@ -177,7 +177,9 @@ impl Node {
 
     /// The end of a turn: sends what sockets have ready.
     pub fn output(&mut self, now: Instant) {
-        self.turn(now, |stack, turn| stack.output(turn));
+        self.turn(now, |stack, turn| {
+            stack.output(turn);
+        });
     }
 
     /// Its sockets, now.

@@ -175,6 +175,7 @@ pub unsafe extern "C" fn shutdown(fd: c_int, how: c_int) -> c_int {
         socket.set_sent_to(0);
         let both = socket.state() == State::Both;
         let done = part.call(Op::Shutdown, [how as u64, 0, 0, 0], &[]);
+        part.be_heard();
         if both {
             // SAFETY: by the caller. Flumen's answer is the one that counts.
             unsafe { real::shutdown(fd, how) };
