@@ -174,6 +174,15 @@ pub const MAX_RECEIVE_LIMIT: usize = 8 << 20;
 /// keeps the newest hundred from being heard, nothing else.
 pub const ERROR_QUEUE_LIMIT: usize = 65_536;
 
+/// Bytes that a stamp of what was sent quotes of its packet: a whole one of an Ethernet with its usual MTU, and its header.
+pub const STAMP_QUOTE: usize = 1536;
+
+/// Writes of one connection whose stamps are still to come; a further one takes the place of the oldest.
+pub const MAX_STAMPS_ASKED: usize = 1024;
+
+/// Stamps of one connection that wait to be read; further ones are lost, as in Linux when the receive buffer is full.
+pub const MAX_STAMPS: usize = 256;
+
 /// UDP sockets of one worker, unless configured; each is about 700 bytes when it holds no data.
 pub const UDP_SOCKETS: usize = 4096;
 

@@ -38,6 +38,7 @@ use crate::port::PortId;
 use crate::route::ecmp::HashKey;
 use crate::route::{Flow4, Flow6, PathMtus, Redirects, RouteCache, RouteReader};
 use crate::socket::homes::Home;
+use crate::socket::stamps::Quote;
 use crate::socket::{BlockPool, EventQueue};
 use crate::tcp::ports::PortRange;
 use crate::tcp::sockets::{TcpConfig, TcpSockets};
@@ -160,6 +161,8 @@ pub struct Stack<F: Frame> {
     pub(crate) flow_key: [u64; 2],
     pub(crate) facts: VecDeque<Fact>,
     pub(crate) checks: Checks,
+    /// The packet that stamps are wanted of, while it is sent.
+    pub(crate) quote: Quote,
     pub(crate) advertisers: Advertisers,
     pub(crate) notices: VecDeque<Notice>,
     /// Milliseconds between midnight UT and the origin of time, when known.
@@ -240,6 +243,7 @@ impl<F: Frame> Stack<F> {
             flow_key: key(6),
             facts: VecDeque::with_capacity(NEIGHBOUR_FACTS),
             checks: Checks::new(addresses, key(11)),
+            quote: Quote::new(),
             advertisers: Advertisers::new(ports),
             notices: VecDeque::with_capacity(NOTICES),
             time_of_day: None,

@@ -47,7 +47,7 @@ pub enum Op {
     /// Takes what stands in the send ring now, and says what became of the last record: its errors are this call's. `args`:
     /// position behind the record; flags ([`SEND_MORE`], [`SEND_RECORD`]).
     Send = 12,
-    /// Sends one urgent byte behind what stands in the send ring. `args`: the byte.
+    /// Sends one urgent byte behind what stands in the send ring. `args`: the byte; its stamps as in [`Op::Stamp`], 0 for none.
     SendUrgent = 13,
     /// Reads the urgent byte. `args`: 1 to peek. Result: the byte.
     ReceiveUrgent = 14,
@@ -57,6 +57,9 @@ pub enum Op {
     Ioctl = 16,
     /// Keeps the socket for a process that will adopt it, for a while (exec, SCM_RIGHTS).
     Hold = 17,
+    /// Asks for stamps (SO_TIMESTAMPING) of a byte of a stream, before it is written. `args`: the position behind it; which
+    /// ([`STAMPS_AS_SET`], or SOF_TIMESTAMPING_TX_* bits).
+    Stamp = 18,
 }
 
 /// [`Op::Ioctl`]: no request of programs', but of the library: how long ago the last bytes of a stream came, in nanoseconds (u64).
@@ -67,6 +70,9 @@ pub const AGE_OF_DATA: u32 = u32::MAX;
 pub const SEND_MORE: u64 = 1;
 /// [`Op::Send`]: a record of the stream ends here (MSG_EOR).
 pub const SEND_RECORD: u64 = 2;
+
+/// [`Op::Stamp`]: those that the socket's option asks for.
+pub const STAMPS_AS_SET: u64 = u64::MAX;
 
 /// Answer of [`Op::Whose`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +106,7 @@ impl Op {
             15 => Op::ErrorQueue,
             16 => Op::Ioctl,
             17 => Op::Hold,
+            18 => Op::Stamp,
             _ => return None,
         })
     }

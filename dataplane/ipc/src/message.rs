@@ -109,6 +109,8 @@ pub struct ToSend {
     pub ttl: u8,
     /// Type of service or traffic class, with [`ToSend::HAS_TOS`].
     pub tos: u8,
+    /// The key of its stamps, with [`ToSend::HAS_STAMP_KEY`].
+    pub stamp_key: u32,
 }
 
 impl ToSend {
@@ -122,9 +124,17 @@ impl ToSend {
     pub const WAITED_FOR: u32 = 8;
     /// `segment` counts, also when it is 0.
     pub const HAS_SEGMENT: u32 = 16;
+    /// [`ToSend::STAMP_SCHEDULED`] and [`ToSend::STAMP_SENT`] count, instead of the socket's option (SO_TIMESTAMPING).
+    pub const HAS_STAMPS: u32 = 32;
+    /// Stamped when it is handed to its port.
+    pub const STAMP_SCHEDULED: u32 = 64;
+    /// Stamped when it leaves.
+    pub const STAMP_SENT: u32 = 128;
+    /// `stamp_key` counts (SCM_TS_OPT_ID).
+    pub const HAS_STAMP_KEY: u32 = 256;
 }
 
-/// An entry of the error queue (`sock_extended_err`), in front of the quoted payload.
+/// An entry of the error queue (`sock_extended_err`), in front of the quoted payload: an error, or a stamp of what was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ErrorRecord {
@@ -142,13 +152,13 @@ pub struct ErrorRecord {
     pub code: u8,
     /// Must be zero.
     pub reserved: u8,
-    /// Who sent the ICMP message (SO_EE_OFFENDER); none for our own.
+    /// Who sent the ICMP message (SO_EE_OFFENDER), or the packet that a stamp is of; none for our own.
     pub offender: Address,
     /// Where the datagram went.
     pub to: Address,
     /// Kernel's number of the interface.
     pub interface: u32,
-    /// Bytes of quoted payload behind this.
+    /// Bytes of quoted payload behind this; of a stream's stamp, whose packet is not quoted, those that its segment carried.
     pub len: u32,
     /// When, nanoseconds since 1970.
     pub timestamp: u64,

@@ -34,6 +34,9 @@ const INHERITED: u32 = open::OOB_INLINE
     | open::ZERO_COPY
     | open::TIMESTAMPING
     | open::TIMESTAMP_NEW
+    | open::STAMPS_SENT
+    | open::STAMP_TIMES
+    | open::STAMP_KEYS
     | open::PACKET_INFO
     | open::PACKET_INFO6;
 

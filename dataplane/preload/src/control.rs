@@ -3,6 +3,7 @@
 use crate::address;
 use crate::attach::Answer;
 use crate::errno::{Errno, Result};
+use crate::options::stamping;
 use crate::socket::{Part, open};
 use core::ffi::c_int;
 use core::slice;
@@ -19,6 +20,12 @@ pub const SO_TIMESTAMP_NEW: c_int = 63;
 pub const SO_TIMESTAMPNS_NEW: c_int = 64;
 /// As [`SO_TIMESTAMP_NEW`], of SO_TIMESTAMPING.
 pub const SO_TIMESTAMPING_NEW: c_int = 65;
+
+/// The control message with the key of a datagram's stamps (asm-generic/socket.h).
+const SCM_TS_OPT_ID: c_int = 81;
+
+/// SO_EE_ORIGIN_TIMESTAMPING.
+pub const ORIGIN_STAMP: u8 = 4;
 
 /// Writes control messages into the room that a program has for them.
 #[derive(Debug)]
@@ -188,9 +195,18 @@ pub fn of_error(part: &Part<'_>, record: &ErrorRecord, out: &mut Writer<'_>) {
     data[16..16 + len].copy_from_slice(&bytes[..len]);
     // Without an offender an address of family AF_UNSPEC stands there.
     let longest = if domain == libc::AF_INET6 { address::LONGEST } else { size_of::<libc::sockaddr_in>() };
-    let wanted = part.open_flags();
+    let mut wanted = part.open_flags();
+    let is_stamp = record.origin == ORIGIN_STAMP;
+    if is_stamp {
+        // Of a stamp the time is told to who asks for any, not for those of what is received alone.
+        wanted &= !open::TIMESTAMPING;
+        wanted |= if wanted & open::STAMP_TIMES != 0 { open::TIMESTAMPING } else { 0 };
+    }
     if wanted & open::STAMPS != 0 {
         of_socket(wanted, &Received { timestamp: record.timestamp, ..Received::default() }, out);
+    }
+    if is_stamp && record.offender != Address::NONE {
+        of_stamped(wanted, record, out);
     }
     let (level, kind) = if domain == libc::AF_INET6 {
         (libc::SOL_IPV6, libc::IPV6_RECVERR)
@@ -198,6 +214,20 @@ pub fn of_error(part: &Part<'_>, record: &ErrorRecord, out: &mut Writer<'_>) {
         (libc::SOL_IP, libc::IP_RECVERR)
     };
     out.push(level, kind, &data[..16 + longest]);
+}
+
+/// By which interface a packet left that a stamp is of, and from where to where (SOF_TIMESTAMPING_OPT_CMSG).
+fn of_stamped(wanted: u32, record: &ErrorRecord, out: &mut Writer<'_>) {
+    let (from, to) = (&record.offender, &record.to);
+    if wanted & open::PACKET_INFO != 0 && is_v4(from) {
+        let info =
+            in_pktinfo { ipi_ifindex: record.interface as c_int, ipi_spec_dst: v4(from), ipi_addr: v4(to) };
+        out.push(libc::SOL_IP, libc::IP_PKTINFO, plain(&info));
+    }
+    if wanted & open::PACKET_INFO6 != 0 {
+        let info = in6_pktinfo { ipi6_addr: in6_addr { s6_addr: to.ip }, ipi6_ifindex: record.interface };
+        out.push(libc::SOL_IPV6, libc::IPV6_PKTINFO, plain(&info));
+    }
 }
 
 fn is_v4(address: &Address) -> bool {
@@ -250,11 +280,44 @@ pub unsafe fn passed<'a>(message: &msghdr) -> Result<Vec<(c_int, c_int, &'a [u8]
     Ok(list)
 }
 
+/// The stamps that a control message asks for (SO_TIMESTAMPING).
+fn stamps(data: &[u8]) -> Result<c_int> {
+    let asked = <[u8; 4]>::try_from(data).map(c_int::from_ne_bytes).map_err(|_size| Errno(libc::EINVAL))?;
+    if asked & !stamping::TX_ASKED != 0 {
+        return Err(Errno(libc::EINVAL));
+    }
+    Ok(asked)
+}
+
+/// What control messages say about bytes of a stream to be sent: which stamps are asked for; `None`: nothing is said.
+///
+/// # Errors
+/// EINVAL for one of SOL_SOCKET that a stream does not know, or whose value makes no sense.
+pub fn of_bytes_to_send(list: &[(c_int, c_int, &[u8])]) -> Result<Option<c_int>> {
+    let mut asked = None;
+    for (level, name, data) in list.iter().copied() {
+        match (level, name) {
+            (libc::SOL_SOCKET, libc::SO_TIMESTAMPING | SO_TIMESTAMPING_NEW) => asked = Some(stamps(data)?),
+            // As sock_cmsg_send of Linux: those of Unix sockets are passed over, and those of other levels.
+            (libc::SOL_SOCKET, libc::SCM_RIGHTS | libc::SCM_CREDENTIALS) => {}
+            (libc::SOL_SOCKET, _) => return Err(Errno(libc::EINVAL)),
+            _ => {}
+        }
+    }
+    Ok(asked)
+}
+
 /// What control messages say about a datagram to be sent.
 ///
 /// # Errors
 /// EINVAL for one that the socket does not know, or whose value makes no sense.
-pub fn apply(domain: c_int, kind: c_int, list: &[(c_int, c_int, &[u8])], head: &mut ToSend) -> Result<()> {
+pub fn apply(
+    domain: c_int,
+    kind: c_int,
+    has_stamp_keys: bool,
+    list: &[(c_int, c_int, &[u8])],
+    head: &mut ToSend,
+) -> Result<()> {
     let number =
         |data: &[u8]| data.first_chunk().map(|bytes| c_int::from_ne_bytes(*bytes)).ok_or(Errno(libc::EINVAL));
     let byte = |value: c_int, low: c_int| {
@@ -305,6 +368,20 @@ pub fn apply(domain: c_int, kind: c_int, list: &[(c_int, c_int, &[u8])], head: &
                 head.segment = u16::from_ne_bytes([data[0], data[1]]);
                 head.flags |= ToSend::HAS_SEGMENT;
             }
+            (libc::SOL_SOCKET, libc::SO_TIMESTAMPING | SO_TIMESTAMPING_NEW) => {
+                let asked = stamps(data)?;
+                let said = |bit, flag| if asked & bit != 0 { flag } else { 0 };
+                head.flags &= !(ToSend::STAMP_SCHEDULED | ToSend::STAMP_SENT);
+                head.flags |= ToSend::HAS_STAMPS
+                    | said(stamping::TX_SCHED, ToSend::STAMP_SCHEDULED)
+                    | said(stamping::TX_SOFTWARE, ToSend::STAMP_SENT);
+            }
+            (libc::SOL_SOCKET, SCM_TS_OPT_ID) if has_stamp_keys && data.len() == 4 => {
+                head.stamp_key = number(data)? as u32;
+                head.flags |= ToSend::HAS_STAMP_KEY;
+            }
+            // Unix sockets' own.
+            (libc::SOL_SOCKET, libc::SCM_RIGHTS | libc::SCM_CREDENTIALS) => {}
             // Linux passes over those of levels that it does not ask.
             (level, _)
                 if !matches!(level, libc::SOL_IP | libc::SOL_IPV6 | libc::SOL_UDP | libc::SOL_SOCKET) => {}
@@ -341,8 +418,34 @@ mod tests {
         // SAFETY: as above.
         let list = unsafe { passed(&header) }.unwrap();
         let mut head = ToSend::default();
-        apply(libc::AF_INET, libc::SOCK_DGRAM, &list, &mut head).unwrap();
+        apply(libc::AF_INET, libc::SOCK_DGRAM, false, &list, &mut head).unwrap();
         assert_eq!((head.ttl, head.tos, head.flags), (64, 4, ToSend::HAS_TTL | ToSend::HAS_TOS));
+    }
+
+    #[test]
+    fn one_call_asks_for_stamps_of_its_own() {
+        let word = |word: u32| word.to_ne_bytes();
+        let said = |has_keys, list: &[(c_int, &[u8])]| {
+            let list: Vec<_> = list.iter().map(|(name, data)| (libc::SOL_SOCKET, *name, *data)).collect();
+            let mut head = ToSend::default();
+            let applied = apply(libc::AF_INET, libc::SOCK_DGRAM, has_keys, &list, &mut head);
+            (applied.map(|()| (head.flags, head.stamp_key)), of_bytes_to_send(&list))
+        };
+        let (sent, none) = (word(stamping::TX_SOFTWARE as u32 | 1), word(0));
+        let asked = (libc::SO_TIMESTAMPING, &sent[..]);
+        let flags = ToSend::HAS_STAMPS | ToSend::STAMP_SENT;
+        assert_eq!(said(false, &[asked]), (Ok((flags, 0)), Ok(Some(stamping::TX_SOFTWARE | 1))));
+        // The last one counts.
+        let taken_back = said(false, &[asked, (SO_TIMESTAMPING_NEW, &none)]);
+        assert_eq!(taken_back, (Ok((ToSend::HAS_STAMPS, 0)), Ok(Some(0))));
+        // Keys where the socket has keys, and never on streams.
+        let keyed = said(true, &[asked, (SCM_TS_OPT_ID, &word(7))]);
+        assert_eq!(keyed, (Ok((flags | ToSend::HAS_STAMP_KEY, 7)), Err(Errno(libc::EINVAL))));
+        let refused = (Err(Errno(libc::EINVAL)), Err(Errno(libc::EINVAL)));
+        assert_eq!(said(false, &[(SCM_TS_OPT_ID, &word(7))]), refused);
+        assert_eq!(said(true, &[(libc::SO_TIMESTAMPING, &word(stamping::SOFTWARE as u32))]), refused);
+        assert_eq!(said(true, &[(libc::SO_TIMESTAMPING, &sent[..2])]), refused);
+        assert_eq!(said(true, &[]), (Ok((0, 0)), Ok(None)));
     }
 
     #[test]
@@ -350,7 +453,7 @@ mod tests {
         let mut head = ToSend::default();
         let zero = 0u32.to_ne_bytes();
         let mut apply = |level, name, data: &[u8]| {
-            apply(libc::AF_INET, libc::SOCK_DGRAM, &[(level, name, data)], &mut head)
+            apply(libc::AF_INET, libc::SOCK_DGRAM, false, &[(level, name, data)], &mut head)
         };
         assert!(apply(libc::SOL_IP, libc::IP_TTL, &zero).is_err());
         assert!(apply(libc::SOL_IP, libc::IP_TTL, &[1]).is_err());

@@ -109,7 +109,9 @@ fn from_error_queue(part: &Part<'_>, to: &Vectors<'_>) -> Result<Incoming> {
     let (_, bytes) = part.call_for(Op::ErrorQueue, [0; 4], &[], &mut answer)?;
     let (record, quoted) = ErrorRecord::read_from_prefix(bytes).map_err(|_size| Errno(libc::EIO))?;
     let copied = to.fill(quoted);
-    Ok(Incoming { head: Head::Error(record), len: quoted.len(), copied })
+    // A stream's stamp says how much its segment carried, and quotes none of it.
+    let len = quoted.len().max(record.len as usize);
+    Ok(Incoming { head: Head::Error(record), len, copied })
 }
 
 /// A datagram to be sent, as the call and its control messages say.

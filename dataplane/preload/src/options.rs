@@ -17,6 +17,27 @@ use libc::{SOL_IP, SOL_IPV6, SOL_SOCKET, SOL_TCP, SOL_UDP, socklen_t};
 /// SO_RCVTIMEO with 64-bit time, and its kin: the same here.
 const SO_RCVTIMEO_NEW: c_int = 66;
 const SO_SNDTIMEO_NEW: c_int = 67;
+/// SO_TIMESTAMPING's words (linux/net_tstamp.h).
+pub mod stamping {
+    use core::ffi::c_int;
+    /// SOF_TIMESTAMPING_TX_SOFTWARE.
+    pub const TX_SOFTWARE: c_int = 1 << 1;
+    /// SOF_TIMESTAMPING_RX_SOFTWARE.
+    pub const RX_SOFTWARE: c_int = 1 << 3;
+    /// SOF_TIMESTAMPING_SOFTWARE.
+    pub const SOFTWARE: c_int = 1 << 4;
+    /// SOF_TIMESTAMPING_OPT_ID.
+    pub const OPT_ID: c_int = 1 << 7;
+    /// SOF_TIMESTAMPING_TX_SCHED.
+    pub const TX_SCHED: c_int = 1 << 8;
+    /// SOF_TIMESTAMPING_TX_ACK.
+    pub const TX_ACK: c_int = 1 << 9;
+    /// The stamps of what is sent that come here.
+    pub const TX: c_int = TX_SOFTWARE | TX_SCHED | TX_ACK;
+    /// All that a control message may ask for: those of hardware and SOF_TIMESTAMPING_TX_COMPLETION never come.
+    pub const TX_ASKED: c_int = TX | 1 | 1 << 18;
+}
+
 /// Not in libc for this target.
 const TCP_INQ: c_int = 36;
 
@@ -177,8 +198,12 @@ fn note(part: &Part<'_>, level: c_int, name: c_int, value: &[u8]) {
             part.set_open(open::TIMESTAMP_NEW, on && name == SO_TIMESTAMPNS_NEW);
         }
         (SOL_SOCKET, libc::SO_TIMESTAMPING | SO_TIMESTAMPING_NEW) => {
-            const OURS: c_int = 1 << 3 | 1 << 4; // RX_SOFTWARE, SOFTWARE
+            use stamping::{OPT_ID, RX_SOFTWARE, SOFTWARE, TX};
+            const OURS: c_int = RX_SOFTWARE | SOFTWARE;
             part.set_open(open::TIMESTAMPING, number & OURS == OURS);
+            part.set_open(open::STAMPS_SENT, number & TX != 0);
+            part.set_open(open::STAMP_TIMES, number & SOFTWARE != 0);
+            part.set_open(open::STAMP_KEYS, number & OPT_ID != 0);
             part.set_open(open::TIMESTAMP_NEW, name == SO_TIMESTAMPING_NEW);
         }
         _ => {

@@ -83,6 +83,12 @@ pub mod open {
     pub const TIMESTAMPING: u32 = 1 << 20;
     /// What asked for stamps last was an option with 64-bit times (SO_TIMESTAMP_NEW and its kin).
     pub const TIMESTAMP_NEW: u32 = 1 << 21;
+    /// SO_TIMESTAMPING asks for stamps of what is sent.
+    pub const STAMPS_SENT: u32 = 1 << 22;
+    /// And for the times in them (SOFTWARE alone).
+    pub const STAMP_TIMES: u32 = 1 << 23;
+    /// And for keys that name them (OPT_ID).
+    pub const STAMP_KEYS: u32 = 1 << 24;
     /// All that ask for the time when something came.
     pub const STAMPS: u32 = TIMESTAMP | TIMESTAMP_NS | TIMESTAMPING;
 }

@@ -4,12 +4,13 @@ use crate::decide;
 use crate::errno::{Errno, Result};
 use crate::lock::Turn;
 use crate::memory::Vectors;
+use crate::options::stamping;
 use crate::socket::{Part, TCP_CLOSE, open};
 use crate::wait::{self, Patience};
 use crate::zero_copy;
 use core::ffi::c_int;
 use core::sync::atomic::Ordering::*;
-use flumen_ipc::call::{SEND_MORE, SEND_RECORD};
+use flumen_ipc::call::{SEND_MORE, SEND_RECORD, STAMPS_AS_SET};
 use flumen_ipc::{Flags, Op};
 
 /// What recv found out beside the bytes.
@@ -148,14 +149,37 @@ fn urgent(part: &Part<'_>, to: &Vectors<'_>, flags: c_int) -> Result<Received> {
     Ok(Received { len: 1, flags: libc::MSG_OOB })
 }
 
+/// The stamps that a write asks for of its last byte (SO_TIMESTAMPING).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamps(u64);
+
+impl Stamps {
+    /// Those that a control message names, else those that the socket's option does.
+    pub fn asked(part: &Part<'_>, named: Option<c_int>) -> Stamps {
+        Stamps(match named {
+            Some(kinds) => (kinds & stamping::TX) as u64,
+            None if part.open_flags() & open::STAMPS_SENT != 0 => STAMPS_AS_SET,
+            None => 0,
+        })
+    }
+
+    /// Asks for them of the byte in front of `end`: before it is written, so that it cannot leave first.
+    fn ask(self, part: &Part<'_>, end: u64) {
+        if self.0 != 0 {
+            // A connection that is over has none; the write says so.
+            part.attachment.call(part.worker, Op::Stamp, part.slot, [end, self.0, 0, 0], &[]);
+        }
+    }
+}
+
 /// Sends bytes.
 ///
 /// # Errors
 /// Those of send(2); EPIPE without the signal, which is the caller's to send.
-pub fn send(part: &Part<'_>, fd: c_int, from: &Vectors<'_>, flags: c_int) -> Result<usize> {
+pub fn send(part: &Part<'_>, fd: c_int, from: &Vectors<'_>, flags: c_int, stamps: Stamps) -> Result<usize> {
     let patience = Patience::to_send(part, flags);
     let mut done = 0;
-    let sent = push(part, fd, from, flags, patience, &mut done);
+    let sent = push(part, fd, from, flags, patience, stamps, &mut done);
     if done > 0 && flags & libc::MSG_ZEROCOPY != 0 && part.open_flags() & open::ZERO_COPY != 0 {
         zero_copy::sent(part);
     }
@@ -172,6 +196,7 @@ fn push(
     from: &Vectors<'_>,
     flags: c_int,
     patience: Patience,
+    stamps: Stamps,
     done: &mut usize,
 ) -> Result<()> {
     if part.cell.flags().intersects(Flags::DEFERRED) {
@@ -190,7 +215,13 @@ fn push(
         let room = part.cell.room(part.tx().size()) as usize;
         let count = room.min(plain - *done);
         if count > 0 {
-            put(part, from, done, count, flags, turn);
+            // What is not waited for ends with what there is room for.
+            let is_last = *done + count == plain || patience.is_none() && stamps != Stamps(0);
+            let of_last = if is_last && !urgent { stamps } else { Stamps(0) };
+            put(part, from, done, count, (flags, of_last), turn);
+            if is_last && *done < plain {
+                return Err(Errno(libc::EAGAIN));
+            }
         } else {
             drop(turn);
         }
@@ -199,15 +230,20 @@ fn push(
         }
         if *done == plain && room > count {
             let byte = from.last().unwrap_or_default();
-            part.call(Op::SendUrgent, [byte.into(), 0, 0, 0], &[])?;
+            part.call(Op::SendUrgent, [byte.into(), stamps.0, 0, 0], &[])?;
             *done += 1;
             return Ok(());
         }
-        wait::until(part, fd, libc::EPOLLOUT as u32, patience, || {
+        let waited = wait::until(part, fd, libc::EPOLLOUT as u32, patience, || {
             part.cell.room(part.tx().size()) > 0
                 || part.cell.flags().intersects(Flags::WRITE_END)
                 || part.has_error()
-        })?;
+        });
+        if waited.is_err() && *done > 0 {
+            // It ended early: with the byte that was written last, if that one is still here.
+            stamps.ask(part, part.cell.program.tx_tail.load(Relaxed));
+        }
+        waited?;
     }
 }
 
@@ -231,10 +267,18 @@ fn open_with(part: &Part<'_>, fd: c_int, from: &Vectors<'_>, patience: Patience)
 }
 
 /// Writes `count` bytes behind what stands in the ring.
-fn put(part: &Part<'_>, from: &Vectors<'_>, done: &mut usize, count: usize, flags: c_int, turn: Turn<'_>) {
+fn put(
+    part: &Part<'_>,
+    from: &Vectors<'_>,
+    done: &mut usize,
+    count: usize,
+    (flags, stamps): (c_int, Stamps),
+    turn: Turn<'_>,
+) {
     let tail = part.cell.program.tx_tail.load(Relaxed);
     from.into_ring(*done, count, part.tx(), tail);
     let end = tail + count as u64;
+    stamps.ask(part, end);
     part.cell.program.tx_tail.store(end, SeqCst);
     *done += count;
     drop(turn);

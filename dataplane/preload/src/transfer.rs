@@ -4,6 +4,7 @@
 use crate::errno::{Errno, Result, from_libc};
 use crate::memory::{self, Vectors};
 use crate::socket::{Part, SocketRef};
+use crate::stream::Stamps;
 use crate::wait::{self, Patience};
 use crate::{real, stream};
 use core::ffi::{c_int, c_uint, c_void};
@@ -69,7 +70,7 @@ fn send_from(fd: c_int, part: &Part<'_>, file: c_int, at: &mut off_t, count: usi
         }
         let read = read as usize;
         let list = memory::one(chunk.as_ptr().cast(), read);
-        let sent = stream::send(part, fd, &Vectors::of(&list)?, 0)?;
+        let sent = stream::send(part, fd, &Vectors::of(&list)?, 0, Stamps::asked(part, None))?;
         *at += sent as off_t;
         left -= sent;
         if sent < read {
@@ -114,7 +115,7 @@ pub fn splice_in(fd: c_int, socket: &SocketRef, pipe: c_int, len: usize, flags: 
     }
     let list = memory::one(chunk.as_ptr().cast(), read);
     let more = if flags & libc::SPLICE_F_MORE != 0 { libc::MSG_MORE } else { 0 };
-    stream::send(&part, fd, &Vectors::of(&list)?, more)
+    stream::send(&part, fd, &Vectors::of(&list)?, more, Stamps::asked(&part, None))
 }
 
 /// splice(2) from a socket into a pipe: what the pipe does not take stays in the socket.

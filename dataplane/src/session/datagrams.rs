@@ -4,6 +4,8 @@
 //! its receive buffer allows. A record to be sent is copied out as a whole before it is looked at.
 
 use super::links::Links;
+use super::options::limits::stamping;
+use super::options::{Field, kind::Kinds};
 use super::policy::Policy;
 use super::socket::{Kind, Socket};
 use super::stream::{Lie, Moved};
@@ -11,9 +13,9 @@ use super::{errno, limits};
 use crate::builtin::host::Host;
 use core::sync::atomic::Ordering::{Acquire, Release};
 use flumen_ipc::limits::MAX_DATAGRAM;
-use flumen_ipc::message::{Address, RECEIVED_HEAD, Received, TO_SEND_HEAD, ToSend};
+use flumen_ipc::message::{Address, ErrorRecord, RECEIVED_HEAD, Received, TO_SEND_HEAD, ToSend};
 use flumen_ipc::{Arena, Ring};
-use flumen_stack::socket::{Error, SendArgs, SendControl};
+use flumen_stack::socket::{Error, Family, Handle, Origin, SendArgs, SendControl, StampKinds};
 use flumen_stack::{FramePool, Instant, Probe};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -201,6 +203,12 @@ fn arguments(record: &ToSend, help: &Help<'_>) -> Result<SendArgs, Error> {
             port,
             source: record.source.to_std().map(|from| from.ip()).filter(|from| !from.is_unspecified()),
             segment: has(ToSend::HAS_SEGMENT).then_some(record.segment),
+            stamps: has(ToSend::HAS_STAMPS).then_some(StampKinds {
+                scheduled: has(ToSend::STAMP_SCHEDULED),
+                sent: has(ToSend::STAMP_SENT),
+                acknowledged: false,
+            }),
+            stamp_key: has(ToSend::HAS_STAMP_KEY).then_some(record.stamp_key),
         },
     })
 }
@@ -220,21 +228,26 @@ pub fn error_queue<P: FramePool, M: Probe>(
     help: &Help<'_>,
     out: &mut [u8],
 ) -> Result<usize, super::Errno> {
-    use flumen_ipc::message::ErrorRecord;
     const HEAD: usize = size_of::<ErrorRecord>();
     let (head, quoted) = out.split_at_mut_checked(HEAD).ok_or(super::Errno::INVAL)?;
     let report = match socket.kind {
         Kind::Udp(handle) => host.stack.udp_recv_error(handle, quoted),
         Kind::Raw(handle) | Kind::Ping(handle) => host.stack.raw_recv_error(handle, quoted),
-        Kind::TcpClosed | Kind::Listener(_) | Kind::Tcp(_) => Err(Error::WouldBlock),
+        Kind::Tcp(handle) => return stream_stamp(host, socket, handle, help, head),
+        Kind::TcpClosed | Kind::Listener(_) => Err(Error::WouldBlock),
     }
     .map_err(errno)?;
+    let flags = socket.options.get(Field::Timestamping, Kinds::ALL);
+    let is_stamp = report.origin == Origin::Stamp;
+    // Linux: over IPv4 a stamp tells of its packet when it is asked to, over IPv6 always.
+    let tells = !is_stamp || socket.family == Family::Ipv6 || flags & stamping::OPT_CMSG != 0;
     let number = help.links.number(report.port);
-    let offender = report.offender.map(|from| Address::from(socket.shown(plain(from, 0), number)));
+    let offender =
+        report.offender.filter(|_| tells).map(|from| Address::from(socket.shown(plain(from, 0), number)));
     let record = ErrorRecord {
         errno: report.error.errno() as u32,
         info: report.info,
-        data: 0,
+        data: report.data,
         origin: report.origin as u8,
         kind: report.kind,
         code: report.code,
@@ -247,6 +260,29 @@ pub fn error_queue<P: FramePool, M: Probe>(
     };
     head.copy_from_slice(record.as_bytes());
     Ok(HEAD + report.len)
+}
+
+/// A stamp of what a stream sent, as an entry of the error queue: no more than its head.
+fn stream_stamp<P: FramePool, M: Probe>(
+    host: &mut Host<'_, '_, P, M>,
+    socket: &Socket,
+    handle: Handle,
+    help: &Help<'_>,
+    head: &mut [u8],
+) -> Result<usize, super::Errno> {
+    let stamp = host.tcp().tcp_take_stamp(handle).map_err(errno)?;
+    let times_only = socket.options.get(Field::Timestamping, Kinds::ALL) & stamping::OPT_TSONLY != 0;
+    let record = ErrorRecord {
+        errno: Error::NoMessage.errno() as u32,
+        info: stamp.kind as u32,
+        data: stamp.key,
+        origin: Origin::Stamp as u8,
+        len: if times_only { 0 } else { stamp.len },
+        timestamp: help.wall.wrapping_add(stamp.at.nanos()),
+        ..ErrorRecord::default()
+    };
+    head.copy_from_slice(record.as_bytes());
+    Ok(head.len())
 }
 
 /// Nanoseconds between 1970 and the origin of the clock, given a moment of both.

@@ -78,6 +78,7 @@ impl Socket {
         set(Flags::READ_END, read_end && tcp.tcp_readable(handle) <= in_ring);
         set(Flags::WRITE_END, write_end);
         set(Flags::WRITABLE, ready.contains(Ready::WRITABLE));
+        set(Flags::ERROR_QUEUE, ready.contains(Ready::STAMPS));
         set(Flags::PRIORITY, ready.contains(Ready::PRIORITY));
         set(Flags::CONNECTED, self.was_connected);
         set(Flags::CONNECTING, state == Some(State::SynSent));

@@ -205,6 +205,7 @@ tests! {
             a_burst_goes_out_in_one_system_call_and_every_packet_of_it_arrives,
         }
         programs_calls {
+            stamps_of_what_goes_are_those_of_the_kernel,
             socket_calls_do_on_flumen_what_they_do_on_the_kernel_over_ipv4,
             socket_calls_do_on_flumen_what_they_do_on_the_kernel_over_ipv6,
             signals_of_sockets_are_those_of_the_kernels,

@@ -3,6 +3,26 @@
 
 use super::harness::Lab;
 
+const SENT_STAMPS: &str = include_str!("programs/sent_stamps.py");
+
+/// Stamps of what goes: which there are, their keys, what stands beside them, and what is refused.
+pub fn stamps_of_what_goes_are_those_of_the_kernel() {
+    let lab = Lab::plan().programs("").up();
+    let script = lab.file("sent_stamps.py", SENT_STAMPS);
+    let sixteen = |last| format!("fd0000010000000000000000000000{last}");
+    for (client, ours, [of_client, of_ours]) in [
+        ("10.0.1.2", "10.0.1.1", ["0a000102", "0a000101"].map(str::to_owned)),
+        ("fd00:1::2", "fd00:1::1", ["02", "01"].map(sixteen)),
+    ] {
+        let kernels = lab.client(&format!("python3 {script} {client}")).must();
+        assert!(kernels.contains("'acknowledged', 11, "), "{kernels}");
+        assert!(kernels.contains("not connected 786 EINVAL"), "{kernels}");
+        let flumens = lab.run_on_flumen(&format!("python3 {script} {ours}")).must();
+        // Addresses stand in what is told of packets.
+        assert_eq!(flumens.replace(&of_ours, &of_client), kernels);
+    }
+}
+
 const SIGNALS: &str = include_str!("programs/signals.py");
 
 /// Which signals come, and what they say, is the same on both: descriptors are the kernel's, and owners, too.

@@ -12,6 +12,7 @@ mod hostile;
 mod loopback;
 mod pair;
 mod sharing;
+mod stamps;
 mod streams;
 #[path = "../workers/mod.rs"]
 mod workers;

@@ -447,6 +447,9 @@ where
     P: FramePool,
     M: Probe,
 {
+    if stack.quote.is_wanted() {
+        stack.quote(way, &frame, v4);
+    }
     match way {
         Way::Link(exit) => put_on_wire(stack, turn, exit, frame, v4),
         Way::Loop(port, cast) => {
@@ -480,6 +483,25 @@ pub(crate) fn put_on_wire<P, M>(
         turn.egress.send(port, frame, &mut stack.counters);
     } else {
         stack.counters.drop(DropReason::NoHeadroom);
+    }
+}
+
+/// The header that a packet has on a link; `None` while its neighbour is being asked for.
+pub(crate) fn link_header_of<F: Frame>(
+    stack: &Stack<F>,
+    exit: Exit,
+    v4: bool,
+) -> Option<[u8; ethernet::HEADER_LEN]> {
+    let ethertype = if v4 { ethertype::IPV4 } else { ethertype::IPV6 };
+    match exit {
+        Exit::Neighbour(hop) => {
+            let mut header = *stack.neighbours.link_header(hop.neighbour)?;
+            header[12..].copy_from_slice(&ethertype);
+            Some(header)
+        }
+        Exit::Many { port, mac, .. } => {
+            Some(ethernet::header(mac, stack.interfaces.get(port)?.mac, ethertype))
+        }
     }
 }
 

@@ -8,13 +8,14 @@ use crate::frame::{Frame, FramePool};
 use crate::ip::originate::{Body, Check, Datagram, Way, originate, put_on_wire};
 use crate::ip::select::Choice;
 use crate::socket::control::SendArgs;
-use crate::socket::{Error, Handle};
+use crate::socket::stamps::Departure;
+use crate::socket::{Error, Handle, Ready, SocketId};
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
 use crate::udp::{fragmentation, scope_of, wish};
 use crate::verdict::DropReason;
 use crate::{ipv4, ipv6};
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Bytes of an ICMP echo header.
 const ECHO_HEADER: usize = 8;
@@ -59,10 +60,29 @@ where
     }
     let wish = wish(&socket.end, address, scope, &args.control)?;
     let choice = stack.select(turn.now, &wish.of_protocol(socket.protocol()))?;
+    let wanted = stack.raw.slab.get(handle).ok_or(Error::BadHandle)?.end.stamping.wanted(&args.control);
+    if !wanted.is_none() {
+        stack.quote.want();
+    }
     let sent = build(stack, turn, handle, address, args, &choice, data);
+    if !wanted.is_none() {
+        let (control, source) = (&args.control, choice.source);
+        let to = SocketAddr::new(address, 0);
+        let left = Departure { wanted, control, source, to, port: choice.port, now: turn.now };
+        stamp(stack, handle, &left, sent.is_ok());
+    }
     stack.deliver_looped(turn);
     stack.settle_neighbours(turn);
     sent.map(|()| data.len())
+}
+
+/// Stamps what left, if it did.
+fn stamp<F: Frame>(stack: &mut Stack<F>, handle: Handle, left: &Departure<'_>, sent: bool) {
+    let Stack { raw, blocks, events, quote, .. } = stack;
+    if let (Some(packet), Some(socket)) = (quote.take().filter(|_| sent), raw.slab.get_mut(handle)) {
+        socket.end.stamp(blocks, packet, left);
+        socket.end.pending.add(events, SocketId::Raw(handle), Ready::ERROR);
+    }
 }
 
 /// A ping socket sends echo requests and nothing else.
@@ -164,10 +184,16 @@ where
     if let Some(exit) = choice.exit {
         let frame = fill_in(stack, turn, choice, usize::from(exit.mtu()), data)?;
         stack.counters.count(Counter::RawOut);
+        if stack.quote.is_wanted() {
+            stack.quote(Way::Link(exit), &frame, choice.source.is_ipv4());
+        }
         put_on_wire(stack, turn, exit, frame, choice.source.is_ipv4());
     }
     if heard_here {
         let frame = fill_in(stack, turn, choice, usize::from(u16::MAX), data)?;
+        if stack.quote.is_wanted() {
+            stack.quote(Way::Loop(choice.port, choice.cast), &frame, choice.source.is_ipv4());
+        }
         stack.counters.count(Counter::LoopedBack);
         stack.loop_back(choice.port, choice.cast, frame);
     }

@@ -5,6 +5,7 @@
 //! and their kin) is the business of whoever translates for that program.
 
 use super::error::Error;
+use super::stamps::StampKinds;
 use crate::ethernet::LinkCast;
 use crate::port::PortId;
 use crate::time::Instant;
@@ -41,6 +42,10 @@ pub struct SendControl {
     pub source: Option<IpAddr>,
     /// Bytes of each datagram that the data is cut into (UDP_SEGMENT).
     pub segment: Option<u16>,
+    /// The stamps that are asked for (SO_TIMESTAMPING).
+    pub stamps: Option<StampKinds>,
+    /// The key of those stamps (SCM_TS_OPT_ID).
+    pub stamp_key: Option<u32>,
 }
 
 /// What was received.
@@ -80,9 +85,11 @@ pub enum Origin {
     Icmp = 2,
     /// An ICMPv6 message.
     Icmp6 = 3,
+    /// No error: a stamp of what was sent.
+    Stamp = 4,
 }
 
-/// An entry of the error queue (`sock_extended_err`): what became of a datagram that this socket sent.
+/// An entry of the error queue (`sock_extended_err`): what became of a datagram that this socket sent, or a stamp of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ErrorReport {
     /// The error.
@@ -93,9 +100,11 @@ pub struct ErrorReport {
     pub kind: u8,
     /// Code of the ICMP message; 0 for our own.
     pub code: u8,
-    /// The MTU in bytes for [`Error::MessageTooLong`], else 0.
+    /// The MTU in bytes for [`Error::MessageTooLong`], the kind of a stamp, else 0.
     pub info: u32,
-    /// Who sent the ICMP message.
+    /// The key of a stamp, else 0.
+    pub data: u32,
+    /// Who sent the ICMP message, or the packet that a stamp is of.
     pub offender: Option<IpAddr>,
     /// Where the datagram went.
     pub to: SocketAddr,

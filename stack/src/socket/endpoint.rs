@@ -9,6 +9,7 @@ use super::error::Error;
 use super::event::{EventQueue, Owner, Pending, Ready, SocketId};
 use super::messages::Messages;
 use super::options::{Opt, Options};
+use super::stamps::Stamping;
 use crate::ethernet::LinkCast;
 use crate::limits::ERROR_QUEUE_LIMIT;
 use crate::port::PortId;
@@ -117,7 +118,7 @@ pub struct ReportHead {
     origin: u8,
     kind: u8,
     code: u8,
-    zero: [u8; 4],
+    data: u32,
 }
 
 /// What a report in the error queue says, before the payload that it quotes.
@@ -129,9 +130,11 @@ pub struct Report {
     pub origin: Origin,
     /// Type and code of the ICMP message.
     pub icmp: (u8, u8),
-    /// The MTU for [`Error::MessageTooLong`].
+    /// The MTU for [`Error::MessageTooLong`], or the kind of a stamp.
     pub info: u32,
-    /// Who sent the ICMP message.
+    /// The key of a stamp.
+    pub data: u32,
+    /// Who sent the ICMP message, or the packet that a stamp is of.
     pub offender: Option<IpAddr>,
     /// Where the datagram went.
     pub to: SocketAddr,
@@ -154,7 +157,7 @@ impl Report {
             origin: self.origin as u8,
             kind: self.icmp.0,
             code: self.icmp.1,
-            zero: [0; 4],
+            data: self.data,
         }
     }
 }
@@ -206,6 +209,8 @@ pub struct Endpoint {
     pub received: Messages<Head>,
     /// Its error queue.
     pub reports: Messages<ReportHead>,
+    /// Which stamps of what it sends are asked for.
+    pub stamping: Stamping,
     /// The error that the next call returns (SO_ERROR).
     pub error: Option<Error>,
     /// Shut down for reading.
@@ -233,6 +238,7 @@ impl Endpoint {
             mapped: MappedOptions::default(),
             received: Messages::new(),
             reports,
+            stamping: Stamping::default(),
             error: None,
             no_reading: false,
             no_writing: false,
@@ -350,6 +356,7 @@ impl Endpoint {
                 return Err(Error::InvalidArgument);
             }
             Opt::V6Only(on) => self.options.v6_only = on,
+            Opt::Stamps(options) => self.stamping.set(options),
             Opt::Device(_) => {
                 self.mapped.0.set(option, &port_exists)?;
                 self.options.set(option, port_exists)?;
@@ -441,18 +448,23 @@ impl Endpoint {
     /// [`Error::WouldBlock`] when there is none.
     pub fn receive_report(&mut self, pool: &mut BlockPool, out: &mut [u8]) -> Result<ErrorReport, Error> {
         let (head, len, full_len) = self.reports.pop(pool, out).ok_or(Error::WouldBlock)?;
+        let origin = match head.origin {
+            1 => Origin::Local,
+            2 => Origin::Icmp,
+            4 => Origin::Stamp,
+            _ => Origin::Icmp6,
+        };
         // Who read the report knows of the error (as Linux: sk_err follows the queue).
-        self.error = None;
+        if origin != Origin::Stamp {
+            self.error = None;
+        }
         Ok(ErrorReport {
             error: Error::from_errno(head.error).unwrap_or(Error::ProtocolError),
-            origin: match head.origin {
-                1 => Origin::Local,
-                2 => Origin::Icmp,
-                _ => Origin::Icmp6,
-            },
+            origin,
             kind: head.kind,
             code: head.code,
             info: head.info,
+            data: head.data,
             offender: (head.offender != [0; 16]).then(|| from_bytes(head.offender)),
             to: SocketAddr::new(from_bytes(head.to), head.to_port),
             port: PortId::new(usize::from(head.port)).unwrap_or(PortId::FIRST),

@@ -47,6 +47,8 @@ errors! {
     TooManySockets => 23 "ENFILE",
     /// This side of the socket was shut down for writing.
     BrokenPipe => 32 "EPIPE",
+    /// No error: a stamp of what was sent.
+    NoMessage => 42 "ENOMSG",
     /// An unconnected socket, and no destination given.
     DestinationRequired => 89 "EDESTADDRREQ",
     /// The datagram is longer than the protocol or the path allows.

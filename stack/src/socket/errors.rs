@@ -106,6 +106,7 @@ impl Fault {
                 origin: self.origin,
                 icmp: self.icmp,
                 info: self.info,
+                data: 0,
                 offender: Some(self.offender),
                 to,
                 port: self.port,

@@ -31,6 +31,8 @@ impl Ready {
     pub const CLOSED: Ready = Ready(1 << 5);
     /// A connection that was asked for stands.
     pub const CONNECTED: Ready = Ready(1 << 6);
+    /// A stamp of what a stream sent waits.
+    pub const STAMPS: Ready = Ready(1 << 7);
 
     /// True when all of `other` is in `self`.
     #[inline]

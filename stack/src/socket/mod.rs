@@ -16,6 +16,7 @@ pub mod messages;
 pub mod options;
 pub mod ring;
 pub mod slab;
+pub mod stamps;
 pub mod zeroed;
 
 pub use blocks::BlockPool;
@@ -28,3 +29,4 @@ pub use listeners::Listeners;
 pub use options::{MtuDiscovery, Opt, Options};
 pub use ring::ByteRing;
 pub use slab::{Handle, Slab};
+pub use stamps::{Stamp, StampKind, StampKinds, StampOptions};

@@ -6,6 +6,7 @@
 //! received datagram are not here: see [`super::control`].
 
 use super::error::Error;
+use super::stamps::StampOptions;
 use crate::icmp::v4::DEFAULT_TTL;
 use crate::port::PortId;
 use core::net::IpAddr;
@@ -95,6 +96,8 @@ pub enum Opt {
     /// IP_ROUTER_ALERT and IPV6_ROUTER_ALERT: transit packets that carry the router alert option come here; for
     /// IPv6 those with this value. `None` for none.
     RouterAlert(Option<u16>),
+    /// SO_TIMESTAMPING, as far as it is about what is sent.
+    Stamps(StampOptions),
 }
 
 /// How the options of a socket stand.

@@ -122,6 +122,8 @@ pub(super) struct Rare {
     pub(super) read_low: Option<u32>,
     /// A reset that is sent at the end of the turn: the last word, after a call of the owner.
     pub(super) farewell: Option<Reset>,
+    /// Stamps of what is sent.
+    pub(super) tx_stamps: super::tx_stamps::TxStamps,
 }
 
 impl Rare {

@@ -79,6 +79,7 @@ pub mod stats;
 pub mod time_wait;
 pub mod timers;
 pub mod tuple;
+pub mod tx_stamps;
 pub mod user;
 
 pub use connection::{ConnectArgs, Connection, Context};

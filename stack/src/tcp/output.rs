@@ -57,7 +57,10 @@ impl Connection {
     #[inline]
     fn after_poll(&mut self, cx: &mut Context<'_>, out: Option<&Outgoing>) {
         match out {
-            Some(train) => self.counts.sent(cx.now, train.count(), train.len),
+            Some(train) => {
+                self.counts.sent(cx.now, train.count(), train.len);
+                self.stamp_sent(cx.now, train.seq, train.len, u32::from(train.mss));
+            }
             None => self.settle(cx),
         }
     }

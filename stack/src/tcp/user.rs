@@ -15,6 +15,7 @@ use super::error::SocketError;
 use super::segment::{Disposition, Output, Reset};
 use super::state::{FinWait2, State};
 use super::timers::Purpose;
+use super::tx_stamps::StampKeys;
 use crate::Instant;
 use crate::checksum::Sum;
 use crate::icmp::v4::DEFAULT_TTL;
@@ -75,6 +76,8 @@ pub enum SocketOption {
     PathMtuDiscovery(bool),
     /// A signature on every segment: its option kind, and the bytes that the signer fills in. Before the handshake.
     Signature(Option<(u8, u8)>),
+    /// SOF_TIMESTAMPING_OPT_ID: where the keys of stamps count from.
+    StampKeys(StampKeys),
 }
 
 /// Which directions to close.
@@ -559,6 +562,9 @@ impl Connection {
         if self.error.is_some() {
             ready |= Ready::ERROR;
         }
+        if self.has_stamps() {
+            ready |= Ready::STAMPS;
+        }
         if closed {
             ready |= Ready::CLOSED;
         }
@@ -654,6 +660,7 @@ impl Connection {
             SocketOption::Ttl(ttl) => self.knobs.ttl = ttl.unwrap_or(DEFAULT_TTL),
             SocketOption::MinTtl(ttl) => self.knobs.min_ttl = ttl,
             SocketOption::PathMtuDiscovery(on) => self.knobs.pmtud = on,
+            SocketOption::StampKeys(keys) => self.set_stamp_keys(keys),
             SocketOption::Signature(signature) => {
                 let fits = signature.is_none_or(|(_, len)| len <= 20);
                 if !unopened && self.state.is_synchronized() && self.sender.outstanding() > 0 || !fits {

@@ -15,7 +15,8 @@ use crate::route::Traits;
 use crate::socket::control::{Origin, SendArgs};
 use crate::socket::endpoint::{Endpoint, Report, is_group};
 use crate::socket::options::MtuDiscovery;
-use crate::socket::{Error, Handle};
+use crate::socket::stamps::Departure;
+use crate::socket::{Error, Handle, Ready, SocketId};
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
 use crate::wire::udp::{CHECKSUM_OFFSET, HEADER_LEN, Header};
@@ -194,13 +195,37 @@ where
         return Err(Error::InvalidArgument);
     }
     let choice = stack.select(turn.now, &wish)?;
+    let wanted = stack.udp.slab.get(handle).ok_or(Error::BadHandle)?.end.stamping.wanted(&target.control);
+    if !wanted.is_none() {
+        stack.quote.want();
+    }
     let sent = send_segments(stack, turn, handle, target, &choice, body);
+    if !wanted.is_none() {
+        let left = Departure {
+            wanted,
+            control: &target.control,
+            source: choice.source,
+            to: SocketAddr::new(target.address, target.port_number),
+            port: choice.port,
+            now: turn.now,
+        };
+        stamp(stack, handle, &left, sent.is_ok());
+    }
     if sent == Err(Error::MessageTooLong) {
         report_too_long(stack, turn, handle, target, &choice);
     }
     stack.deliver_looped(turn);
     stack.settle_neighbours(turn);
     sent
+}
+
+/// Stamps what left, if it did.
+fn stamp<F: Frame>(stack: &mut Stack<F>, handle: Handle, left: &Departure<'_>, sent: bool) {
+    let Stack { udp, blocks, events, quote, .. } = stack;
+    if let (Some(packet), Some(socket)) = (quote.take().filter(|_| sent), udp.slab.get_mut(handle)) {
+        socket.end.stamp(blocks, packet, left);
+        socket.end.pending.add(events, SocketId::Udp(handle), Ready::ERROR);
+    }
 }
 
 fn send_segments<P, M>(
@@ -332,6 +357,7 @@ fn report_too_long<P, M>(
         origin: Origin::Local,
         icmp: (0, 0),
         info: choice.exit.map_or(0, |exit| u32::from(exit.mtu())),
+        data: 0,
         offender: None,
         to: SocketAddr::new(target.address, target.port_number),
         port: choice.port,

@@ -31,7 +31,9 @@ impl Got {
     fn len(&self, flags: c_int) -> usize {
         match self {
             Got::Stream(received) => received.len,
-            Got::Datagram(incoming) if flags & libc::MSG_TRUNC != 0 => incoming.len,
+            Got::Datagram(Incoming { head: Head::Datagram(_), len, .. }) if flags & libc::MSG_TRUNC != 0 => {
+                *len
+            }
             Got::Datagram(incoming) => incoming.copied,
             Got::Kernel(len) => *len,
         }
@@ -53,8 +55,13 @@ fn receive(
 ) -> Result<Got> {
     let part = socket.part().ok_or(Errno(libc::EBADF))?;
     if socket.is_stream() && flags & libc::MSG_ERRQUEUE != 0 {
-        let record = zero_copy::take(&part).ok_or(Errno(libc::EAGAIN))?;
-        return Ok(Got::Datagram(Incoming { head: Head::Error(record), len: 0, copied: 0 }));
+        return match zero_copy::take(&part) {
+            Some(record) => Ok(Got::Datagram(Incoming { head: Head::Error(record), len: 0, copied: 0 })),
+            None if part.cell.flags().intersects(Flags::ERROR_QUEUE) => {
+                datagram::receive(&part, fd, to, flags).map(Got::Datagram)
+            }
+            None => Err(Errno(libc::EAGAIN)),
+        };
     }
     if socket.is_stream() {
         return stream::receive(&part, fd, to, flags).map(Got::Stream);
@@ -210,6 +217,8 @@ pub unsafe extern "C" fn recvfrom(
 fn sender(incoming: &Incoming) -> Address {
     match incoming.head {
         Head::Datagram(head) => head.from,
+        // Linux names nobody in a stamp.
+        Head::Error(record) if record.origin == control::ORIGIN_STAMP => Address::NONE,
         Head::Error(record) => record.to,
         Head::End => Address::NONE,
     }

@@ -5,7 +5,8 @@ use crate::address::{self, Passed};
 use crate::datagram::{self, Outgoing};
 use crate::errno::{Errno, Result, from_libc};
 use crate::memory::{self, Vectors};
-use crate::socket::{SocketRef, State};
+use crate::socket::{Part, SocketRef, State, open};
+use crate::stream::Stamps;
 use crate::{control, decide, real, rights, stream, table};
 use core::ffi::{c_int, c_uint, c_void};
 use core::ptr::null;
@@ -34,11 +35,13 @@ fn transmit(
     flags: c_int,
 ) -> Option<Result<usize>> {
     if socket.is_stream() {
+        let send = |part: &Part<'_>| {
+            let stamps = Stamps::asked(part, control::of_bytes_to_send(messages)?);
+            stream::send(part, fd, from, flags, stamps)
+        };
         return match (socket.part(), name) {
-            (Some(part), None) => Some(stream::send(&part, fd, from, flags)),
-            (Some(part), Some(_)) if flags & libc::MSG_FASTOPEN == 0 => {
-                Some(stream::send(&part, fd, from, flags))
-            }
+            (Some(part), None) => Some(send(&part)),
+            (Some(part), Some(_)) if flags & libc::MSG_FASTOPEN == 0 => Some(send(&part)),
             (_, Some(Passed::Is(to))) if flags & libc::MSG_FASTOPEN != 0 => {
                 decide::connect_with(fd, socket, &to, from, flags)
             }
@@ -60,7 +63,8 @@ fn transmit(
         },
     }?;
     let mut head = ToSend { to, ..ToSend::default() };
-    let said = control::apply(socket.domain(), socket.kind(), messages, &mut head);
+    let has_stamp_keys = part.open_flags() & open::STAMP_KEYS != 0;
+    let said = control::apply(socket.domain(), socket.kind(), has_stamp_keys, messages, &mut head);
     Some(said.and_then(|()| datagram::send(&part, fd, from, &Outgoing { head }, flags)))
 }
 

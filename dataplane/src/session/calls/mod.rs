@@ -125,6 +125,7 @@ impl Sessions {
             Op::Send => self.sent_record(handle, ask),
             Op::SendUrgent => self.send_urgent(host, handle, ask),
             Op::ReceiveUrgent => self.receive_urgent(host, handle, ask),
+            Op::Stamp => self.ask_stamps(host, handle, ask),
             Op::ErrorQueue => {
                 let Sessions { sockets, links, policy, wall, scratch, .. } = self;
                 let socket = sockets.get(handle).ok_or(Errno::BADF)?;

@@ -13,9 +13,9 @@ use crate::session::socket::{Kind, Socket};
 use crate::session::turn::owner_of;
 use crate::session::{Errno, Sessions, datagrams::plain, errno};
 use core::net::SocketAddr;
-use flumen_ipc::call::SEND_RECORD;
+use flumen_ipc::call::{SEND_RECORD, STAMPS_AS_SET};
 use flumen_stack::limits::{MAX_BACKLOG, MAX_RING};
-use flumen_stack::socket::{Family, Handle};
+use flumen_stack::socket::{Family, Handle, StampKinds};
 use flumen_stack::tcp::sockets::{BindOptions, ConnectOptions, ListenOptions};
 use flumen_stack::tcp::state::State;
 use flumen_stack::tcp::user::Shutdown;
@@ -281,11 +281,21 @@ impl Sessions {
         if ask.args[1] & SEND_RECORD == 0 {
             return Ok(());
         }
-        // Nearly always it was all taken: then nothing lies between.
-        let beyond = ask.args[0].wrapping_sub(socket.cursors.tx_head) as i64;
-        let bound = MAX_RING as i64;
-        let beyond = i32::try_from(beyond).ok().filter(|_| beyond.abs() <= bound).ok_or(Errno::INVAL)?;
-        host.tcp().tcp_end_record(tcp, beyond).map_err(errno)
+        host.tcp().tcp_end_record(tcp, socket.beyond(ask.args[0])?).map_err(errno)
+    }
+
+    /// SO_TIMESTAMPING: a byte that is about to be written is to be stamped.
+    pub(super) fn ask_stamps<P: FramePool, M: Probe>(
+        &mut self,
+        host: &mut Host<'_, '_, P, M>,
+        handle: Handle,
+        ask: &Ask<'_>,
+    ) -> Answer {
+        let tcp = self.connection(handle)?;
+        let socket = self.sockets.get(handle).ok_or(Errno::BADF)?;
+        let kinds = socket.stamps(ask.args[1]);
+        host.tcp().tcp_ask_stamps(tcp, kinds, socket.beyond(ask.args[0])?).map_err(errno)?;
+        DONE
     }
 
     pub(super) fn send_urgent<P: FramePool, M: Probe>(
@@ -296,6 +306,8 @@ impl Sessions {
     ) -> Answer {
         let tcp = self.connection(handle)?;
         let sent = host.tcp().tcp_send_urgent(tcp, &[ask.args[0] as u8]).map_err(errno)?;
+        let socket = self.sockets.get(handle).ok_or(Errno::BADF)?;
+        host.tcp().tcp_ask_stamps(tcp, socket.stamps(ask.args[1]), 0).map_err(errno)?;
         Ok((sent as i64, 0))
     }
 
@@ -321,6 +333,19 @@ impl Sessions {
 }
 
 impl Socket {
+    /// How far a position in the send ring lies behind what was taken from it: nearly always all was, then nothing lies between.
+    fn beyond(&self, position: u64) -> Result<i32, Errno> {
+        let beyond = position.wrapping_sub(self.cursors.tx_head) as i64;
+        let bound = MAX_RING as i64;
+        i32::try_from(beyond).ok().filter(|_| beyond.abs() <= bound).ok_or(Errno::INVAL)
+    }
+
+    /// The stamps that a call asks for.
+    fn stamps(&self, asked: u64) -> StampKinds {
+        let as_set = || self.options.get(Field::Timestamping, Kinds::ALL);
+        options::effect::stamp_kinds(if asked == STAMPS_AS_SET { as_set() } else { asked as i32 })
+    }
+
     /// An address that the socket can use.
     pub(super) fn check_family(&self, address: SocketAddr) -> Result<(), Errno> {
         let mapped = address.ip().to_canonical().is_ipv4();

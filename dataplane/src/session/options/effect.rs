@@ -7,12 +7,13 @@ use super::About;
 use super::asked::Asked;
 use super::groups::{Change, Place};
 use super::kind::{Facts, Kinds, Stage};
+use super::limits::stamping;
 use super::state::{Field, State};
 use crate::builtin::host::Host;
 use crate::session::socket::{Kind, Socket};
 use crate::session::{Errno, errno};
 use flumen_stack::groups::Filter;
-use flumen_stack::socket::{Error, MtuDiscovery, Opt, SocketId};
+use flumen_stack::socket::{Error, MtuDiscovery, Opt, SocketId, StampKinds, StampOptions};
 use flumen_stack::tcp::congestion::Algorithm;
 use flumen_stack::tcp::listen::ListenSettings;
 use flumen_stack::tcp::signature::{Md5Key, Prefix};
@@ -151,6 +152,7 @@ fn of_datagram(field: Field, value: i32, asked: &Asked<'_>) -> Effect {
         Field::HeaderIncluded => Opt::HeaderIncluded(on),
         Field::IcmpFilter => Opt::IcmpFilter(value as u32),
         Field::Checksum => Opt::Checksum(u16::try_from(value).ok()),
+        Field::Timestamping => Opt::Stamps(stamps(value)),
         Field::RouterAlert => Opt::RouterAlert(on.then_some(0)),
         Field::RouterAlert6 => Opt::RouterAlert(u16::try_from(value).ok()),
         Field::Tos => return ipv4(Opt::Tos(value as u8)),
@@ -179,6 +181,26 @@ fn of_datagram(field: Field, value: i32, asked: &Asked<'_>) -> Effect {
         _ => return Effect::None,
     };
     Effect::Opt(option)
+}
+
+/// What SO_TIMESTAMPING says of what is sent.
+fn stamps(flags: i32) -> StampOptions {
+    let has = |bit| flags & bit != 0;
+    StampOptions {
+        kinds: stamp_kinds(flags),
+        keyed: has(stamping::OPT_ID),
+        times_only: has(stamping::OPT_TSONLY),
+    }
+}
+
+/// The stamps that words of SO_TIMESTAMPING ask for.
+pub fn stamp_kinds(flags: i32) -> StampKinds {
+    let has = |bit| flags & bit != 0;
+    StampKinds {
+        scheduled: has(stamping::TX_SCHED),
+        sent: has(stamping::TX_SOFTWARE),
+        acknowledged: has(stamping::TX_ACK),
+    }
 }
 
 fn discovery(value: i32) -> MtuDiscovery {

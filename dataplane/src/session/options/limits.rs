@@ -21,21 +21,29 @@ pub const TCP_RECEIVE_MAX: i32 = 32 << 20;
 /// A timeout that is over when it begins: SO_RCVTIMEO of less than nothing.
 pub const TIMEOUT_AT_ONCE: u64 = u64::MAX;
 
-/// What SO_TIMESTAMPING takes: stamps that the data plane makes (RX_SOFTWARE, SOFTWARE), those that only hardware makes
-/// and that never come, here as there (TX_HARDWARE, RX_HARDWARE, SYS_HARDWARE, RAW_HARDWARE, OPT_TX_SWHW, BIND_PHC), and
-/// words about both (OPT_CMSG, OPT_TSONLY, OPT_PKTINFO, OPT_RX_FILTER).
-pub const TIMESTAMPING_BOUNDS: i32 = 1
-    | 1 << 2
-    | 1 << 3
-    | 1 << 4
-    | 1 << 5
-    | 1 << 6
-    | 1 << 10
-    | 1 << 11
-    | 1 << 13
-    | 1 << 14
-    | 1 << 15
-    | 1 << 17;
+/// SO_TIMESTAMPING's words, by linux/net_tstamp.h, as far as the data plane does something about them.
+pub mod stamping {
+    /// Stamps when it leaves.
+    pub const TX_SOFTWARE: i32 = 1 << 1;
+    /// Stamps of what is sent tell their key.
+    pub const OPT_ID: i32 = 1 << 7;
+    /// Stamps when it is handed to its port.
+    pub const TX_SCHED: i32 = 1 << 8;
+    /// Stamps when the peer has it.
+    pub const TX_ACK: i32 = 1 << 9;
+    /// Stamps of what was sent over IPv4 tell of their packets, too.
+    pub const OPT_CMSG: i32 = 1 << 10;
+    /// Stamps of what is sent come without their packets.
+    pub const OPT_TSONLY: i32 = 1 << 11;
+    /// Keys of streams count from what is written.
+    pub const OPT_ID_TCP: i32 = 1 << 16;
+}
+
+/// What SO_TIMESTAMPING takes: stamps that the data plane makes (RX_SOFTWARE, TX_SOFTWARE, TX_SCHED, TX_ACK, SOFTWARE), those that
+/// only hardware makes and that never come, here as there (TX_HARDWARE, RX_HARDWARE, SYS_HARDWARE, RAW_HARDWARE, OPT_TX_SWHW,
+/// BIND_PHC; TX_COMPLETION, which is Bluetooth's), and words about them (OPT_ID, OPT_CMSG, OPT_TSONLY, OPT_PKTINFO, OPT_ID_TCP,
+/// OPT_RX_FILTER): all but OPT_STATS.
+pub const TIMESTAMPING_BOUNDS: i32 = ((1 << 19) - 1) & !(1 << 12);
 
 /// Keys for signatures of one socket that does not stand yet: as many as a listener may have.
 pub const MAX_KEYS: usize = flumen_stack::limits::MAX_SIGNATURE_KEYS;

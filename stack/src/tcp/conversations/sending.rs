@@ -1,6 +1,8 @@
 //! What leaves and when: Nagle, cork, PSH, windows.
 
 use super::*;
+use crate::socket::{Ready, StampKind, StampKinds};
+use crate::tcp::tx_stamps::StampKeys;
 use crate::tcp::user::SocketOption;
 
 fn set(script: &mut Script, option: SocketOption) {
@@ -180,4 +182,79 @@ fn a_bound_of_what_may_wait_unsent_bounds_a_write() {
     script.host.output();
     assert!(script.tcp().readiness().contains(crate::socket::Ready::CONNECTED));
     assert!(!script.tcp().readiness().contains(crate::socket::Ready::WRITABLE), "2000 or more wait unsent");
+}
+
+/// Kind and key of each stamp that waits.
+fn stamps(script: &mut Script) -> Vec<(StampKind, u32)> {
+    core::iter::from_fn(|| script.tcp().take_stamp()).map(|stamp| (stamp.kind, stamp.key)).collect()
+}
+
+const EVERY_STAMP: StampKinds = StampKinds { scheduled: true, sent: true, acknowledged: true };
+
+#[test]
+fn the_last_byte_of_a_write_is_stamped_when_it_leaves_and_when_it_is_acknowledged() {
+    use StampKind::{Acknowledged, Scheduled, Sent};
+    let mut script = Script::established(plain());
+    set(&mut script, SocketOption::StampKeys(StampKeys::Unacknowledged));
+    // The first is asked for before it is written, as a program's is; the second behind that.
+    script.tcp().ask_stamps(EVERY_STAMP, 1600);
+    script.host.send(&[1; 1600]).unwrap();
+    script.host.send(&[1; 10]).unwrap();
+    script.tcp().ask_stamps(StampKinds { sent: true, ..StampKinds::default() }, 0);
+    assert!(!script.tcp().readiness().contains(Ready::STAMPS));
+    script.expect(&[(ACK, 5001, 1001, 1460), (ACK | PSH, 6461, 1001, 150)]);
+    assert!(script.tcp().take_news().contains(Ready::STAMPS));
+    assert!(script.tcp().readiness().contains(Ready::STAMPS));
+    let began = script.host.pools.now;
+    assert_eq!(script.tcp().take_stamp().map(|stamp| (stamp.at, stamp.len)), Some((began, 150)));
+    assert_eq!(stamps(&mut script), [(Sent, 1599), (Sent, 1609)]);
+    // One acknowledgment of the bytes in front of it is none of it.
+    let _ = script.inject(ACK, 1001, 5001 + 1599, b"");
+    assert_eq!(stamps(&mut script), []);
+    let _ = script.inject(ACK, 1001, 5001 + 1610, b"");
+    assert_eq!(stamps(&mut script), [(Acknowledged, 1599)]);
+    assert!(!script.tcp().readiness().contains(Ready::STAMPS));
+    // Keys go on, or begin anew where the program says so.
+    set(&mut script, SocketOption::StampKeys(StampKeys::Written));
+    script.host.send(&[1; 4]).unwrap();
+    script.tcp().ask_stamps(EVERY_STAMP, 0);
+    script.host.output();
+    assert_eq!(stamps(&mut script), [(Scheduled, 3), (Sent, 3)]);
+    // What left is not stamped any more, and without keys there is none.
+    script.tcp().ask_stamps(EVERY_STAMP, 0);
+    set(&mut script, SocketOption::StampKeys(StampKeys::None));
+    let _ = script.inject(ACK, 1001, 5001 + 1614, b"");
+    assert_eq!(stamps(&mut script), [(Acknowledged, 0)]);
+}
+
+#[test]
+fn a_stamped_byte_that_is_sent_again_is_stamped_again() {
+    let mut script = Script::established(plain());
+    script.tcp().ask_stamps(EVERY_STAMP, 3);
+    script.host.send(b"one").unwrap();
+    script.host.output();
+    assert_eq!(stamps(&mut script), [(StampKind::Scheduled, 0), (StampKind::Sent, 0)]);
+    script.next_timer();
+    while script.host.output().is_empty() {
+        script.next_timer();
+    }
+    assert_eq!(stamps(&mut script), [(StampKind::Scheduled, 0), (StampKind::Sent, 0)]);
+    let _ = script.inject(ACK, 1001, 5004, b"");
+    assert_eq!(stamps(&mut script), [(StampKind::Acknowledged, 0)]);
+}
+
+#[test]
+fn stamps_that_nobody_takes_and_writes_that_are_never_acknowledged_are_bounded() {
+    use crate::limits::{MAX_STAMPS, MAX_STAMPS_ASKED};
+    let mut script = Script::established(plain());
+    set(&mut script, SocketOption::StampKeys(StampKeys::Unacknowledged));
+    for _ in 0..MAX_STAMPS_ASKED + 3 {
+        script.host.send(b"a").unwrap();
+        script.tcp().ask_stamps(EVERY_STAMP, 0);
+    }
+    script.host.output();
+    let _ = script.inject(ACK, 1001, 5001 + MAX_STAMPS_ASKED as u32 + 3, b"");
+    let first = script.tcp().take_stamp().map(|stamp| (stamp.kind, stamp.key));
+    assert_eq!(first, Some((StampKind::Scheduled, 3)), "further ones took the place of the oldest");
+    assert_eq!(stamps(&mut script).len(), MAX_STAMPS - 1, "the newest are lost");
 }

@@ -13,7 +13,7 @@ use crate::port::PortId;
 use crate::socket::api::Sockets;
 use crate::socket::bound::{Address, Bind, BindId};
 use crate::socket::error::Error;
-use crate::socket::{Handle, Owner, Ready, SocketId};
+use crate::socket::{Handle, Owner, Ready, SocketId, Stamp, StampKinds};
 use crate::stack::Stack;
 use crate::tcp::connection::{ConnectArgs, Connection, Context};
 use crate::tcp::error::SocketError;
@@ -321,6 +321,27 @@ impl<F: Frame> Sockets<'_, F> {
             connection.end_record(beyond);
             Ok(())
         })
+    }
+
+    /// Asks for stamps of the last byte that was written, or of one `beyond` bytes behind it, or in front of it. STAMPS is the news
+    /// of those that are there.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn tcp_ask_stamps(&mut self, socket: Handle, kinds: StampKinds, beyond: i32) -> Result<(), Error> {
+        self.tcp_call(socket, |connection, _| {
+            connection.ask_stamps(kinds, beyond);
+            Ok(())
+        })
+    }
+
+    /// The oldest stamp, which is taken (MSG_ERRQUEUE).
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`] when there is none.
+    pub fn tcp_take_stamp(&mut self, socket: Handle) -> Result<Stamp, Error> {
+        let entry = self.stack.tcp.entries.get_mut(socket).ok_or(Error::BadHandle)?;
+        entry.connection.take_stamp().ok_or(Error::WouldBlock)
     }
 
     /// As [`Sockets::tcp_send`]; the last byte, if all of them find room, is urgent (MSG_OOB, RFC 9293 section 3.8.5).

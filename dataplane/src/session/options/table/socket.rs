@@ -4,11 +4,14 @@ use super::{Get, Kinds, Live, Row, SOCKET, Set, Standing, row};
 use crate::session::Errno;
 use crate::session::options::asked::{Answer, Asked, int};
 use crate::session::options::effect::Effect;
+use crate::session::options::kind::Stage;
 use crate::session::options::limits::{
     BUFFER_MAX, LINGER_FOREVER, LINUX_TICK_MICROS, MIN_RECEIVE_BUFFER, MIN_SEND_BUFFER, TCP_RECEIVE_MAX,
-    TIMESTAMPING_BOUNDS,
+    TIMESTAMPING_BOUNDS, stamping,
 };
 use crate::session::options::state::Field;
+use flumen_stack::tcp::tx_stamps::StampKeys;
+use flumen_stack::tcp::user::SocketOption;
 
 const ALL: Kinds = Kinds::ALL;
 
@@ -119,7 +122,7 @@ pub(super) const ROWS: &[Row] = &[
         .set(Set::Bytes(|asked, value| set_timestamping(asked, value, false)))
         .get(Get::Bytes(|asked, answer| get_timestamping(asked, answer, false)))
         .stands(Standing::Library)
-        .differs("stamps of what is received, and none of what is sent: EINVAL for TX_SOFTWARE, TX_SCHED, TX_ACK, TX_COMPLETION, OPT_ID and OPT_STATS"),
+        .differs("EINVAL for OPT_STATS; stamps of streams come without their packets (MSG_TRUNC says so)"),
     so(38, "SO_PROTOCOL", ALL).get(Get::Value(|asked| Ok(asked.facts.protocol))),
     so(39, "SO_DOMAIN", ALL).get(Get::Value(|asked| Ok(if asked.facts.is_v6() { 10 } else { 2 }))),
     so(40, "SO_RXQ_OVFL", ALL).flag(Field::ReceiveOverflow).stands(Standing::Library),
@@ -415,12 +418,32 @@ fn set_timestamping(asked: &mut Asked<'_>, value: &[u8], new: bool) -> Result<Ef
     let (Some(flags), clock) = (int(value), if value.len() == 8 { int(&value[4..]) } else { None }) else {
         return Err(Errno::INVAL);
     };
-    if flags & !TIMESTAMPING_BOUNDS != 0 {
+    let has = |bit| flags & bit != 0;
+    if flags & !TIMESTAMPING_BOUNDS != 0 || has(stamping::OPT_ID_TCP) && !has(stamping::OPT_ID) {
+        return Err(Errno::INVAL);
+    }
+    let counted = asked.value(Field::Timestamping) & stamping::OPT_ID != 0;
+    let is_tcp = asked.facts.is_tcp();
+    // Linux: what a stream is not yet, or will never be, has no bytes to count.
+    if has(stamping::OPT_ID)
+        && !counted
+        && is_tcp
+        && !matches!(asked.facts.stage, Stage::Connecting | Stage::Connected)
+    {
         return Err(Errno::INVAL);
     }
     asked.state.set(Field::TimestampingClock, clock.unwrap_or(0));
     asked.state.set(Field::TimestampNew, i32::from(new));
-    Ok(asked.store(Field::Timestamping, flags))
+    let effect = asked.store(Field::Timestamping, flags);
+    Ok(match (has(stamping::OPT_ID), counted) {
+        _ if !is_tcp => effect,
+        (true, true) => Effect::None,
+        (true, false) if has(stamping::OPT_ID_TCP) => {
+            Effect::Tcp(SocketOption::StampKeys(StampKeys::Written))
+        }
+        (true, false) => Effect::Tcp(SocketOption::StampKeys(StampKeys::Unacknowledged)),
+        (false, _) => Effect::Tcp(SocketOption::StampKeys(StampKeys::None)),
+    })
 }
 
 fn get_timestamping(asked: &Asked<'_>, answer: &mut Answer<'_>, new: bool) -> Result<(), Errno> {
