@@ -5,8 +5,9 @@ use flumen_stack::limits::LOOPBACK;
 use flumen_stack::neighbour::NeighbourConfig;
 use flumen_stack::sim::node::{Node, rib};
 use flumen_stack::socket::{Error, Handle, Owner, Ready};
-use flumen_stack::tcp::sockets::{ConnectOptions, ListenOptions};
+use flumen_stack::tcp::sockets::{BindOptions, ConnectOptions, ListenOptions};
 use flumen_stack::{Counter, Instant, Interface, MacAddr, PortId};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 const NOW: Instant = Instant::from_millis(1000);
@@ -48,6 +49,38 @@ fn who_connects_to_itself_finds_the_connection_to_accept_at_the_end_of_the_turn(
         assert_eq!(node.sockets(NOW).tcp_recv(server, &mut bytes), Ok(0), "the end is there, {at}");
         node.sockets(NOW).tcp_close(server);
     }
+}
+
+#[test]
+fn the_port_of_a_connection_that_was_refused_or_reset_is_free_when_it_was_closed() {
+    let mut node = node();
+    for (at, to) in [("[::]:4000", "[fd00::1]:9"), ("0.0.0.0:4001", "10.0.0.1:9")] {
+        let at: SocketAddr = at.parse().unwrap();
+        let mut sockets = node.sockets(NOW);
+        let (_, bind) = sockets.tcp_bind(at, &BindOptions::default()).unwrap();
+        let options = ConnectOptions { from: Some(at), ..ConnectOptions::default() };
+        let client =
+            sockets.tcp_connect_bound(Owner(1), to.parse().unwrap(), &options, &mut Some(bind)).unwrap();
+        node.output(NOW);
+        // Closed and bound again in one turn, before anything else happens.
+        let mut sockets = node.sockets(NOW);
+        assert_eq!(sockets.tcp_take_error(client), Some(Error::ConnectionRefused));
+        sockets.tcp_close(client);
+        let (_, bind) = sockets.tcp_bind(at, &BindOptions::default()).unwrap();
+        sockets.tcp_unbind(bind);
+        node.output(NOW);
+    }
+    // And one whose reset leaves at the end of the turn only.
+    let (listener, client) = listen_and_connect(&mut node, "10.0.0.1:80");
+    node.output(NOW);
+    let (server, _) = node.sockets(NOW).tcp_accept(listener, Owner(2)).unwrap();
+    let mut sockets = node.sockets(NOW);
+    let name = sockets.tcp_local(client).unwrap();
+    sockets.tcp_abort(client);
+    let (_, bind) = sockets.tcp_bind(name, &BindOptions::default()).unwrap();
+    sockets.tcp_unbind(bind);
+    node.output(NOW);
+    assert_eq!(node.sockets(NOW).tcp_take_error(server), Some(Error::ConnectionReset));
 }
 
 #[test]

@@ -459,14 +459,18 @@ impl TcpSockets {
         self.wheel.cancel(handle.index() as u32);
         let TcpSockets { entries, metrics, bound, runs, .. } = self;
         let Some(entry) = entries.get_mut(handle) else { return };
-        if !entry.connection.is_released() || entry.connection.has_farewell() || entry.is_ready {
+        if !entry.connection.is_released() {
+            return;
+        }
+        // Its port is free at once, whatever is still to be said at the end of the turn: who closes may bind next.
+        if let Some(bind) = entry.bind.take() {
+            bound.release(bind);
+        }
+        if entry.connection.has_farewell() || entry.is_ready {
             return;
         }
         if let Some(seen) = entry.connection.seen() {
             metrics.learn(entry.tuple.remote_ip(), &seen, now);
-        }
-        if let Some(bind) = entry.bind.take() {
-            bound.release(bind);
         }
         entry.connection.forget(runs);
         entries.discard(handle);
