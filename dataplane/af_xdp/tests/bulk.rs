@@ -116,6 +116,34 @@ fn bursts_of_every_size_arrive_byte_for_byte_and_in_order() {
 }
 
 #[test]
+fn what_is_sent_in_bulk_leaves_by_its_own_queue_as_by_the_ring() {
+    if skip() {
+        return;
+    }
+    let lab = Lab::new(2, 1500);
+    inside(&lab.a, || {
+        let pool = pool();
+        enter(&lab.b);
+        let far_port = attach(false);
+        let mut far =
+            [0, 1].map(|queue| Socket::open(&pool, &far_port, queue, &options(Transmit::Ring)).unwrap());
+        enter(&lab.a);
+        let port = attach(false);
+        for queue in [1, 0] {
+            let mut near = Socket::open(&pool, &port, queue, &options(Transmit::Bulk)).unwrap();
+            for number in 0..40 {
+                assert!(near.gather(pool.frame(&numbered(60, number)).unwrap()).is_ok());
+            }
+            assert_eq!(near.send_gathered().sent, 40);
+            assert_eq!(received(&mut far[queue as usize], 40).len(), 40, "queue {queue}");
+        }
+        enter(&lab.b);
+        drop(far);
+        assert_eq!(pool.account().free, 4096);
+    });
+}
+
+#[test]
 fn a_call_takes_so_many_and_the_next_packet_is_given_back() {
     if skip() {
         return;

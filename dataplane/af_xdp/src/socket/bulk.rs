@@ -86,13 +86,13 @@ pub(super) struct Bulk {
 }
 
 impl Bulk {
-    /// Loads the program for the interface with this index in the calling thread's namespace, for packets of up to
-    /// `longest` bytes, and runs it once, over nothing.
-    fn new(interface: u32, longest: usize) -> Result<Bulk, String> {
+    /// Loads the program for a queue of the interface with this index in the calling thread's namespace, for packets of up
+    /// to `longest` bytes, and runs it once, over nothing.
+    fn new(interface: u32, queue: u32, longest: usize) -> Result<Bulk, String> {
         let bytes = ROOM + longest;
         let map = bpf::create_shared_memory(bytes as u32)
             .map_err(|source| format!("no shared memory: {source}"))?;
-        let code = assemble(&map, interface, longest).map_err(|error| error.to_string())?;
+        let code = assemble(&map, interface, queue, longest).map_err(|error| error.to_string())?;
         let program = bpf::load(&code, bpf::Kind::Bulk).map_err(|error: LoadError| error.to_string())?;
         // SAFETY: the map is ours and its descriptor goes nowhere else. Who writes to the memory besides us is the
         // program, which runs only inside our own calls.
@@ -175,7 +175,8 @@ impl Socket {
             return Err("the interface is in another network namespace than the worker".to_owned());
         }
         // A packet that is longer than a chunk is a chain, which goes by the ring.
-        Bulk::new(self.interface_index, self.max_packet.min(self.core.chunk_size())).map(Box::new)
+        let longest = self.max_packet.min(self.core.chunk_size());
+        Bulk::new(self.interface_index, self.grant.queue, longest).map(Box::new)
     }
 
     /// True when `count` packets that wait are better gathered and sent in bulk, or when some are gathered already:
@@ -275,14 +276,19 @@ impl Socket {
 }
 
 /// The program: the packets of all slots to the interface, one behind the other.
-fn assemble(map: &OwnedFd, interface: u32, longest: usize) -> Result<Vec<Instruction>, TooLong> {
+fn assemble(map: &OwnedFd, interface: u32, queue: u32, longest: usize) -> Result<Vec<Instruction>, TooLong> {
     const LEN: i16 = -8; // on the stack
+    const QUEUE_MAPPING: i16 = 12; // in struct __sk_buff
     let mut asm = Assembler::default();
     let (context, memory, index, slot) = (R6, R7, R8, R9);
     let (again, fits, judge, sent, end) = (asm.label(), asm.label(), asm.label(), asm.label(), asm.label());
     asm.copy(context, R1);
     asm.load_map_value(memory, map.as_raw_fd());
     asm.set(index, 0);
+    // As if it had come by our queue, plus one: so it leaves by that, as what goes by the ring does, and stays in order
+    // with it where the other end has a receiver for each queue.
+    asm.set(R1, queue as i32 + 1);
+    asm.store(Size::Word, context, QUEUE_MAPPING, R1);
 
     asm.place(again);
     asm.load(Size::Word, R1, memory, HELD as i16);
