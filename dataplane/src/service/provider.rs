@@ -543,6 +543,7 @@ fn socket_counts(counters: &af_xdp::Counters) -> Vec<Count> {
         sqpoll_wakeups,
         bulk_sends,
         bulk_lost,
+        bulk_given_up,
     } = *counters;
     [
         ("rx-packets", rx_packets),
@@ -559,6 +560,7 @@ fn socket_counts(counters: &af_xdp::Counters) -> Vec<Count> {
         ("sqpoll-wakeups", sqpoll_wakeups),
         ("bulk-sends", bulk_sends),
         ("bulk-lost", bulk_lost),
+        ("bulk-given-up", bulk_given_up),
     ]
     .into_iter()
     .map(|(name, value)| Count::new(name, value))

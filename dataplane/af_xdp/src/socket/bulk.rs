@@ -268,6 +268,7 @@ impl Socket {
             Err(_) => {
                 self.bulk = None;
                 self.grant.transmit = Transmit::Ring;
+                self.counters.bulk_given_up += 1;
                 self.counters.bulk_lost += u64::from(held);
                 Sent { sent: 0, lost: held, kick: Kick::Busy }
             }
@@ -300,8 +301,10 @@ fn assemble(map: &OwnedFd, interface: u32, queue: u32, longest: usize) -> Result
     asm.add(slot, SLOT as i32);
     // The length is read once: the verifier believes only what was checked.
     asm.load(Size::Word, R2, slot, SLOT_LEN);
-    asm.jump_if(Cond::Less, R2, MIN_PACKET as u32, end);
-    asm.jump_if(Cond::Greater, R2, longest as u32, end);
+    // One that cannot be (invariant 1) would be lost, and counted.
+    asm.set(R0, 1);
+    asm.jump_if(Cond::Less, R2, MIN_PACKET as u32, judge);
+    asm.jump_if(Cond::Greater, R2, longest as u32, judge);
     asm.store(Size::Double, R10, LEN, R2);
 
     // probe_read_user(the room, length, the frame's address)

@@ -174,6 +174,8 @@ pub struct Counters {
     pub bulk_sends: u64,
     /// Packets that the interface did not take when they were sent in bulk.
     pub bulk_lost: u64,
+    /// 1 when the kernel refused to run the program: since then bursts go by the ring.
+    pub bulk_given_up: u64,
 }
 
 /// The kernel's counters of a socket (`struct xdp_statistics`).
