@@ -49,6 +49,8 @@ impl Flags {
     pub const DEFERRED: Flags = Flags(1 << 13);
     /// What it said last went to this node: whoever says more waits until it is heard.
     pub const NEAR: Flags = Flags(1 << 14);
+    /// With `READ_END`: the peer's FIN is what ended reading, so that who reads hears of no error that came behind it.
+    pub const PEER_END: Flags = Flags(1 << 15);
 
     /// True when any of `other` is in `self`.
     #[inline]

@@ -108,6 +108,10 @@ fn take(part: &Part<'_>, to: &Vectors<'_>, done: &mut usize, flags: c_int) -> Re
 
 /// Nothing was there: the end (0), an error, or nothing yet.
 fn nothing(part: &Part<'_>, seen: Flags) -> Result<Option<usize>> {
+    // An error that came behind the peer's FIN is for who writes, or asks for it (SOCK_DONE of Linux).
+    if seen.intersects(Flags::PEER_END) && part.cell.readable() == 0 {
+        return Ok(Some(0));
+    }
     let error = part.cell.take_error();
     if error != 0 {
         return Err(Errno(error as c_int));

@@ -75,7 +75,9 @@ impl Socket {
         let mut set = |flag: Flags, on: bool| flags = if on { flags | flag } else { flags };
         let read_end = ready.contains(Ready::READ_CLOSED);
         let write_end = tcp.tcp_is_write_closed(handle);
-        set(Flags::READ_END, read_end && tcp.tcp_readable(handle) <= in_ring);
+        let all_read = read_end && tcp.tcp_readable(handle) <= in_ring;
+        set(Flags::READ_END, all_read);
+        set(Flags::PEER_END, all_read && tcp.tcp_has_peer_ended(handle));
         set(Flags::WRITE_END, write_end);
         set(Flags::WRITABLE, ready.contains(Ready::WRITABLE));
         set(Flags::ERROR_QUEUE, ready.contains(Ready::STAMPS));

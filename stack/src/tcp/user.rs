@@ -393,12 +393,16 @@ impl Connection {
     }
 
     fn nothing_to_read(&mut self) -> Result<usize, SocketError> {
+        // What the peer ended stays at its end: a reset that came behind the FIN is told to who writes or asks (as
+        // Linux, SOCK_DONE).
+        if self.has_peer_ended() {
+            return Ok(0);
+        }
         if let Some(error) = self.error.take() {
             return Err(error);
         }
-        let ended = self.read_closed || self.rx.fin().is_some_and(|fin| fin.before(self.rx.nxt));
         match self.state {
-            _ if ended => Ok(0),
+            _ if self.read_closed => Ok(0),
             State::Closed => Ok(0),
             State::SynSent => Err(SocketError::InProgress),
             _ => Err(SocketError::WouldBlock),
@@ -538,11 +542,16 @@ impl Connection {
         self.error.take().or_else(|| self.soft_error.take())
     }
 
+    /// True when the peer's FIN came, and all that is in front of it: reading ends there.
+    pub fn has_peer_ended(&self) -> bool {
+        self.rx.fin().is_some_and(|fin| fin.before(self.rx.nxt))
+    }
+
     /// What holds now, for a poll: not edges.
     pub fn readiness(&self) -> Ready {
         let mut ready = Ready::NONE;
         let closed = self.state == State::Closed;
-        let ended = self.read_closed || self.rx.fin().is_some_and(|fin| fin.before(self.rx.nxt)) || closed;
+        let ended = self.read_closed || self.has_peer_ended() || closed;
         if self.readable() as u32 >= self.read_low() || ended {
             ready |= Ready::READABLE;
         }

@@ -1,10 +1,11 @@
 """A program that talks to itself and looks at once, without waiting: to_itself.py ADDRESS. Says what was there."""
+import errno
 import socket
 import sys
 
 address = sys.argv[1]
 ROUNDS = 200
-found = {"connection": 0, "bytes": 0, "end": 0, "datagram": 0, "error": 0}
+found = {"connection": 0, "bytes": 0, "end": 0, "datagram": 0, "error": 0, "over": 0}
 
 
 def at_once(what, look):
@@ -32,6 +33,16 @@ for _ in range(ROUNDS):
     at_once("bytes", lambda: server.recv(100) == b"to myself")
     client.close()
     at_once("end", lambda: server.recv(100) in (b"", b"to myself"))
+    server.close()
+
+# The other end is closed before the answer: reading finds the end, and only who asks hears of the reset behind it.
+for _ in range(ROUNDS):
+    client = socket.create_connection(listener.getsockname())
+    listener.setblocking(True)
+    server, _ = listener.accept()
+    client.close()
+    server.send(b"too late")
+    at_once("over", lambda: server.recv(100) == b"" and server.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.EPIPE)
     server.close()
 
 receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -59,6 +59,19 @@ fn close_wait_close_last_ack_closed() {
 }
 
 #[test]
+fn a_reset_behind_the_fin_is_no_error_of_reading() {
+    let mut script = Script::established(plain());
+    let _ = script.inject(FIN | ACK, 1001, 5001, b"last words");
+    script.expect(&[(ACK, 5001, 1012, 0)]);
+    assert!(matches!(script.inject(flag::RST, 1012, 5001, b""), Disposition::Closed(None)));
+    assert_eq!(script.host.recv(), Ok(b"last words".to_vec()));
+    assert_eq!(script.host.recv(), Ok(vec![]), "the end, and not what came behind it");
+    assert_eq!(script.host.recv(), Ok(vec![]));
+    assert_eq!(script.host.send(b"x"), Err(SocketError::BrokenPipe));
+    script.host.pools.assert_nothing_leaked();
+}
+
+#[test]
 fn half_close_goes_on_reading() {
     let mut script = Script::established(plain());
     end_of(&mut script, Shutdown::Write);

@@ -386,6 +386,11 @@ impl<F: Frame> Sockets<'_, F> {
         self.stack.tcp.entries.get(socket).is_none_or(|entry| entry.connection.is_write_closed())
     }
 
+    /// True when the peer sends no more: its FIN came, and all that is in front of it.
+    pub fn tcp_has_peer_ended(&self, socket: Handle) -> bool {
+        self.stack.tcp.entries.get(socket).is_some_and(|entry| entry.connection.has_peer_ended())
+    }
+
     /// The peer is this node: what is written waits in as large a buffer as on Linux's loopback interface.
     ///
     /// # Errors
