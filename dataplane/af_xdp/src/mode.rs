@@ -72,6 +72,8 @@ pub struct Grant {
     pub tx_budget: Option<u32>,
     /// Microseconds of preferred busy polling, when it is on.
     pub busy_poll: Option<u32>,
+    /// Why the kernel polls nothing all the same, where polling was asked for.
+    pub no_busy_poll: Option<String>,
     /// How bursts are transmitted; never [`Transmit::Auto`].
     pub transmit: Transmit,
     /// Why not in bulk, where that was left to us.

@@ -7,7 +7,7 @@ mod common;
 use af_xdp::program::Rules;
 use af_xdp::socket::bulk::{LEAST, SLOTS};
 use af_xdp::*;
-use common::{Lab, enter, inside, ip, skip};
+use common::{Lab, enter, inside, ip, kernel_version, skip};
 use std::time::{Duration, Instant};
 
 fn attach(multi_buffer: bool) -> Attachment {
@@ -255,15 +255,12 @@ fn left_to_itself_a_veth_is_sent_to_in_bulk_where_the_kernel_is_new_enough() {
     if skip() {
         return;
     }
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map(|part| part.parse::<u32>());
-    let version = (numbers.next().unwrap().unwrap(), numbers.next().unwrap().unwrap());
     let lab = Lab::new(1, 1500);
     inside(&lab.a, || {
         let pool = pool();
         let port = attach(false);
         let socket = Socket::open(&pool, &port, 0, &options(Transmit::Auto)).unwrap();
-        if version >= (6, 11) {
+        if kernel_version() >= (6, 11) {
             assert_eq!((socket.grant().transmit, &socket.grant().no_bulk), (Transmit::Bulk, &None));
         } else {
             assert_eq!(socket.grant().transmit, Transmit::Ring);

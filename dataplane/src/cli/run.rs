@@ -170,6 +170,9 @@ fn announce(service: &Service) {
             for (mode, why) in &grant.refused {
                 tracing::info!(port = name, queue = grant.queue, refused = %mode, why, "a better mode is not to be had");
             }
+            if let Some(why) = &grant.no_busy_poll {
+                tracing::warn!(port = name, queue = grant.queue, why, "`busy_poll` has no effect");
+            }
             if let Some(why) = &grant.no_bulk {
                 tracing::info!(port = name, queue = grant.queue, why, "bursts go by the ring");
             }

@@ -169,6 +169,8 @@ pub struct Grant {
     pub tx_budget: Option<u32>,
     /// Microseconds of preferred busy polling; `None` when interrupts are used.
     pub busy_poll_us: Option<u32>,
+    /// Why the kernel polls nothing all the same, where polling was asked for.
+    pub no_busy_poll: Option<String>,
     /// How bursts are transmitted: `ring`, `bulk`.
     pub transmit: String,
     /// Why not in bulk, where that was left open.

@@ -299,7 +299,8 @@ fn open(seat: PortSeat, pool: &Pool) -> Result<(PortQueue, Option<Grant>), Start
                 })?;
             }
             let grant = socket.grant().clone();
-            let busy_poll = options.busy_poll.is_some();
+            // Calls in which the kernel does nothing are not made.
+            let busy_poll = options.busy_poll.is_some() && grant.no_busy_poll.is_none();
             let carrier = AfXdpQueue { socket, busy_poll, kick_again: false, gone: false };
             (Port::AfXdp(Box::new(carrier)), Some(grant))
         }

@@ -512,6 +512,7 @@ fn show_queue(worker: &WorkerHandle, reports: &[Option<Box<Report>>], port: Port
             tx_checksum: grant.tx_checksum,
             tx_budget: grant.tx_budget,
             busy_poll_us: grant.busy_poll,
+            no_busy_poll: grant.no_busy_poll.clone(),
             transmit: grant.transmit.name().to_owned(),
             no_bulk: grant.no_bulk.clone(),
         }),

@@ -387,6 +387,7 @@ pub fn ports() -> Ports {
         tx_checksum: true,
         tx_budget: Some(64),
         busy_poll_us: None,
+        no_busy_poll: None,
         transmit: "bulk".into(),
         no_bulk: None,
     };

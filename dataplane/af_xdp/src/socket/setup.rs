@@ -176,6 +176,7 @@ fn open_as(
     flags |= if attachment.multi_buffer() { libc::XDP_USE_SG } else { 0 };
     bind_patiently(fd.as_raw_fd(), interface.index, queue, flags)
         .map_err(|source| explain_bind(source, attachment, queue, mode))?;
+    let no_busy_poll = options.busy_poll.and_then(|_| no_busy_poll(&fd, sys::kernel_version()));
     let Some(rings) = core.open_rings() else {
         return Err(SocketError::System {
             doing: "open more than 128 sockets on one pool",
@@ -206,6 +207,7 @@ fn open_as(
             tx_checksum: metadata && mode != Mode::ZeroCopy,
             tx_budget,
             busy_poll: options.busy_poll.map(|poll| poll.microseconds),
+            no_busy_poll,
             transmit: Transmit::Ring,
             no_bulk: None,
         },
@@ -296,6 +298,25 @@ fn set_busy_poll(fd: &OwnedFd, microseconds: u32, budget: u32) -> io::Result<()>
     sys::set_option(fd, libc::SOL_SOCKET, SO_PREFER_BUSY_POLL, &1i32)?;
     sys::set_option(fd, libc::SOL_SOCKET, libc::SO_BUSY_POLL, &microseconds)?;
     sys::set_option(fd, libc::SOL_SOCKET, SO_BUSY_POLL_BUDGET, &budget)
+}
+
+/// Linux of this version and later knows when a socket is bound which NAPI instance its queue has, or never. Earlier
+/// ones learn it from the first packet.
+const NAPI_KNOWN_SINCE: (u32, u32) = (6, 13);
+
+/// Why the kernel will poll nothing for a bound socket: its driver did not say which NAPI instance the queue has (veth does
+/// not), and the kernel takes that for granted without an error.
+fn no_busy_poll(fd: &OwnedFd, kernel: Option<(u32, u32)>) -> Option<String> {
+    const SO_INCOMING_NAPI_ID: i32 = 56;
+    let is_known = kernel.is_some_and(|version| version >= NAPI_KNOWN_SINCE);
+    match sys::get_option::<i32>(fd, libc::SOL_SOCKET, SO_INCOMING_NAPI_ID) {
+        Ok((0, _)) if is_known => Some(
+            "the driver does not say which NAPI instance the queue has, so the kernel polls nothing: packets come by \
+             interrupts"
+                .to_owned(),
+        ),
+        _ => None,
+    }
 }
 
 fn bind(fd: RawFd, interface: u32, queue: u32, flags: u16) -> io::Result<()> {

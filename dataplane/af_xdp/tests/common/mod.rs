@@ -79,3 +79,10 @@ pub fn enter(namespace: &str) {
     // SAFETY: no memory is passed.
     assert_eq!(unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) }, 0);
 }
+
+/// The running kernel: major and minor.
+pub fn kernel_version() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map(|part| part.parse::<u32>());
+    (numbers.next().unwrap().unwrap(), numbers.next().unwrap().unwrap())
+}

@@ -103,7 +103,11 @@ fn grants(ports: &Ports) -> Option<String> {
             yes(grant.multi_buffer).to_owned(),
             yes(grant.tx_checksum).to_owned(),
             grant.tx_budget.map_or_else(|| "kernel's".to_owned(), |budget| budget.to_string()),
-            grant.busy_poll_us.map_or_else(|| "no".to_owned(), |us| format!("{us}us")),
+            match grant.busy_poll_us {
+                Some(us) if grant.no_busy_poll.is_none() => format!("{us}us"),
+                Some(_) => "without effect".to_owned(),
+                None => "no".to_owned(),
+            },
             grant.transmit.clone(),
         ]);
     }
@@ -153,6 +157,11 @@ fn notes(ports: &Ports) -> Vec<String> {
         for why in port.queues.iter().filter_map(|queue| queue.grant.as_ref()?.no_bulk.as_ref()) {
             if said.insert(("bulk", why)) {
                 notes.push(format!("{}: bursts go by the ring: {why}", port.name));
+            }
+        }
+        for why in port.queues.iter().filter_map(|queue| queue.grant.as_ref()?.no_busy_poll.as_ref()) {
+            if said.insert(("busy poll", why)) {
+                notes.push(format!("{}: `busy_poll` has no effect: {why}", port.name));
             }
         }
         for refused in port.queues.iter().filter_map(|queue| queue.grant.as_ref()).flat_map(|g| &g.refused) {
