@@ -20,7 +20,10 @@ pub const MAX_RING: u32 = 16 << 20;
 pub const MAX_WORKERS: usize = 64;
 
 /// Bytes of the longest datagram.
-pub const MAX_DATAGRAM: usize = 65_535;
+pub const MAX_DATAGRAM: usize = u16::MAX as usize;
+
+/// The most bytes of options that an IPv4 header has.
+pub const MAX_IP_OPTIONS: usize = 40;
 
 /// Rounds in which [`crate::DirtyTree::take`] looks for a bit before it gives up: a hostile writer must not keep it busy.
 pub const TREE_ROUNDS: usize = 130;

@@ -1,6 +1,11 @@
 //! What stands in the rings of datagram and raw sockets: records, each a fixed head and the payload behind it, one after the
 //! other without padding. And the words for addresses and for entries of the error queue.
 //!
+//! ```text
+//!   received:   head | payload | IP options, as they came | IP options to return         the last two only when there are any
+//!   to send:    head | payload
+//! ```
+//!
 //! Whoever reads a record checks that its length is that of a datagram and lies within what the cursors say; one that does
 //! not ends the socket (by the worker) or is an error of the program's own.
 
@@ -70,7 +75,11 @@ impl From<SocketAddr> for Address {
 #[repr(C)]
 pub struct Received {
     /// Bytes of payload behind the head.
-    pub len: u32,
+    pub len: u16,
+    /// Bytes of IP options behind the payload (IP_RECVOPTS).
+    pub options: u8,
+    /// Bytes of IP options to return behind those (IP_RETOPTS), or [`Received::NOTHING_TO_RETURN`].
+    pub returned: u8,
     /// Kernel's number of the interface that it came by.
     pub interface: u32,
     /// Who sent it.
@@ -87,6 +96,17 @@ pub struct Received {
     pub ttl: u8,
     /// Type of service or traffic class.
     pub tos: u8,
+}
+
+impl Received {
+    /// [`Received::returned`]: the options are such that none can be made of them.
+    pub const NOTHING_TO_RETURN: u8 = u8::MAX;
+
+    /// Bytes of the record behind the head: payload, options, options to return.
+    pub fn behind(&self) -> [usize; 3] {
+        let returned = if self.returned == Self::NOTHING_TO_RETURN { 0 } else { self.returned };
+        [self.len.into(), self.options.into(), returned.into()]
+    }
 }
 
 /// The head of a datagram to be sent.

@@ -2,6 +2,7 @@
 
 use crate::address;
 use crate::attach::Answer;
+use crate::datagram::IpOptions;
 use crate::errno::{Errno, Result};
 use crate::options::stamping;
 use crate::socket::{Part, open};
@@ -92,7 +93,7 @@ fn plain<T: Copy>(value: &T) -> &[u8] {
 }
 
 /// What goes beside a received datagram, as the socket's options ask.
-pub fn of_datagram(part: &Part<'_>, head: &Received, out: &mut Writer<'_>) {
+pub fn of_datagram(part: &Part<'_>, head: &Received, options: Option<&IpOptions>, out: &mut Writer<'_>) {
     let wanted = part.open_flags();
     let has = |bit| wanted & bit != 0;
     of_socket(wanted, head, out);
@@ -112,6 +113,9 @@ pub fn of_datagram(part: &Part<'_>, head: &Received, out: &mut Writer<'_>) {
         if has(open::TOS) {
             out.push(libc::SOL_IP, libc::IP_TOS, &[head.tos]);
         }
+        if let Some(options) = options {
+            of_options(wanted, head, options, out);
+        }
         if has(open::ORIGINAL) {
             let (bytes, len) = address::encode(libc::AF_INET, &as_v4(&to));
             out.push(libc::SOL_IP, libc::IP_ORIGDSTADDR, &bytes[..len]);
@@ -119,6 +123,20 @@ pub fn of_datagram(part: &Part<'_>, head: &Received, out: &mut Writer<'_>) {
     }
     if part.socket.domain() == libc::AF_INET6 {
         of_datagram6(wanted, head, out);
+    }
+}
+
+/// IP options as they came, and those for the answer: what cannot be made is said as what finds no room (as in Linux).
+#[cold]
+fn of_options(wanted: u32, head: &Received, options: &IpOptions, out: &mut Writer<'_>) {
+    if wanted & open::OPTIONS != 0 {
+        out.push(libc::SOL_IP, libc::IP_RECVOPTS, options.received());
+    }
+    if wanted & open::OPTIONS_TO_RETURN != 0 {
+        match head.returned {
+            Received::NOTHING_TO_RETURN => out.cut = true,
+            _ => out.push(libc::SOL_IP, libc::IP_RETOPTS, options.returned()),
+        }
     }
 }
 

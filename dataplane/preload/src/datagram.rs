@@ -9,9 +9,9 @@ use core::ffi::c_int;
 use core::hash::{Hash, Hasher};
 use core::sync::atomic::Ordering::*;
 use flumen_ipc::call::SEND_MORE;
-use flumen_ipc::limits::{CALL_DATA, MAX_DATAGRAM};
+use flumen_ipc::limits::{CALL_DATA, MAX_DATAGRAM, MAX_IP_OPTIONS};
 use flumen_ipc::message::{Address, ErrorRecord, RECEIVED_HEAD, Received, TO_SEND_HEAD, ToSend};
-use flumen_ipc::{Flags, Op};
+use flumen_ipc::{Flags, Op, Ring};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// What a datagram brought with it.
@@ -25,11 +25,33 @@ pub enum Head {
     End,
 }
 
+/// The IP options of a datagram, for a program that asked for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IpOptions {
+    received: [u8; MAX_IP_OPTIONS],
+    returned: [u8; MAX_IP_OPTIONS],
+    lengths: [usize; 2],
+}
+
+impl IpOptions {
+    /// As they came (IP_RECVOPTS).
+    pub fn received(&self) -> &[u8] {
+        &self.received[..self.lengths[0]]
+    }
+
+    /// For the answer (IP_RETOPTS).
+    pub fn returned(&self) -> &[u8] {
+        &self.returned[..self.lengths[1]]
+    }
+}
+
 /// A datagram that was received.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incoming {
     /// What it brought with it.
     pub head: Head,
+    /// Its IP options, when it has any and the socket asks for them: hardly ever.
+    pub options: Option<Box<IpOptions>>,
     /// Bytes of it, whether there was room for them or not.
     pub len: usize,
     /// Bytes that were copied.
@@ -74,23 +96,37 @@ pub fn receive_now(part: &Part<'_>, to: &Vectors<'_>, flags: c_int) -> Result<Op
         if part.is_over() {
             return Err(Errno(libc::ENETDOWN));
         }
-        return Ok(ended.then_some(Incoming { head: Head::End, len: 0, copied: 0 }));
+        return Ok(ended.then_some(Incoming { head: Head::End, options: None, len: 0, copied: 0 }));
     }
     let (ring, start) = (part.rx(), part.cell.program.rx_head.load(Relaxed));
     let mut bytes = [0; RECEIVED_HEAD];
     ring.copy_out(start, &mut bytes);
     let head = Received::read_from_bytes(&bytes).map_err(|_size| Errno(libc::EIO))?;
-    let len = head.len as usize;
-    if RECEIVED_HEAD as u64 + len as u64 > waiting.min(ring.size() as u64) {
+    let [len, received, returned] = head.behind();
+    let whole = (RECEIVED_HEAD + len + received + returned) as u64;
+    if whole > waiting.min(ring.size() as u64) || received.max(returned) > MAX_IP_OPTIONS {
         return Err(Errno(libc::EIO));
     }
     let copied = len.min(to.len());
     to.from_ring(0, copied, ring, start + RECEIVED_HEAD as u64);
+    let asked = received > 0 && part.open_flags() & (open::OPTIONS | open::OPTIONS_TO_RETURN) != 0;
+    let options =
+        asked.then(|| read_options(ring, start + (RECEIVED_HEAD + len) as u64, [received, returned]));
     if flags & libc::MSG_PEEK == 0 {
-        part.cell.program.rx_head.store(start + (RECEIVED_HEAD + len) as u64, Release);
+        part.cell.program.rx_head.store(start + whole, Release);
         part.kick();
     }
-    Ok(Some(Incoming { head: Head::Datagram(head), len, copied }))
+    Ok(Some(Incoming { head: Head::Datagram(head), options, len, copied }))
+}
+
+/// Copies the options behind a payload out of the ring; their lengths are looked at.
+#[cold]
+fn read_options(ring: Ring<'_>, at: u64, lengths: [usize; 2]) -> Box<IpOptions> {
+    let mut options =
+        Box::new(IpOptions { received: [0; MAX_IP_OPTIONS], returned: [0; MAX_IP_OPTIONS], lengths });
+    ring.copy_out(at, &mut options.received[..lengths[0]]);
+    ring.copy_out(at + lengths[0] as u64, &mut options.returned[..lengths[1]]);
+    options
 }
 
 /// Bytes of the datagram that is the next to be received; 0 when there is none (FIONREAD).
@@ -101,7 +137,7 @@ pub fn next_len(part: &Part<'_>) -> usize {
     }
     let mut bytes = [0; RECEIVED_HEAD];
     part.rx().copy_out(part.cell.program.rx_head.load(Relaxed), &mut bytes);
-    Received::read_from_bytes(&bytes).map_or(0, |head| head.len as usize)
+    Received::read_from_bytes(&bytes).map_or(0, |head| head.len.into())
 }
 
 fn from_error_queue(part: &Part<'_>, to: &Vectors<'_>) -> Result<Incoming> {
@@ -111,7 +147,7 @@ fn from_error_queue(part: &Part<'_>, to: &Vectors<'_>) -> Result<Incoming> {
     let copied = to.fill(quoted);
     // A stream's stamp says how much its segment carried, and quotes none of it.
     let len = quoted.len().max(record.len as usize);
-    Ok(Incoming { head: Head::Error(record), len, copied })
+    Ok(Incoming { head: Head::Error(record), options: None, len, copied })
 }
 
 /// A datagram to be sent, as the call and its control messages say.

@@ -219,6 +219,8 @@ fn bit(level: c_int, name: c_int) -> Option<u32> {
     Some(match (level, name) {
         (SOL_SOCKET, libc::SO_OOBINLINE) => open::OOB_INLINE,
         (SOL_SOCKET, libc::SO_RXQ_OVFL) => open::DROPS,
+        (SOL_IP, libc::IP_RECVOPTS) => open::OPTIONS,
+        (SOL_IP, libc::IP_RETOPTS) => open::OPTIONS_TO_RETURN,
         (SOL_IP, libc::IP_PKTINFO) => open::PACKET_INFO,
         (SOL_IP, libc::IP_RECVTTL) => open::TTL,
         (SOL_IP, libc::IP_RECVTOS) => open::TOS,

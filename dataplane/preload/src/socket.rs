@@ -89,6 +89,10 @@ pub mod open {
     pub const STAMP_TIMES: u32 = 1 << 23;
     /// And for keys that name them (OPT_ID).
     pub const STAMP_KEYS: u32 = 1 << 24;
+    /// IP_RECVOPTS.
+    pub const OPTIONS: u32 = 1 << 25;
+    /// IP_RETOPTS.
+    pub const OPTIONS_TO_RETURN: u32 = 1 << 26;
     /// All that ask for the time when something came.
     pub const STAMPS: u32 = TIMESTAMP | TIMESTAMP_NS | TIMESTAMPING;
 }

@@ -1,7 +1,8 @@
 //! A data plane for tests: a thread that attaches this process and answers its calls. What is sent to it comes back.
 //!
 //! Addresses in 10.0.0.0/8 are its; 0.0.0.0 is of both. A connection to port 1 is refused, one to port 2 is never
-//! answered; port 3 has a window of three bytes, and takes nothing.
+//! answered; port 3 has a window of three bytes, and takes nothing. A datagram to port 4 comes back as one of two bytes: how
+//! many bytes behind them are IP options, and how many are for its answer.
 
 use crate::errno::{self, Errno};
 use core::ffi::c_int;
@@ -165,7 +166,11 @@ impl Service {
             } else {
                 let head = ToSend::read_from_prefix(&bytes).unwrap().0;
                 let from = if head.to == Address::NONE { mock.to } else { head.to };
-                let back = Received { len: head.len, from, to: from, ttl: 33, ..Received::default() };
+                let mut back =
+                    Received { len: head.len as u16, from, to: from, ttl: 33, ..Received::default() };
+                if let (4, Some(&[options, returned])) = (from.port, bytes[TO_SEND_HEAD..].first_chunk()) {
+                    back = Received { len: 2, options, returned, ..back };
+                }
                 rx.copy_in(mock.rx, back.as_bytes());
                 rx.copy_in(mock.rx + RECEIVED_HEAD as u64, &bytes[TO_SEND_HEAD..][..head.len as usize]);
                 mock.rx += (RECEIVED_HEAD + head.len as usize) as u64;

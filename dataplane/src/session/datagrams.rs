@@ -15,8 +15,8 @@ use core::sync::atomic::Ordering::{Acquire, Release};
 use flumen_ipc::limits::MAX_DATAGRAM;
 use flumen_ipc::message::{Address, ErrorRecord, RECEIVED_HEAD, Received, TO_SEND_HEAD, ToSend};
 use flumen_ipc::{Arena, Ring};
-use flumen_stack::socket::{Error, Family, Handle, Origin, SendArgs, SendControl, StampKinds};
-use flumen_stack::{FramePool, Instant, Probe};
+use flumen_stack::socket::{Error, Family, Handle, IpOptions, Origin, SendArgs, SendControl, StampKinds};
+use flumen_stack::{Frame, FramePool, Instant, Probe, Stack};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// What the pumps need beside socket and stack.
@@ -70,8 +70,16 @@ fn receive<P: FramePool, M: Probe>(
             Kind::Raw(handle) | Kind::Ping(handle) => stack.raw_waiting(handle),
             _ => None,
         };
+        let Some(oldest) = waiting else { break };
         let room = ring.size() as u64 - (socket.cursors.rx_tail - head);
-        let Some(len) = waiting.filter(|len| (RECEIVED_HEAD + len) as u64 <= room) else { break };
+        let beside = match oldest.options {
+            0 => None,
+            _ => Some(options_of(stack, socket.kind)),
+        };
+        let len = oldest.len;
+        if (RECEIVED_HEAD + len + beside.as_ref().map_or(0, Beside::len)) as u64 > room {
+            break;
+        }
         let received = match socket.kind {
             Kind::Udp(handle) => stack.udp_recv(handle, &mut help.scratch[..]),
             Kind::Raw(handle) | Kind::Ping(handle) => stack.raw_recv(handle, &mut help.scratch[..]),
@@ -89,7 +97,9 @@ fn receive<P: FramePool, M: Probe>(
         let number = help.links.number(received.port);
         let port = socket.local_port(host);
         let record = Received {
-            len: received.len.min(len) as u32,
+            len: received.len.min(len) as u16,
+            options: beside.as_ref().map_or(0, |beside| beside.options.len() as u8),
+            returned: beside.as_ref().map_or(0, Beside::returned),
             interface: number,
             from: Address::from(socket.shown(received.from, number)),
             to: Address::from(socket.shown(core::net::SocketAddr::new(received.to, port), number)),
@@ -99,10 +109,14 @@ fn receive<P: FramePool, M: Probe>(
             ttl: received.ttl,
             tos: received.tos,
         };
-        let bytes = record.len as usize;
+        let bytes = usize::from(record.len);
         let mut end = socket.cursors.rx_tail;
         end += ring.copy_in(end, record.as_bytes()) as u64;
         end += ring.copy_in(end, &help.scratch[..bytes]) as u64;
+        if let Some(beside) = &beside {
+            end += ring.copy_in(end, &beside.options) as u64;
+            end += ring.copy_in(end, beside.to_return.as_deref().unwrap_or_default()) as u64;
+        }
         socket.cursors.rx_tail = end;
         cell.worker.drops.store(received.drops, Release);
         cell.worker.rx_tail.store(end, Release);
@@ -110,6 +124,35 @@ fn receive<P: FramePool, M: Probe>(
         (moved.readable, moved.any) = (true, true);
     }
     Ok(())
+}
+
+/// The IP options of a datagram, for its reader.
+struct Beside {
+    /// As they came.
+    options: IpOptions,
+    /// For its answer; `None`: none can be made of them.
+    to_return: Option<IpOptions>,
+}
+
+impl Beside {
+    fn len(&self) -> usize {
+        self.options.len() + self.to_return.as_deref().map_or(0, <[u8]>::len)
+    }
+
+    fn returned(&self) -> u8 {
+        self.to_return.as_deref().map_or(Received::NOTHING_TO_RETURN, |options| options.len() as u8)
+    }
+}
+
+/// The options of the datagram that waits.
+#[cold]
+fn options_of<F: Frame>(stack: &Stack<F>, kind: Kind) -> Beside {
+    let options = match kind {
+        Kind::Udp(handle) => stack.udp_options(handle),
+        Kind::Raw(handle) | Kind::Ping(handle) => stack.raw_options(handle),
+        _ => IpOptions::NONE,
+    };
+    Beside { options, to_return: stack.options_to_return(&options) }
 }
 
 fn send<P: FramePool, M: Probe>(

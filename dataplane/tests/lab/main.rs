@@ -210,6 +210,7 @@ tests! {
             socket_calls_do_on_flumen_what_they_do_on_the_kernel_over_ipv6,
             signals_of_sockets_are_those_of_the_kernels,
             fast_opens_and_bounds_of_what_waits_unsent_are_those_of_the_kernels,
+            ip_options_of_what_comes_are_told_as_the_kernel_tells_them,
             times_of_what_comes_are_told_as_the_kernel_tells_them,
             what_a_program_says_to_itself_is_there_at_once,
         }

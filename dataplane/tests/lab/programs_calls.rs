@@ -23,6 +23,23 @@ pub fn stamps_of_what_goes_are_those_of_the_kernel() {
     }
 }
 
+const IP_OPTIONS: &str = include_str!("programs/ip_options.py");
+
+/// IP options of what comes, on UDP, raw and ping sockets: as they came, with our record in them, and for the answer.
+pub fn ip_options_of_what_comes_are_told_as_the_kernel_tells_them() {
+    let lab = Lab::plan().programs("").up();
+    let script = lab.file("ip_options.py", IP_OPTIONS);
+    // Ping sockets want leave, in namespaces that are new.
+    let leave = lab.file("leave", "echo 0 65535 > /proc/sys/net/ipv4/ping_group_range");
+    lab.client(&format!("sh {leave}")).must();
+    lab.router(&format!("sh {leave}")).must();
+    let kernels = lab.client(&format!("python3 {script} 10.0.1.2")).must();
+    assert!(kernels.contains("times b'here' [(0, 6, '44140900 now "), "{kernels}");
+    assert!(kernels.contains("\npings [0, 0]\n") && kernels.ends_with("done\n"), "{kernels}");
+    let flumens = lab.run_on_flumen(&format!("python3 {script} 10.0.1.1")).must();
+    assert_eq!(flumens, kernels);
+}
+
 const SIGNALS: &str = include_str!("programs/signals.py");
 
 /// Which signals come, and what they say, is the same on both: descriptors are the kernel's, and owners, too.

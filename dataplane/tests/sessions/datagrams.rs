@@ -138,3 +138,42 @@ fn a_ping_socket_pings_and_a_raw_one_needs_leave() {
     let heard: Vec<u8> = std::iter::from_fn(|| receive(&root, 1)).map(|(_, packet)| packet[20]).collect();
     assert_eq!(heard, [8, 0]);
 }
+
+#[test]
+fn ip_options_stand_behind_the_payload_and_those_for_the_answer_behind_them() {
+    let mut house = house(Claim::Owned);
+    let (server, client) = (house.attach(0), house.attach(0));
+    udp(&mut house, &server, 1);
+    assert_eq!(house.at(&server, Op::Bind, 1, AT), 0);
+    house.open(&client, 1, libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_RAW);
+    // A header of its own: a route that we shall be in, and one with half a place behind.
+    let packet = |options: &[u8], data: &[u8]| {
+        let header_len = 20 + options.len();
+        let mut packet = vec![0x40 | (header_len / 4) as u8, 0, 0, 0, 0, 0, 0, 0, 9, 17, 0, 0];
+        packet.extend([10, 0, 1, 1, 10, 0, 1, 1]);
+        packet.extend(options);
+        packet.extend([3, 231, 0x13, 0x88, 0, 8 + data.len() as u8, 0, 0]);
+        packet.extend(data);
+        packet
+    };
+    let (route, half) = ([7, 11, 4, 1, 2, 3, 4, 5, 6, 7, 8, 0], [7, 9, 4, 1, 2, 3, 4, 5, 6, 0, 0, 0]);
+    for (options, data) in
+        [(&route[..], &b"asks"[..]), (&[], b"plain"), (&half, b""), (&[148, 4, 0, 0], b"alert")]
+    {
+        assert_eq!(send(&mut house, &client, 1, to("10.0.1.1:0"), &packet(options, data)), 0);
+    }
+    house.turns(4);
+    let next = || {
+        let (head, payload) = receive(&server, 1).unwrap();
+        let [len, options, returned] = head.behind();
+        assert_eq!(payload.len(), len);
+        (payload, server.read(1, options), head.returned, server.read(1, returned))
+    };
+    let (back, recorded) = ([7, 11, 8, 10, 0, 1, 1, 0, 0, 0, 0, 0], [7, 11, 8, 10, 0, 1, 1, 5, 6, 7, 8, 0]);
+    assert_eq!(next(), (b"asks".to_vec(), recorded.to_vec(), 12, back.to_vec()));
+    assert_eq!(next(), (b"plain".to_vec(), vec![], 0, vec![]));
+    let half = [7, 9, 8, 10, 0, 1, 1, 5, 6, 0, 0, 0];
+    assert_eq!(next(), (vec![], half.to_vec(), Received::NOTHING_TO_RETURN, vec![]));
+    assert_eq!(next(), (b"alert".to_vec(), vec![148, 4, 0, 0], 0, vec![]), "nothing goes back");
+    assert!(receive(&server, 1).is_none());
+}

@@ -170,7 +170,9 @@ fn with_options<P, M>(
         return stack.drop_received(arrival.port, DropReason::Ipv4Truncated);
     };
     lower_ttl(header);
-    record_options(stack, turn.now, &mut arrival.frame, hop);
+    // Our address on the port that leads on (RFC 1812 sections 5.3.13.4 and 5.3.13.5).
+    let address = stack.address_to_record(hop.port, arrival.destination);
+    options::record_in(stack, turn.now, &mut arrival.frame, address);
     stack.counters.count(Counter::Ipv4Forwarded);
     if decision == Decision::Fragment {
         super::fragment::transmit(stack, turn, arrival.frame, Exit::Neighbour(hop));
@@ -185,22 +187,6 @@ pub(crate) fn lower_ttl(header: &mut [u8; super::HEADER_LEN]) {
     header[8] -= 1;
     let sum = checksum::after_ttl_decrement(u16::from_be_bytes([header[10], header[11]]));
     [header[10], header[11]] = sum.to_be_bytes();
-}
-
-/// Records our address on the port that leads on, and the time, where the options ask for them (RFC 1812 sections
-/// 5.3.13.4 and 5.3.13.5).
-#[cold]
-fn record_options<F: Frame>(stack: &Stack<F>, now: crate::Instant, frame: &mut F, hop: Hop) {
-    let header_len = frame.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
-    let to = crate::ip::flow::destination4(frame);
-    let address = stack.address_to_record(hop.port, to);
-    let Some(header) = frame.get_mut(..header_len) else { return };
-    let Some(list) = header.get_mut(super::HEADER_LEN..) else { return };
-    if options::record(list, address, stack.timestamp(now), |named| stack.is_local4(named)) {
-        header[10..12].fill(0);
-        let sum = checksum::sum(header).checksum();
-        header[10..12].copy_from_slice(&sum.to_be_bytes());
-    }
 }
 
 #[cfg(test)]

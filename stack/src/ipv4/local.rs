@@ -26,7 +26,7 @@ const UDP_LITE: u8 = 136;
 const FRAGMENT_BITS: u16 = 0x3fff;
 
 /// Delivers a packet for this node.
-pub fn deliver<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, arrival: Arrival<P::Frame>)
+pub fn deliver<P, M>(stack: &mut Stack<P::Frame>, turn: &mut Turn<'_, P, M>, mut arrival: Arrival<P::Frame>)
 where
     P: FramePool,
     M: Probe,
@@ -40,7 +40,7 @@ where
     let header_len = usize::from(header[0] & 0x0f) * 4;
     let protocol = header[9];
     let fragment = u16::from_be_bytes([header[6], header[7]]) & FRAGMENT_BITS != 0;
-    if header_len != HEADER_LEN && !super::options::pass(stack, turn, &arrival) {
+    if header_len != HEADER_LEN && !super::options::take(stack, turn, &mut arrival, !fragment) {
         return;
     }
     if fragment {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   input ── route ─┬─ forward ─> check ─> TTL, MTU ─> record: our address and time, where the option asks
-//!                   └─ local ───> check ─> echo reply: record twice, on the way in and on the way out
+//!                   └─ local ───> check ─> record: as above, for sockets and ICMP to see ─> echo reply: once more
 //! ```
 //!
 //! [`check`] only looks: what is malformed is answered with a parameter problem that points at the fault, source
@@ -17,9 +17,12 @@
 
 use super::HEADER_LEN;
 use super::input::Arrival;
-use crate::frame::FramePool;
+use crate::checksum;
+use crate::frame::{Frame, FramePool};
 use crate::icmp::v4;
+use crate::socket::IpOptions;
 use crate::stack::Stack;
+use crate::time::Instant;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
 use crate::wire::ipv4::option;
@@ -72,6 +75,45 @@ where
         v4::send_error(stack, turn, &arrival.frame, (arrival.port, arrival.cast), error);
     }
     false
+}
+
+/// The same for a packet that is for us: what it asks for is recorded before sockets and ICMP see it (RFC 1122 section
+/// 3.2.1.8: the destination adds its time before it passes the option on), once it is whole.
+#[cold]
+pub(crate) fn take<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: &mut Arrival<P::Frame>,
+    whole: bool,
+) -> bool
+where
+    P: FramePool,
+    M: Probe,
+{
+    if !pass(stack, turn, arrival) {
+        return false;
+    }
+    if whole {
+        // To one of many: the address that we would answer from.
+        let Arrival { source, destination, port, .. } = *arrival;
+        let ours = stack.is_local4(destination);
+        let address = if ours { destination } else { stack.address_to_record(port, source) };
+        record_in(stack, turn.now, &mut arrival.frame, address);
+    }
+    true
+}
+
+/// Records `address` and the time where the options of a packet ask for them, and makes the header's checksum again.
+#[cold]
+pub(super) fn record_in<F: Frame>(stack: &Stack<F>, now: Instant, frame: &mut F, address: Ipv4Addr) {
+    let header_len = frame.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
+    let Some(header) = frame.get_mut(..header_len) else { return };
+    let Some(list) = header.get_mut(HEADER_LEN..) else { return };
+    if record(list, address, stack.timestamp(now), |named| stack.is_local4(named)) {
+        header[10..12].fill(0);
+        let sum = checksum::sum(header).checksum();
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
 }
 
 /// Looks at the options of a header, which are the bytes behind its first 20.
@@ -129,7 +171,7 @@ pub(crate) fn check(options: &[u8]) -> Result<(), Fault> {
 /// Writes our address and the time where options that passed the check ask for them. `is_ours` says whether an
 /// address that the sender named is one of this node's. True when something was changed: the header's checksum is
 /// then to be made again.
-pub(crate) fn record(
+fn record(
     options: &mut [u8],
     address: Ipv4Addr,
     time: Timestamp,
@@ -149,8 +191,8 @@ pub(crate) fn record(
 }
 
 /// The options of the reply to an echo request (RFC 1122 section 3.2.2.6, RFC 1812 section 4.3.3.6): recorded routes
-/// and times go on in it, ours in them twice, on the way in and on the way out, as Linux has it. Written to the front
-/// of `into`, padded; returns their length. `options` passed the check.
+/// and times go on in it; ours were recorded on the way in, and are once more on the way out, as Linux has it. Written to
+/// the front of `into`, padded; returns their length. `options` passed the check.
 pub(crate) fn reply(
     options: &[u8],
     into: &mut [u8; MAX_LEN],
@@ -158,9 +200,66 @@ pub(crate) fn reply(
     time: Timestamp,
     is_ours: impl Fn(Ipv4Addr) -> bool,
 ) -> usize {
+    let len = collect(options, into, &[option::RECORD_ROUTE, option::TIMESTAMP]);
+    record(&mut into[..len], address, time, &is_ours);
+    pad(into, len)
+}
+
+impl<F: Frame> Stack<F> {
+    /// What to send with the answer to a datagram that came with `received` (IP_RETOPTS; `ip_options_echo` and `ip_options_undo`
+    /// of Linux): the recorded route and times, with the next place in them empty, and a label of CIPSO. `None`: that place
+    /// is too short to be one.
+    pub fn options_to_return(&self, received: &IpOptions) -> Option<IpOptions> {
+        let mut possible = true;
+        let found = IpOptions::written(|into| {
+            let len = to_return(received, into, |named| self.is_local4(named));
+            possible = len.is_some();
+            len.unwrap_or(0)
+        });
+        possible.then_some(found)
+    }
+}
+
+/// [`Stack::options_to_return`]. `options` passed the check, and had their record when they came in.
+fn to_return(options: &[u8], into: &mut [u8; MAX_LEN], is_ours: impl Fn(Ipv4Addr) -> bool) -> Option<usize> {
+    let len = collect(options, into, &[option::RECORD_ROUTE, option::TIMESTAMP, option::CIPSO]);
+    let mut at = 0;
+    while let Ok(Some((_, one))) = next(&into[..len], &mut at) {
+        empty_next_place(into.get_mut(at..at + one)?, &is_ours)?;
+        at += one;
+    }
+    Some(pad(into, len))
+}
+
+/// Empties the place that the pointer of an option shows, if there is one.
+fn empty_next_place(one: &mut [u8], is_ours: impl Fn(Ipv4Addr) -> bool) -> Option<()> {
+    let &mut [kind, len, pointer, ref rest @ ..] = one else { return Some(()) };
+    if pointer > len {
+        return Some(());
+    }
+    let at = usize::from(pointer).checked_sub(1)?;
+    let flag = rest.first().map_or(0, |state| state & 15);
+    let bytes = match (kind, flag) {
+        (option::RECORD_ROUTE, _) | (option::TIMESTAMP, TIME_ONLY) => 4,
+        (option::TIMESTAMP, TIME_AND_ADDRESS) => 8,
+        (option::TIMESTAMP, NAMED_ADDRESSES) => {
+            let named = one.get(at..)?.first_chunk::<4>().copied()?;
+            if let Some(time) = one.get_mut(at + 4..at + 8).filter(|_| is_ours(named.into())) {
+                time.fill(0);
+            }
+            return Some(());
+        }
+        _ => return Some(()),
+    };
+    one.get_mut(at..at + bytes)?.fill(0);
+    Some(())
+}
+
+/// Copies the options of these kinds to the front of `into`, kind by kind in whatever order they came: as Linux. Returns their
+/// length.
+fn collect(options: &[u8], into: &mut [u8; MAX_LEN], kinds: &[u8]) -> usize {
     let mut len = 0;
-    // Route first, then times, in whatever order they came: as Linux.
-    for wanted in [option::RECORD_ROUTE, option::TIMESTAMP] {
+    for &wanted in kinds {
         let mut at = 0;
         while let Ok(Some((kind, one))) = next(options, &mut at) {
             if kind == wanted
@@ -172,9 +271,11 @@ pub(crate) fn reply(
             at += one;
         }
     }
-    for _there_and_back in 0..2 {
-        record(&mut into[..len], address, time, &is_ours);
-    }
+    len
+}
+
+/// Pads options to a multiple of 4 bytes.
+fn pad(into: &mut [u8; MAX_LEN], len: usize) -> usize {
     let padded = len.next_multiple_of(4).min(MAX_LEN);
     into[len..padded].fill(option::END);
     padded
@@ -314,11 +415,56 @@ mod tests {
 
     #[test]
     fn the_reply_carries_route_and_times_on_with_us_in_them_twice() {
-        let request = [148, 4, 0, 0, 7, 15, 8, 10, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let request = recorded(vec![148, 4, 0, 0, 7, 15, 8, 10, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
         let mut options = [0xff; MAX_LEN];
         let len = reply(&request, &mut options, US, NOON, |_| true);
         assert_eq!(&options[..len], [7, 15, 16, 10, 9, 9, 9, 10, 0, 1, 1, 10, 0, 1, 1, 0]);
         assert_eq!(reply(&[1, 1, 148, 4, 0, 0, 0, 0], &mut options, US, NOON, |_| true), 0);
+    }
+
+    fn returned(options: &[u8]) -> Option<Vec<u8>> {
+        let mut into = [0xff; MAX_LEN];
+        let len = to_return(&recorded(options.to_vec()), &mut into, |address| address == US)?;
+        Some(into[..len].to_vec())
+    }
+
+    #[test]
+    fn what_goes_back_is_the_record_with_an_empty_next_place() {
+        // A route, ours in it: what stood in the next place is gone, and so is what is none of the route.
+        let route = [148, 4, 0, 0, 7, 11, 4, 1, 2, 3, 4, 5, 6, 7, 8, 0];
+        assert_eq!(returned(&route).unwrap(), [7, 11, 8, 10, 0, 1, 1, 0, 0, 0, 0, 0]);
+        assert_eq!(returned(&[7, 7, 4, 1, 2, 3, 4, 0]).unwrap(), [7, 7, 8, 10, 0, 1, 1, 0], "full now");
+        assert_eq!(
+            returned(&[148, 4, 0, 0, 130, 4, 1, 2]).unwrap(),
+            [],
+            "neither alert nor what nobody knows"
+        );
+        assert_eq!(
+            returned(&[134, 4, 1, 2, 7, 3, 4, 0]).unwrap(),
+            [7, 3, 4, 134, 4, 1, 2, 0],
+            "a label, last"
+        );
+        // Times: alone, with addresses, of those that are named.
+        let times = [68, 12, 5, 0, 1, 1, 1, 1, 2, 2, 2, 2];
+        assert_eq!(returned(&times).unwrap(), [68, 12, 9, 0, 2, 0x93, 0x2e, 0, 0, 0, 0, 0]);
+        let both = [68, 20, 5, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4];
+        let back = [68, 20, 13, 1, 10, 0, 1, 1, 2, 0x93, 0x2e, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(returned(&both).unwrap(), back);
+        let ours_twice = [68, 20, 5, 3, 10, 0, 1, 1, 9, 9, 9, 9, 10, 0, 1, 1, 9, 9, 9, 9];
+        let back = [68, 20, 13, 3, 10, 0, 1, 1, 2, 0x93, 0x2e, 0, 10, 0, 1, 1, 0, 0, 0, 0];
+        assert_eq!(returned(&ours_twice).unwrap(), back);
+        let theirs = [68, 12, 5, 3, 10, 0, 1, 2, 9, 9, 9, 9];
+        assert_eq!(returned(&theirs).unwrap(), theirs);
+        assert_eq!(
+            returned(&[68, 8, 5, 7, 1, 2, 3, 4]).unwrap(),
+            [68, 8, 5, 7, 1, 2, 3, 4],
+            "of no known kind"
+        );
+        // Places too short to be one.
+        assert_eq!(returned(&[7, 9, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]), None);
+        assert_eq!(returned(&[68, 10, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0]), None);
+        let half = [68, 16, 5, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(returned(&half), None, "an address, and no time");
     }
 
     /// A list of options, most of them well made: of a kind, with so much room, and a byte of state.
@@ -369,6 +515,12 @@ mod tests {
             let mut options = [0; MAX_LEN];
             let len = reply(&bytes, &mut options, US, NOON, |_| true);
             prop_assert!(len <= bytes.len().next_multiple_of(4) && len % 4 == 0);
+            // What goes back is as well made as what was recorded (a count of hops may be full now).
+            let mut back = [0; MAX_LEN];
+            if let Some(len) = to_return(&after, &mut back, |_| true) {
+                prop_assert!(len <= bytes.len().next_multiple_of(4) && len % 4 == 0);
+                prop_assert_eq!(check(&back[..len]).is_ok(), check(&after).is_ok());
+            }
         }
     }
 }

@@ -4,7 +4,9 @@ use super::{Kind, RAW, Socket, Sockets, output};
 use crate::frame::{Frame, FramePool};
 use crate::socket::control::SendControl;
 use crate::socket::endpoint::{DatagramRow, is_group};
-use crate::socket::{Error, ErrorReport, Family, Handle, Opt, Owner, Ready, Received, SendArgs, SocketId};
+use crate::socket::{
+    Error, ErrorReport, Family, Handle, IpOptions, Opt, Owner, Ready, Received, SendArgs, SocketId, Waiting,
+};
 use crate::stack::Stack;
 use crate::time::Instant;
 use crate::turn::{Probe, Turn};
@@ -253,9 +255,14 @@ impl<F: Frame> Stack<F> {
         self.raw.slab.get_mut(handle)?.end.take_error()
     }
 
-    /// Bytes of the oldest packet; `None`: none waits.
-    pub fn raw_waiting(&self, handle: Handle) -> Option<usize> {
+    /// What is known of the oldest packet; `None`: none waits.
+    pub fn raw_waiting(&self, handle: Handle) -> Option<Waiting> {
         self.raw.slab.get(handle)?.end.waiting(&self.blocks)
+    }
+
+    /// The IP options of the oldest packet, which are gone when it is taken (IP_RECVOPTS).
+    pub fn raw_options(&self, handle: Handle) -> IpOptions {
+        self.raw.slab.get(handle).map_or(IpOptions::NONE, |socket| socket.end.waiting_options(&self.blocks))
     }
 
     /// Entries in the error queue.

@@ -6,6 +6,7 @@ use crate::counters::Counter;
 use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
 use crate::icmp::v4::sum_behind;
+use crate::ipv4::HEADER_LEN;
 use crate::ipv4::input::Arrival as Arrival4;
 use crate::ipv6::input::Arrival as Arrival6;
 use crate::socket::endpoint::{Envelope, Family};
@@ -70,6 +71,15 @@ pub(crate) fn envelope6<F: Frame>(arrival: &Arrival6<F>, now: Instant) -> Envelo
         tos: first.unwrap_or(0) << 4 | second.unwrap_or(0) >> 4,
         now,
     }
+}
+
+/// The options of an IPv4 header that is followed by what begins at `upper`; `None` when it has none, and over IPv6.
+#[inline]
+pub(crate) fn options_of<'a>(packet: &'a [u8], envelope: &Envelope, upper: usize) -> Option<&'a [u8]> {
+    if upper <= HEADER_LEN || envelope.source.is_ipv6() {
+        return None;
+    }
+    packet.get(HEADER_LEN..upper)
 }
 
 /// Gives a copy of an IPv4 packet to every raw socket that wants it, here or on another worker; true when somebody took
@@ -191,9 +201,10 @@ fn push<F: Frame>(
     packet: &Packet<'_, F>,
 ) -> bool {
     let queue = &mut socket.end.received;
-    let head = packet.envelope.head(0, queue.drops());
+    let options = options_of(packet.frame, &packet.envelope, packet.upper);
+    let head = packet.envelope.head(0, queue.drops()).with_options(options.map_or(0, <[u8]>::len));
     // One that finds no room is counted by the queue.
-    queue.push(blocks, &head, packet.pieces()).is_ok()
+    queue.push(blocks, &head, packet.pieces().chain(options)).is_ok()
 }
 
 /// An echo reply (checksum known to be right) whose ICMP header begins at `offset` goes to the ping socket that

@@ -18,8 +18,8 @@ mod input;
 mod output;
 
 pub(crate) use input::{
-    copies4, copies6, envelope4, envelope6, on_error, on_router_alert4, on_router_alert6, ping_elsewhere,
-    ping_reply,
+    copies4, copies6, envelope4, envelope6, on_error, on_router_alert4, on_router_alert6, options_of,
+    ping_elsewhere, ping_reply,
 };
 
 use crate::socket::chains::Chains;

@@ -75,6 +75,15 @@ pub struct Received {
     pub drops: u32,
 }
 
+/// What is known of the oldest datagram before it is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its bytes.
+    pub len: usize,
+    /// Bytes of the IP options that it came with: [`crate::Stack::udp_options`] and [`crate::Stack::raw_options`] give them.
+    pub options: usize,
+}
+
 /// Where an entry of the error queue comes from (`ee_origin`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

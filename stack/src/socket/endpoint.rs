@@ -4,10 +4,11 @@
 //! address from the moment it comes in. A socket of family IPv6 that is not `v6_only` speaks both.
 
 use super::blocks::BlockPool;
-use super::control::{ErrorReport, Origin, Received};
+use super::control::{ErrorReport, Origin, Received, Waiting};
 use super::error::Error;
 use super::event::{EventQueue, Owner, Pending, Ready, SocketId};
-use super::messages::Messages;
+use super::ip_options::IpOptions;
+use super::messages::{self, Messages};
 use super::options::{Opt, Options};
 use super::stamps::Stamping;
 use crate::ethernet::LinkCast;
@@ -61,7 +62,22 @@ pub struct Head {
     ttl: u8,
     tos: u8,
     group: u8,
-    zero: [u8; 3],
+    /// Bytes of IP options behind the payload.
+    options: u8,
+    zero: [u8; 2],
+}
+
+impl Head {
+    /// The same with so many bytes of IP options behind the payload.
+    pub fn with_options(self, len: usize) -> Head {
+        Head { options: len as u8, ..self }
+    }
+}
+
+impl messages::Head for Head {
+    fn beside(&self) -> usize {
+        usize::from(self.options)
+    }
 }
 
 /// How a datagram came.
@@ -99,7 +115,8 @@ impl Envelope {
             ttl: self.ttl,
             tos: self.tos,
             group: u8::from(self.cast == LinkCast::Group),
-            zero: [0; 3],
+            options: 0,
+            zero: [0; 2],
         }
     }
 }
@@ -120,6 +137,8 @@ pub struct ReportHead {
     code: u8,
     data: u32,
 }
+
+impl messages::Head for ReportHead {}
 
 /// What a report in the error queue says, before the payload that it quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -336,9 +355,19 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Bytes of the oldest datagram; `None`: none waits.
-    pub fn waiting(&self, pool: &BlockPool) -> Option<usize> {
-        (!self.received.is_empty()).then(|| self.received.next_len(pool))
+    /// What is known of the oldest datagram before it is taken; `None`: none waits.
+    pub fn waiting(&self, pool: &BlockPool) -> Option<Waiting> {
+        let (head, _, len) = self.received.peek(pool, &mut [])?;
+        Some(Waiting { len, options: usize::from(head.options) })
+    }
+
+    /// The IP options of the oldest datagram: none over IPv6, or when none waits.
+    pub fn waiting_options(&self, pool: &BlockPool) -> IpOptions {
+        let Some(Waiting { len, options }) = self.waiting(pool) else { return IpOptions::NONE };
+        IpOptions::written(|room| {
+            let room = room.get_mut(..options).unwrap_or_default();
+            self.received.peek_beside(pool, len, room)
+        })
     }
 
     /// Sets an option that all these sockets share.

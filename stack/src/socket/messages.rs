@@ -1,11 +1,12 @@
 //! Queues of datagrams for one socket, in blocks of the worker's pool.
 //!
 //! ```text
-//!   ring:  | length, head | payload ……… | length, head | payload … |     placed, not yet committed
-//!          ^ oldest                                                 ^ a datagram whose checksum is being made
+//!   ring:  | length, head | payload, beside | length, head | payload … |     placed, not yet committed
+//!          ^ oldest                                                     ^ a datagram whose checksum is being made
 //! ```
 //!
-//! A *head* is a fixed record about the datagram. A datagram is first *placed* behind the end, which changes
+//! A *head* is a fixed record about the datagram; it says how much of what is behind it came *beside* the payload (IP
+//! options) and is none of it. A datagram is first *placed* behind the end, which changes
 //! nothing that the reader sees, and then *committed* or forgotten: so the bytes can be copied and summed in
 //! one pass, and what turns out to be damaged was never there.
 //!
@@ -21,6 +22,14 @@ use crate::checksum::Sum;
 use crate::limits::{MIN_RECEIVE_LIMIT, RECEIVE_LIMIT};
 use core::marker::PhantomData;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// The record in front of a datagram.
+pub trait Head: FromBytes + IntoBytes + Immutable + Copy {
+    /// Bytes behind the payload that came beside it.
+    fn beside(&self) -> usize {
+        0
+    }
+}
 
 /// What each datagram costs beside its bytes, so that limits mean what programs expect of Linux: the bookkeeping
 /// of a buffer there (`SKB_TRUESIZE(0)`: 256 and 320 bytes on 64-bit machines). Ours is smaller.
@@ -72,13 +81,13 @@ impl Placed {
     }
 }
 
-impl<H: FromBytes + IntoBytes + Immutable + Copy> Default for Messages<H> {
+impl<H: Head> Default for Messages<H> {
     fn default() -> Self {
         Messages::new()
     }
 }
 
-impl<H: FromBytes + IntoBytes + Immutable + Copy> Messages<H> {
+impl<H: Head> Messages<H> {
     const HEAD: usize = LENGTH + size_of::<H>();
 
     /// An empty queue, which holds no block, with Linux's default limit.
@@ -201,11 +210,11 @@ impl<H: FromBytes + IntoBytes + Immutable + Copy> Messages<H> {
         if self.count == 0 || self.ring.peek(pool, 0, &mut length) < LENGTH {
             return None;
         }
-        let full = u32::from_ne_bytes(length) as usize;
         let mut head = H::new_zeroed();
         if self.ring.peek(pool, LENGTH, head.as_mut_bytes()) < size_of::<H>() {
             return None;
         }
+        let full = (u32::from_ne_bytes(length) as usize).saturating_sub(head.beside());
         let wanted = out.len().min(full);
         let copied = self.ring.peek(pool, Self::HEAD, &mut out[..wanted]);
         Some((head, copied, full))
@@ -214,13 +223,19 @@ impl<H: FromBytes + IntoBytes + Immutable + Copy> Messages<H> {
     /// Takes the oldest datagram; what does not fit `out` is lost.
     pub fn pop(&mut self, pool: &mut BlockPool, out: &mut [u8]) -> Option<(H, usize, usize)> {
         let found = self.peek(pool, out)?;
-        self.ring.consume(pool, Self::HEAD + found.2);
-        self.charged -= found.2 + OVERHEAD;
+        let whole = found.2 + found.0.beside();
+        self.ring.consume(pool, Self::HEAD + whole);
+        self.charged -= whole + OVERHEAD;
         self.count -= 1;
         if self.count == 0 {
             self.ring.clear(pool);
         }
         Some(found)
+    }
+
+    /// What came beside the oldest datagram, whose payload has `full` bytes: how many bytes of it were copied to `out`.
+    pub fn peek_beside(&self, pool: &BlockPool, full: usize, out: &mut [u8]) -> usize {
+        self.ring.peek(pool, Self::HEAD + full, out)
     }
 
     /// Bytes of the oldest datagram (FIONREAD); 0 when there is none.

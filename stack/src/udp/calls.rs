@@ -14,7 +14,9 @@ use super::{Protocol, Socket};
 use crate::frame::{Frame, FramePool};
 use crate::socket::control::SendControl;
 use crate::socket::endpoint::{DatagramRow, is_group};
-use crate::socket::{Error, ErrorReport, Family, Handle, Opt, Owner, Ready, Received, SendArgs, SocketId};
+use crate::socket::{
+    Error, ErrorReport, Family, Handle, IpOptions, Opt, Owner, Ready, Received, SendArgs, SocketId, Waiting,
+};
 use crate::stack::Stack;
 use crate::time::Instant;
 use crate::turn::{Probe, Turn};
@@ -279,12 +281,17 @@ impl<F: Frame> Stack<F> {
         self.udp.slab.get_mut(handle)?.end.take_error()
     }
 
-    /// Bytes of the oldest datagram; `None`: none waits.
-    pub fn udp_waiting(&mut self, handle: Handle) -> Option<usize> {
+    /// What is known of the oldest datagram; `None`: none waits.
+    pub fn udp_waiting(&mut self, handle: Handle) -> Option<Waiting> {
         let Stack { udp, blocks, .. } = self;
         let socket = udp.slab.get_mut(handle)?;
         settle(socket, blocks);
         socket.end.waiting(blocks)
+    }
+
+    /// The IP options of the oldest datagram, which are gone when it is taken (IP_RECVOPTS).
+    pub fn udp_options(&self, handle: Handle) -> IpOptions {
+        self.udp.slab.get(handle).map_or(IpOptions::NONE, |socket| socket.end.waiting_options(&self.blocks))
     }
 
     /// Entries in the error queue.

@@ -12,7 +12,7 @@ use crate::icmp::v4::sum_of;
 use crate::interface::ChecksumPolicy;
 use crate::ipv4::input::Arrival as Arrival4;
 use crate::ipv6::input::Arrival as Arrival6;
-use crate::raw::{envelope4, envelope6};
+use crate::raw::{envelope4, envelope6, options_of};
 use crate::socket::blocks::BlockPool;
 use crate::socket::endpoint::{Envelope, is_group};
 use crate::socket::messages::Full;
@@ -105,6 +105,16 @@ impl<F: Frame> Datagram<'_, F> {
         self.len - HEADER_LEN
     }
 
+    fn sum_of_payload(&self) -> Sum {
+        sum_of(self.frame, self.offset + HEADER_LEN, self.payload_len())
+    }
+
+    /// The IP options that it came with.
+    #[inline]
+    fn options(&self) -> Option<&[u8]> {
+        options_of(self.frame, &self.envelope, self.offset)
+    }
+
     /// The payload, segment by segment of the frame.
     fn pieces(&self) -> impl Iterator<Item = &[u8]> + Clone {
         let (mut index, mut skip, mut left) = (0, self.offset + HEADER_LEN, self.payload_len());
@@ -184,7 +194,11 @@ pub(super) fn take<F: Frame>(stack: &mut Stack<F>, handle: Handle, datagram: &Da
     {
         return reason;
     }
-    let taken = if socket.gro { join(socket, blocks, datagram) } else { copy_in(socket, blocks, datagram) };
+    let taken = match datagram.options() {
+        Some(options) => push_with_options(socket, blocks, datagram, options),
+        None if socket.gro => join(socket, blocks, datagram),
+        None => copy_in(socket, blocks, datagram),
+    };
     match taken {
         Ok(()) => {
             counters.count(datagram.counter);
@@ -228,6 +242,27 @@ fn copy_in<F: Frame>(
     }
     let head = datagram.envelope.head(0, queue.drops());
     queue.commit(blocks, placed, &head).map_err(reason_of)
+}
+
+/// The same for a datagram with IP options, which go into the queue behind it and keep it from being joined to others (as in
+/// Linux).
+#[cold]
+#[inline(never)]
+fn push_with_options<F: Frame>(
+    socket: &mut Socket,
+    blocks: &mut BlockPool,
+    datagram: &Datagram<'_, F>,
+    options: &[u8],
+) -> Result<(), DropReason> {
+    settle(socket, blocks);
+    if let Some(sum) = datagram.sum
+        && !sum.plus(datagram.sum_of_payload()).is_valid()
+    {
+        return Err(DropReason::TransportBadChecksum);
+    }
+    let queue = &mut socket.end.received;
+    let head = datagram.envelope.head(0, queue.drops()).with_options(options.len());
+    queue.push(blocks, &head, datagram.pieces().chain([options])).map_err(reason_of)
 }
 
 /// The same for a socket that wants datagrams of one flow joined (UDP_GRO): as long as they have one length,
@@ -305,12 +340,11 @@ pub(super) fn deliver_to_group<F: Frame>(
     datagram: &Datagram<'_, F>,
 ) -> bool {
     // Several will have it: it must be known to be good before the first does.
-    if let Some(sum) = datagram.sum {
-        let payload = sum_of(datagram.frame, datagram.offset + HEADER_LEN, datagram.payload_len());
-        if !sum.plus(payload).is_valid() {
-            stack.drop_received(flow.port, DropReason::TransportBadChecksum);
-            return true;
-        }
+    if let Some(sum) = datagram.sum
+        && !sum.plus(datagram.sum_of_payload()).is_valid()
+    {
+        stack.drop_received(flow.port, DropReason::TransportBadChecksum);
+        return true;
     }
     let Stack { udp, blocks, events, groups, counters, .. } = stack;
     let mut reason = None;
@@ -341,8 +375,10 @@ pub(super) fn deliver_to_group<F: Frame>(
             }
             settle(socket, blocks);
             let queue = &mut socket.end.received;
+            let options = datagram.options();
             let head = datagram.envelope.head(0, queue.drops());
-            match queue.push(blocks, &head, datagram.pieces()) {
+            let head = head.with_options(options.map_or(0, <[u8]>::len));
+            match queue.push(blocks, &head, datagram.pieces().chain(options)) {
                 Ok(()) => {
                     counters.count(datagram.counter);
                     socket.end.pending.add(events, SocketId::Udp(handle), Ready::READABLE);

@@ -303,6 +303,8 @@ pub mod option {
     pub const RECORD_ROUTE: u8 = 7;
     /// Timestamp.
     pub const TIMESTAMP: u8 = 68;
+    /// Commercial IP security option (FIPS 188).
+    pub const CIPSO: u8 = 134;
     /// Loose source and record route.
     pub const LOOSE_SOURCE_ROUTE: u8 = 131;
     /// Strict source and record route.

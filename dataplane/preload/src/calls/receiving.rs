@@ -56,7 +56,9 @@ fn receive(
     let part = socket.part().ok_or(Errno(libc::EBADF))?;
     if socket.is_stream() && flags & libc::MSG_ERRQUEUE != 0 {
         return match zero_copy::take(&part) {
-            Some(record) => Ok(Got::Datagram(Incoming { head: Head::Error(record), len: 0, copied: 0 })),
+            Some(record) => {
+                Ok(Got::Datagram(Incoming { head: Head::Error(record), options: None, len: 0, copied: 0 }))
+            }
             None if part.cell.flags().intersects(Flags::ERROR_QUEUE) => {
                 datagram::receive(&part, fd, to, flags).map(Got::Datagram)
             }
@@ -298,7 +300,7 @@ fn beside(part: &Part<'_>, got: &Got, out: &mut Writer<'_>) -> (Address, c_int) 
             let cut = if incoming.len > incoming.copied { libc::MSG_TRUNC } else { 0 };
             let kind = match &incoming.head {
                 Head::Datagram(head) => {
-                    control::of_datagram(part, head, out);
+                    control::of_datagram(part, head, incoming.options.as_deref(), out);
                     0
                 }
                 Head::Error(record) => {

@@ -191,6 +191,57 @@ fn datagrams_keep_their_bounds_and_bring_what_was_asked_for() {
     end(fd);
 }
 
+/// A control message: its type, and its data.
+type Told = (c_int, Vec<u8>);
+
+/// Sends to port 4, and gives what recvmsg gives: its flags, and the control messages.
+fn ip_options(asked: &[c_int], datagram: &[u8]) -> Result<(c_int, Vec<Told>), c_int> {
+    let fd = make(SOCK_DGRAM);
+    for name in asked {
+        option(fd, SOL_IP, *name, &1).unwrap();
+    }
+    try_connect(fd, 4).unwrap();
+    say(fd, datagram, 0).unwrap();
+    let mut control = [0u64; 32];
+    // SAFETY: everything named is live, and the kernel's macros walk what the call wrote.
+    let heard = unsafe {
+        let mut header: msghdr = zeroed();
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = size_of_val(&control);
+        of(recvmsg(fd, &raw mut header, 0)).map(|_| {
+            let mut list = Vec::new();
+            let mut message = CMSG_FIRSTHDR(&raw const header);
+            while let Some(one) = message.as_ref() {
+                let len = one.cmsg_len - CMSG_LEN(0) as usize;
+                list.push((one.cmsg_type, core::slice::from_raw_parts(CMSG_DATA(one), len).to_vec()));
+                message = CMSG_NXTHDR(&raw const header, one);
+            }
+            (header.msg_flags & !MSG_TRUNC, list)
+        })
+    };
+    end(fd);
+    heard
+}
+
+#[test]
+fn ip_options_come_to_who_asks_and_lengths_that_cannot_be_are_an_error() {
+    let (both, route) = ([IP_RECVOPTS, IP_RETOPTS], [3, 2, 7, 3, 4, 7, 3]);
+    let (received, returned) = ((IP_RECVOPTS, vec![7, 3, 4]), (IP_RETOPTS, vec![7, 3]));
+    assert_eq!(ip_options(&both, &route), Ok((0, vec![received.clone(), returned.clone()])));
+    assert_eq!(ip_options(&both[..1], &route), Ok((0, vec![received.clone()])));
+    assert_eq!(ip_options(&both[1..], &route), Ok((0, vec![returned])));
+    assert_eq!(ip_options(&[], &route), Ok((0, vec![])));
+    assert_eq!(ip_options(&both, &[0, 0]), Ok((0, vec![])));
+    assert_eq!(ip_options(&both, &[3, 0xff, 7, 3, 4]), Ok((MSG_CTRUNC, vec![received])), "none to return");
+    let long = |options, returned, behind| [vec![options, returned], vec![1; behind]].concat();
+    let (kind, most) = (|(kind, data): &Told| (*kind, data.len()), ip_options(&both, &long(40, 40, 80)));
+    assert_eq!(most.unwrap().1.iter().map(kind).collect::<Vec<_>>(), [(IP_RECVOPTS, 40), (IP_RETOPTS, 40)]);
+    // More than a header holds, and more than there is.
+    for wrong in [long(41, 0, 41), long(4, 41, 45), long(4, 254, 258), long(40, 40, 79), long(3, 0xff, 2)] {
+        assert_eq!(ip_options(&both, &wrong), Err(EIO), "{wrong:?}");
+    }
+}
+
 #[test]
 fn a_signal_ends_a_call_unless_it_restarts() {
     extern "C" fn ignore(_: c_int) {}

@@ -147,7 +147,9 @@ fn queue<P: FramePool, M: Probe>(
             host.tcp().tcp_look(handle).map_err(errno)?.unsent() + unsent_in_ring(about) as usize
         }
         (FIONREAD, Kind::Udp(handle)) => host.stack.udp_next_len(handle),
-        (FIONREAD, Kind::Raw(handle) | Kind::Ping(handle)) => host.stack.raw_waiting(handle).unwrap_or(0),
+        (FIONREAD, Kind::Raw(handle) | Kind::Ping(handle)) => {
+            host.stack.raw_waiting(handle).map_or(0, |oldest| oldest.len)
+        }
         (SIOCOUTQ, _) => unsent_in_ring(about) as usize,
         _ => return Err(Errno::NOTTY),
     };

@@ -150,6 +150,10 @@ fields! {
     ReceiveTtl = 0,
     /// IP_RECVTOS.
     ReceiveTos = 0,
+    /// IP_RECVOPTS.
+    ReceiveOptions = 0,
+    /// IP_RETOPTS.
+    ReturnOptions = 0,
     /// IP_FREEBIND, IPV6_FREEBIND.
     FreeBind = 0,
     /// IP_RECVORIGDSTADDR.

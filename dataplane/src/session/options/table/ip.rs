@@ -59,8 +59,8 @@ pub(super) const ROWS: &[Row] = &[
         }
     }),
     ip(5, "IP_ROUTER_ALERT", NOT_RAW).set(Set::Refused(Errno::INVAL)).get(Get::Value(|_| Ok(0))).note("raw sockets'"),
-    ip(6, "IP_RECVOPTS", ALL).value("bool").set(Set::Int(off_alone)).get(Get::Value(|_| Ok(0))).stands(Standing::Refused).differs(NO_OPTIONS),
-    ip(7, "IP_RETOPTS", ALL).value("bool").set(Set::Int(off_alone)).get(Get::Value(|_| Ok(0))).stands(Standing::Refused).differs(NO_OPTIONS),
+    ip(6, "IP_RECVOPTS", ALL).flag(Field::ReceiveOptions).stands(Standing::Library).note(NOT_OF_STREAMS),
+    ip(7, "IP_RETOPTS", ALL).flag(Field::ReturnOptions).stands(Standing::Library).note(NOT_OF_STREAMS),
     ip(8, "IP_PKTINFO", ALL).flag(Field::PacketInfo).stands(Standing::Library),
     ip(9, "IP_PKTOPTIONS", TCP).value("bytes").get(Get::Bytes(|_, answer| {
         answer.bytes(&[]);
@@ -189,8 +189,7 @@ pub(super) const ROWS: &[Row] = &[
     ip(99, "ARPT_SO_GET_REVISION_TARGET", ALL).refused(Errno::NOPROTOOPT, Errno::NOPROTOOPT).differs(FILTER),
 ];
 
-const NO_OPTIONS: &str =
-    "ENOPROTOOPT to switch on: IP options of datagrams are dealt with below and not kept";
+const NOT_OF_STREAMS: &str = "of no effect for TCP, as in Linux";
 
 fn off_alone(_: &mut Asked<'_>, on: i32) -> Result<Effect, Errno> {
     if on == 0 { Ok(Effect::None) } else { Err(Errno::NOPROTOOPT) }
