@@ -155,6 +155,12 @@ pub struct Cell {
     pub error: AtomicU32,
     /// The number of the thread, in one of the programs that have the socket, that sends signals for it (SIGIO, SIGURG); 0: none yet.
     pub signaller: AtomicU32,
+    /// SO_PEEK_OFF, and one; 0 for none. The program's own, as all that follow.
+    pub peek_offset: AtomicU32,
+    /// Datagrams: behind where the last empty one begins that was peeked at; 0 for none.
+    pub peeked_empty: AtomicU64,
+    /// Datagrams: when the last one came that was received (SIOCGSTAMP), nanoseconds since 1970; 0 for none.
+    pub stamp: AtomicU64,
 }
 
 impl Cell {
@@ -208,6 +214,9 @@ impl Cell {
         {
             word.store(0, Relaxed);
         }
+        for word in [&self.peeked_empty, &self.stamp] {
+            word.store(0, Relaxed);
+        }
         for word in [
             flags,
             drops,
@@ -220,6 +229,7 @@ impl Cell {
             open_flags,
             &self.error,
             &self.signaller,
+            &self.peek_offset,
         ] {
             word.store(0, Relaxed);
         }
@@ -270,7 +280,15 @@ mod tests {
             send_timeout: AtomicU64::new(0),
             spare: AtomicU64::new(0),
         };
-        Cell { worker, program, error: AtomicU32::new(0), signaller: AtomicU32::new(0) }
+        Cell {
+            worker,
+            program,
+            error: AtomicU32::new(0),
+            signaller: AtomicU32::new(0),
+            peek_offset: AtomicU32::new(0),
+            peeked_empty: AtomicU64::new(0),
+            stamp: AtomicU64::new(0),
+        }
     }
 
     #[test]

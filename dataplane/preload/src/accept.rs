@@ -121,6 +121,7 @@ fn take_for(listener: &SocketRef, part: &Part<'_>, flags: c_int, behind: &Behind
     ] {
         to.store(from.load(Relaxed), Relaxed);
     }
+    new.set_peek_offset(part.peek_offset());
     socket.stands_on(behind);
     socket.decide(State::Flumen);
     if !table::set(fd, &socket) {

@@ -6,6 +6,7 @@
 //! afterwards makes a new one. A child after fork gets its own ([`Attachment::inherit`], [`install`]).
 
 use crate::errno::{Errno, Result};
+use crate::limits::MAX_TOLD;
 use crate::lock::Lock;
 use crate::own::Own;
 use crate::socket::{Socket, SocketRef};
@@ -474,12 +475,30 @@ pub fn complain(error: Errno) {
     say(&text);
 }
 
-/// Says on standard error, with FLUMEN_VERBOSE, that an option that the kernel had granted has no effect.
+/// Options that were told of: each is once for a program.
+static TOLD: Lock<Vec<(i32, i32)>> = Lock::new(Vec::new());
+
+/// Says on standard error, once, that an option that the kernel had granted has no effect on a socket that became Flumen's.
 pub fn tell_refused(level: i32, name: i32, error: Errno) {
-    if std::env::var_os("FLUMEN_VERBOSE").is_some() {
-        let what = io::Error::from_raw_os_error(error.0);
-        say(&format!("flumen: option {name} of level {level} is without effect on this socket: {what}\n"));
+    {
+        let mut told = TOLD.lock();
+        if told.contains(&(level, name)) || told.len() >= MAX_TOLD {
+            return;
+        }
+        told.push((level, name));
     }
+    let of = match level {
+        libc::SOL_SOCKET => "SOL_SOCKET",
+        libc::SOL_IP => "IPPROTO_IP",
+        libc::SOL_TCP => "IPPROTO_TCP",
+        libc::SOL_UDP => "IPPROTO_UDP",
+        libc::SOL_IPV6 => "IPPROTO_IPV6",
+        _ => "another level",
+    };
+    let what = io::Error::from_raw_os_error(error.0);
+    say(&format!(
+        "flumen: option {name} of {of}, set before bind or connect, is without effect on Flumen's sockets: {what}\n"
+    ));
 }
 
 fn say(text: &str) {

@@ -22,6 +22,11 @@ pub const SO_TIMESTAMPNS_NEW: c_int = 64;
 /// As [`SO_TIMESTAMP_NEW`], of SO_TIMESTAMPING.
 pub const SO_TIMESTAMPING_NEW: c_int = 65;
 
+/// Options of RFC 2292, and the control messages that answer them (linux/in6.h).
+pub const IPV6_2292PKTINFO: c_int = 2;
+/// As [`IPV6_2292PKTINFO`].
+pub const IPV6_2292HOPLIMIT: c_int = 8;
+
 /// The control message with the key of a datagram's stamps (asm-generic/socket.h).
 const SCM_TS_OPT_ID: c_int = 81;
 
@@ -189,11 +194,23 @@ fn of_datagram6(wanted: u32, head: &Received, out: &mut Writer<'_>) {
         let info = in6_pktinfo { ipi6_addr: in6_addr { s6_addr: mapped.ip }, ipi6_ifindex: head.interface };
         out.push(libc::SOL_IPV6, libc::IPV6_PKTINFO, plain(&info));
     }
+    // What came as IPv4 has no more to tell (udpv6_recvmsg of Linux).
+    if is_v4(&head.to) {
+        return;
+    }
     if has(open::HOP_LIMIT) {
         out.push(libc::SOL_IPV6, libc::IPV6_HOPLIMIT, &c_int::from(head.ttl).to_ne_bytes());
     }
     if has(open::CLASS) {
         out.push(libc::SOL_IPV6, libc::IPV6_TCLASS, &c_int::from(head.tos).to_ne_bytes());
+    }
+    // The names of RFC 2292, beside those of RFC 3542.
+    if has(open::OLD_PACKET_INFO6) {
+        let info = in6_pktinfo { ipi6_addr: in6_addr { s6_addr: head.to.ip }, ipi6_ifindex: head.interface };
+        out.push(libc::SOL_IPV6, IPV6_2292PKTINFO, plain(&info));
+    }
+    if has(open::OLD_HOP_LIMIT) {
+        out.push(libc::SOL_IPV6, IPV6_2292HOPLIMIT, &c_int::from(head.ttl).to_ne_bytes());
     }
     if has(open::ORIGINAL6) {
         let (bytes, len) = address::encode(libc::AF_INET6, &head.to);

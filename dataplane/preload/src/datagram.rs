@@ -5,6 +5,7 @@ use crate::errno::{Errno, Result};
 use crate::memory::Vectors;
 use crate::socket::{Part, open};
 use crate::wait::{self, Patience};
+use crate::zero_copy;
 use core::ffi::c_int;
 use core::hash::{Hash, Hasher};
 use core::sync::atomic::Ordering::*;
@@ -56,6 +57,15 @@ pub struct Incoming {
     pub len: usize,
     /// Bytes that were copied.
     pub copied: usize,
+    /// There were more than there was room for (MSG_TRUNC).
+    pub cut: bool,
+}
+
+impl Incoming {
+    /// Nothing but its head.
+    pub fn bare(head: Head) -> Incoming {
+        Incoming { head, options: None, len: 0, copied: 0, cut: false }
+    }
 }
 
 /// Receives a datagram.
@@ -71,13 +81,22 @@ pub fn receive(part: &Part<'_>, fd: c_int, to: &Vectors<'_>, flags: c_int) -> Re
     }
     let patience = Patience::to_receive(part, flags);
     loop {
+        let more = more(part, flags);
         if let Some(incoming) = receive_now(part, to, flags)? {
             return Ok(incoming);
         }
         wait::until(part, fd, libc::EPOLLIN as u32, patience, || {
-            part.cell.readable() > 0 || part.cell.flags().intersects(Flags::READ_END) || part.has_error()
+            more() || part.cell.flags().intersects(Flags::READ_END) || part.has_error()
         })?;
     }
+}
+
+/// Says from now on whether there may be a datagram for the call: what was peeked at already is none (SO_PEEK_OFF).
+fn more<'a>(part: &'a Part<'_>, flags: c_int) -> impl Fn() -> bool + use<'a> {
+    let cell = part.cell;
+    let ahead = flags & libc::MSG_PEEK != 0 && part.peek_offset() >= 0;
+    let seen = cell.worker.rx_tail.load(Acquire);
+    move || if ahead { cell.worker.rx_tail.load(Acquire) != seen } else { cell.readable() > 0 }
 }
 
 /// Receives a datagram that is there already.
@@ -92,31 +111,63 @@ pub fn receive_now(part: &Part<'_>, to: &Vectors<'_>, flags: c_int) -> Result<Op
     let ended = part.cell.flags().intersects(Flags::READ_END);
     let _turn = wait::turn_to_read(part)?;
     let waiting = part.cell.readable();
-    if waiting == 0 {
+    let peeked = flags & libc::MSG_PEEK != 0;
+    let Some((start, head, ahead)) = next(part, peeked, waiting)? else {
         if part.is_over() {
             return Err(Errno(libc::ENETDOWN));
         }
-        return Ok(ended.then_some(Incoming { head: Head::End, options: None, len: 0, copied: 0 }));
-    }
-    let (ring, start) = (part.rx(), part.cell.program.rx_head.load(Relaxed));
-    let mut bytes = [0; RECEIVED_HEAD];
-    ring.copy_out(start, &mut bytes);
-    let head = Received::read_from_bytes(&bytes).map_err(|_size| Errno(libc::EIO))?;
+        return Ok(ended.then_some(Incoming::bare(Head::End)));
+    };
     let [len, received, returned] = head.behind();
-    let whole = (RECEIVED_HEAD + len + received + returned) as u64;
-    if whole > waiting.min(ring.size() as u64) || received.max(returned) > MAX_IP_OPTIONS {
-        return Err(Errno(libc::EIO));
-    }
-    let copied = len.min(to.len());
-    to.from_ring(0, copied, ring, start + RECEIVED_HEAD as u64);
+    let (left, room) = (len - ahead, to.len());
+    let copied = left.min(room);
+    to.from_ring(0, copied, part.rx(), start + (RECEIVED_HEAD + ahead) as u64);
     let asked = received > 0 && part.open_flags() & (open::OPTIONS | open::OPTIONS_TO_RETURN) != 0;
-    let options =
-        asked.then(|| read_options(ring, start + (RECEIVED_HEAD + len) as u64, [received, returned]));
-    if flags & libc::MSG_PEEK == 0 {
-        part.cell.program.rx_head.store(start + whole, Release);
+    let behind = start + (RECEIVED_HEAD + len) as u64;
+    let options = asked.then(|| read_options(part.rx(), behind, [received, returned]));
+    if !peeked {
+        part.cell.program.rx_head.store(behind + (received + returned) as u64, Release);
         part.kick();
     }
-    Ok(Some(Incoming { head: Head::Datagram(head), options, len, copied }))
+    // As udp_recvmsg of Linux counts: the whole datagram for who asked how long it is.
+    let passed = if flags & libc::MSG_TRUNC != 0 { len } else { copied } as i64;
+    part.move_peek_offset(if peeked { passed } else { -passed });
+    if part.open_flags() & open::STAMPS == 0 {
+        part.cell.stamp.store(head.timestamp.max(1), Relaxed);
+    }
+    let cut = room <= left && room < len;
+    Ok(Some(Incoming { head: Head::Datagram(head), options, len, copied, cut }))
+}
+
+/// The datagram that a call is about: where its record begins, its head, and how many of its bytes were peeked at already
+/// (SO_PEEK_OFF; `__skb_try_recv_from_queue` of Linux). `None`: there is none that was not. The turn to read is held.
+fn next(part: &Part<'_>, peeked: bool, waiting: u64) -> Result<Option<(u64, Received, usize)>> {
+    let (ring, cell) = (part.rx(), part.cell);
+    let offset = if peeked { part.peek_offset() } else { -1 };
+    let begin = cell.program.rx_head.load(Relaxed);
+    let end = begin + waiting.min(ring.size() as u64);
+    let (mut at, mut ahead) = (begin, offset.max(0) as usize);
+    while at < end {
+        let mut bytes = [0; RECEIVED_HEAD];
+        ring.copy_out(at, &mut bytes);
+        let head = Received::read_from_bytes(&bytes).map_err(|_size| Errno(libc::EIO))?;
+        let [len, received, returned] = head.behind();
+        let behind = at + (RECEIVED_HEAD + len + received + returned) as u64;
+        if behind > end || received.max(returned) > MAX_IP_OPTIONS {
+            return Err(Errno(libc::EIO));
+        }
+        // An empty one is peeked at once.
+        let known = ahead > 0 || len == 0 && at < cell.peeked_empty.load(Relaxed);
+        if offset < 0 || ahead < len || !known {
+            if peeked && len == 0 {
+                cell.peeked_empty.store(at + 1, Relaxed);
+            }
+            return Ok(Some((at, head, ahead)));
+        }
+        ahead -= len;
+        at = behind;
+    }
+    Ok(None)
 }
 
 /// Copies the options behind a payload out of the ring; their lengths are looked at.
@@ -147,7 +198,7 @@ fn from_error_queue(part: &Part<'_>, to: &Vectors<'_>) -> Result<Incoming> {
     let copied = to.fill(quoted);
     // A stream's stamp says how much its segment carried, and quotes none of it.
     let len = quoted.len().max(record.len as usize);
-    Ok(Incoming { head: Head::Error(record), options: None, len, copied })
+    Ok(Incoming { head: Head::Error(record), options: None, len, copied, cut: len > copied })
 }
 
 /// A datagram to be sent, as the call and its control messages say.
@@ -193,7 +244,11 @@ pub fn send(
         }
         let turn = wait::turn_to_write(part)?;
         if part.cell.room(ring.size()) >= whole as u64 {
-            return put(part, from, outgoing, flags);
+            let sent = put(part, from, outgoing, flags);
+            if sent.is_ok() {
+                zero_copy::sent(part, flags);
+            }
+            return sent;
         }
         drop(turn);
         wait::until(part, fd, libc::EPOLLOUT as u32, patience, || {

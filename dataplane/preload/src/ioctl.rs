@@ -5,6 +5,7 @@ use crate::errno::{Errno, Result, from_libc};
 use crate::socket::{Part, SocketRef, State, open};
 use crate::{datagram, descriptor, real, signals, stream};
 use core::ffi::{c_int, c_ulong, c_void};
+use core::sync::atomic::Ordering::Relaxed;
 use flumen_ipc::limits::CALL_DATA;
 use flumen_ipc::{Flags, Op};
 
@@ -14,10 +15,14 @@ const TIOCOUTQ: c_ulong = 0x5411;
 const FIOASYNC: c_ulong = 0x5452;
 const FIOSETOWN: c_ulong = 0x8901;
 const SIOCSPGRP: c_ulong = 0x8902;
-const SIOCATMARK: c_ulong = 0x8905;
+/// Asks whether the next byte is the urgent one.
+pub const SIOCATMARK: c_ulong = 0x8905;
 const SIOCOUTQNSD: c_ulong = 0x894b;
 const SIOCGSTAMP: c_ulong = 0x8906;
 const SIOCGSTAMPNS: c_ulong = 0x8907;
+/// With 64-bit times, as the others have here.
+const SIOCGSTAMP_NEW: c_ulong = 0x8010_8906;
+const SIOCGSTAMPNS_NEW: c_ulong = 0x8010_8907;
 
 /// ioctl(2); `None`: the kernel is to be asked.
 ///
@@ -39,6 +44,8 @@ pub unsafe fn control(fd: c_int, socket: &SocketRef, request: c_ulong, arg: usiz
         _ => {}
     }
     let part = socket.part()?;
+    // The kernel looks at no more (sign extension of an int does no harm).
+    let request = request & 0xffff_ffff;
     let pointer = core::ptr::with_exposed_provenance_mut::<c_void>(arg);
     Some(match request {
         // SAFETY: the argument is an integer.
@@ -61,12 +68,27 @@ pub unsafe fn control(fd: c_int, socket: &SocketRef, request: c_ulong, arg: usiz
             unsafe { crate::memory::bytes_mut(pointer, 4) }.and_then(|out| ask(&part, request, out))
         }
         // SAFETY: the argument is a timeval or a timespec to be written.
-        SIOCGSTAMP | SIOCGSTAMPNS => {
+        SIOCGSTAMP | SIOCGSTAMPNS | SIOCGSTAMP_NEW | SIOCGSTAMPNS_NEW => {
+            let nanos = part.cell.stamp.load(Relaxed);
+            if nanos == 0 && socket.state() == State::Both {
+                return None;
+            }
+            let divisor = if matches!(request, SIOCGSTAMP | SIOCGSTAMP_NEW) { 1000 } else { 1 };
             // SAFETY: by the caller.
-            unsafe { crate::memory::bytes_mut(pointer, 16) }.and_then(|out| ask(&part, request, out))
+            unsafe { crate::memory::bytes_mut(pointer, 16) }.and_then(|out| stamp(nanos, divisor, out))
         }
         _ => return None,
     })
+}
+
+/// When the last datagram came (sock_gettstamp of Linux).
+fn stamp(nanos: u64, divisor: u64, out: &mut [u8]) -> Result<c_int> {
+    if nanos == 0 {
+        return Err(Errno(libc::ENOENT));
+    }
+    out[..8].copy_from_slice(&(nanos / 1_000_000_000).to_ne_bytes());
+    out[8..].copy_from_slice(&(nanos % 1_000_000_000 / divisor).to_ne_bytes());
+    Ok(0)
 }
 
 fn non_blocking(fd: c_int, part: &Part<'_>, on: &[u8]) -> Result<c_int> {

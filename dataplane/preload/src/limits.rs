@@ -10,6 +10,9 @@ pub const MAX_JOURNAL: usize = 128;
 /// Bytes of the options that an undecided socket remembers.
 pub const MAX_JOURNAL_BYTES: usize = 16 << 10;
 
+/// Options without effect that a program is told of: more than there are that it would set.
+pub const MAX_TOLD: usize = 64;
+
 /// Descriptors of our own are moved to this number or above, out of the way of programs that count theirs from 3.
 pub const OWN_DESCRIPTORS_FROM: u64 = 900;
 

@@ -3,7 +3,9 @@
 //! reported once. Some are noted in the cell as well, so that received datagrams get their control messages here.
 
 use crate::attach::{self, Answer};
-use crate::control::{SO_TIMESTAMP_NEW, SO_TIMESTAMPING_NEW, SO_TIMESTAMPNS_NEW};
+use crate::control::{
+    IPV6_2292HOPLIMIT, IPV6_2292PKTINFO, SO_TIMESTAMP_NEW, SO_TIMESTAMPING_NEW, SO_TIMESTAMPNS_NEW,
+};
 use crate::errno::{Errno, Result, from_libc};
 use crate::limits::{MAX_JOURNAL, MAX_JOURNAL_BYTES};
 use crate::real;
@@ -40,6 +42,7 @@ pub mod stamping {
 
 /// Not in libc for this target.
 const TCP_INQ: c_int = 36;
+const SO_NETNS_COOKIE: c_int = 71;
 
 /// Longest option that is carried.
 const LONGEST: usize = CALL_DATA;
@@ -158,7 +161,6 @@ fn set_part(part: &Part<'_>, level: c_int, name: c_int, value: &[u8]) -> Result<
         (SOL_SOCKET, libc::SO_SNDTIMEO | SO_SNDTIMEO_NEW) => {
             return set_timeout(&part.cell.program.send_timeout, value);
         }
-        (SOL_SOCKET, libc::SO_ZEROCOPY) if part.socket.is_stream() => return set_zero_copy(part, value),
         _ => {}
     }
     if value.len() > LONGEST {
@@ -187,6 +189,7 @@ fn note(part: &Part<'_>, level: c_int, name: c_int, value: &[u8]) {
         (SOL_SOCKET, libc::SO_RCVLOWAT) => {
             part.set_low_mark(if number < 0 { i32::MAX as u32 } else { number as u32 });
         }
+        (SOL_SOCKET, libc::SO_PEEK_OFF) => part.set_peek_offset(number),
         (SOL_SOCKET, libc::SO_TIMESTAMP | SO_TIMESTAMP_NEW) => {
             part.set_open(open::TIMESTAMP, on);
             part.set_open(open::TIMESTAMP_NS, false);
@@ -219,6 +222,8 @@ fn bit(level: c_int, name: c_int) -> Option<u32> {
     Some(match (level, name) {
         (SOL_SOCKET, libc::SO_OOBINLINE) => open::OOB_INLINE,
         (SOL_SOCKET, libc::SO_RXQ_OVFL) => open::DROPS,
+        (SOL_SOCKET, libc::SO_SELECT_ERR_QUEUE) => open::SELECT_ERRORS,
+        (SOL_SOCKET, libc::SO_ZEROCOPY) => open::ZERO_COPY,
         (SOL_IP, libc::IP_RECVOPTS) => open::OPTIONS,
         (SOL_IP, libc::IP_RETOPTS) => open::OPTIONS_TO_RETURN,
         (SOL_IP, libc::IP_PKTINFO) => open::PACKET_INFO,
@@ -229,6 +234,8 @@ fn bit(level: c_int, name: c_int) -> Option<u32> {
         (SOL_IPV6, libc::IPV6_RECVPKTINFO) => open::PACKET_INFO6,
         (SOL_IPV6, libc::IPV6_RECVHOPLIMIT) => open::HOP_LIMIT,
         (SOL_IPV6, libc::IPV6_RECVTCLASS) => open::CLASS,
+        (SOL_IPV6, IPV6_2292PKTINFO) => open::OLD_PACKET_INFO6,
+        (SOL_IPV6, IPV6_2292HOPLIMIT) => open::OLD_HOP_LIMIT,
         (SOL_IPV6, libc::IPV6_RECVORIGDSTADDR) => open::ORIGINAL6,
         (SOL_UDP | libc::IPPROTO_UDPLITE, libc::UDP_GRO) => open::GRO,
         (SOL_UDP | libc::IPPROTO_UDPLITE, libc::UDP_CORK) => open::CORKED,
@@ -237,19 +244,15 @@ fn bit(level: c_int, name: c_int) -> Option<u32> {
     })
 }
 
-fn set_zero_copy(part: &Part<'_>, value: &[u8]) -> Result<()> {
-    let Some(number) = value.first_chunk() else { return Err(Errno(libc::EINVAL)) };
-    let on = match c_int::from_ne_bytes(*number) {
-        0 => false,
-        1 => true,
-        _ => return Err(Errno(libc::EINVAL)),
-    };
-    part.set_open(open::ZERO_COPY, on);
-    Ok(())
-}
-
 const MICROS: u64 = 1_000_000;
 
+/// Linux keeps times in ticks (CONFIG_HZ of 250, as distributions have it), rounded up.
+const TICK: u64 = 4_000;
+
+/// A time that is over at once, which no rounded one is; it reads as zero, as on Linux.
+const AT_ONCE: u64 = 1;
+
+/// As sock_set_timeout of Linux.
 fn set_timeout(word: &AtomicU64, value: &[u8]) -> Result<()> {
     let Some(&[a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7]) = value.first_chunk::<16>()
     else {
@@ -260,9 +263,12 @@ fn set_timeout(word: &AtomicU64, value: &[u8]) -> Result<()> {
     let Some(micros) = u64::try_from(micros).ok().filter(|micros| *micros < MICROS) else {
         return Err(Errno(libc::EDOM));
     };
-    // A negative time is over at once (sock_set_timeout of Linux).
-    let all =
-        u64::try_from(seconds).map_or(1, |seconds| seconds.saturating_mul(MICROS).saturating_add(micros));
+    let micros = micros.next_multiple_of(TICK);
+    let all = match u64::try_from(seconds) {
+        Err(_negative) => AT_ONCE,
+        // More than can be counted is no timeout at all.
+        Ok(seconds) => seconds.checked_mul(MICROS).and_then(|time| time.checked_add(micros)).unwrap_or(0),
+    };
     word.store(all, Relaxed);
     Ok(())
 }
@@ -275,15 +281,15 @@ pub fn get(fd: c_int, socket: &Socket, level: c_int, name: c_int, out: &mut [u8]
     let Some(part) = socket.part() else { return get_kernel(fd, level, name, out) };
     let word = match (level, name) {
         // What the kernel's socket is, Flumen's is.
-        (SOL_SOCKET, libc::SO_TYPE | libc::SO_DOMAIN | libc::SO_PROTOCOL | libc::SO_COOKIE) => {
-            return get_kernel(fd, level, name, out);
+        (
+            SOL_SOCKET,
+            libc::SO_TYPE | libc::SO_DOMAIN | libc::SO_PROTOCOL | libc::SO_COOKIE | SO_NETNS_COOKIE,
+        ) => return get_kernel(fd, level, name, out),
+        (SOL_SOCKET, libc::SO_PEEK_OFF) if part.peek_offset() != -1 => {
+            return Ok(copy(&part.peek_offset().to_ne_bytes(), out));
         }
         (SOL_SOCKET, libc::SO_RCVTIMEO | SO_RCVTIMEO_NEW) => &part.cell.program.receive_timeout,
         (SOL_SOCKET, libc::SO_SNDTIMEO | SO_SNDTIMEO_NEW) => &part.cell.program.send_timeout,
-        (SOL_SOCKET, libc::SO_ZEROCOPY) if socket.is_stream() => {
-            let on = c_int::from(part.open_flags() & open::ZERO_COPY != 0);
-            return Ok(copy(&on.to_ne_bytes(), out));
-        }
         (SOL_SOCKET, libc::SO_ERROR) => {
             if !part.has_error() {
                 // What arrived and was not looked at yet may be an error: the worker looks before it answers.
@@ -299,6 +305,7 @@ pub fn get(fd: c_int, socket: &Socket, level: c_int, name: c_int, out: &mut [u8]
         _ => return get_part(&part, level, name, out),
     };
     let micros = word.load(Relaxed);
+    let micros = if micros == AT_ONCE { 0 } else { micros };
     let mut time = [0; 16];
     time[..8].copy_from_slice(&(micros / MICROS).to_ne_bytes());
     time[8..].copy_from_slice(&(micros % MICROS).to_ne_bytes());
@@ -350,11 +357,11 @@ mod tests {
         assert_eq!(set_timeout(&word, &time(1, -1)), Err(Errno(libc::EDOM)));
         assert_eq!(word.load(SeqCst), 7);
         set_timeout(&word, &time(2, 5)).unwrap();
-        assert_eq!(word.load(SeqCst), 2_000_005);
+        assert_eq!(word.load(SeqCst), 2_004_000, "in ticks");
         set_timeout(&word, &time(-1, 0)).unwrap();
-        assert_eq!(word.load(SeqCst), 1, "over at once");
+        assert_eq!(word.load(SeqCst), AT_ONCE);
         set_timeout(&word, &time(i64::MAX, 0)).unwrap();
-        assert_eq!(word.load(SeqCst), u64::MAX, "no overflow");
+        assert_eq!(word.load(SeqCst), 0, "no timeout");
     }
 
     #[test]

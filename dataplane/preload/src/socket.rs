@@ -77,7 +77,7 @@ pub mod open {
     pub const CORKED: u32 = 1 << 17;
     /// SO_LINGER: close waits.
     pub const LINGER: u32 = 1 << 18;
-    /// SO_ZEROCOPY, on streams.
+    /// SO_ZEROCOPY.
     pub const ZERO_COPY: u32 = 1 << 19;
     /// SO_TIMESTAMPING with the stamps that the data plane makes (RX_SOFTWARE and SOFTWARE).
     pub const TIMESTAMPING: u32 = 1 << 20;
@@ -93,6 +93,12 @@ pub mod open {
     pub const OPTIONS: u32 = 1 << 25;
     /// IP_RETOPTS.
     pub const OPTIONS_TO_RETURN: u32 = 1 << 26;
+    /// SO_SELECT_ERR_QUEUE.
+    pub const SELECT_ERRORS: u32 = 1 << 27;
+    /// IPV6_2292PKTINFO.
+    pub const OLD_PACKET_INFO6: u32 = 1 << 28;
+    /// IPV6_2292HOPLIMIT.
+    pub const OLD_HOP_LIMIT: u32 = 1 << 29;
     /// All that ask for the time when something came.
     pub const STAMPS: u32 = TIMESTAMP | TIMESTAMP_NS | TIMESTAMPING;
 }
@@ -472,14 +478,43 @@ impl Part<'_> {
         let _before = self.cell.program.spare.fetch_update(AcqRel, Relaxed, |spare| Some(change(spare)));
     }
 
+    /// SO_PEEK_OFF: how far behind what is read next peeks look; less than 0: they look at what is read next.
+    #[inline]
+    pub fn peek_offset(&self) -> c_int {
+        self.cell.peek_offset.load(Relaxed).wrapping_sub(1) as c_int
+    }
+
+    /// Sets SO_PEEK_OFF.
+    pub fn set_peek_offset(&self, offset: c_int) {
+        self.cell.peek_offset.store((offset as u32).wrapping_add(1), Relaxed);
+    }
+
+    /// Bytes were peeked at, or (less than 0) read: peeks go on behind the same byte as before (sk_peek_offset_fwd, _bwd of
+    /// Linux).
+    #[inline]
+    pub fn move_peek_offset(&self, bytes: i64) {
+        if self.peek_offset() < 0 {
+            return;
+        }
+        let moved = |word: u32| {
+            let offset = i64::from(word.wrapping_sub(1) as c_int);
+            (offset >= 0).then(|| (offset + bytes).clamp(0, c_int::MAX.into()) as u32 + 1)
+        };
+        // Not when it was switched off meanwhile.
+        let _before = self.cell.peek_offset.fetch_update(Relaxed, Relaxed, moved);
+    }
+
     /// What Flumen's part is ready for: epoll's bits, of all events that Linux would report now.
     pub fn readiness(&self) -> u32 {
         let flags = self.cell.flags();
         let mut ready = if self.socket.is_stream() { self.stream(flags) } else { self.datagrams(flags) };
         let either = |flag, bits| if flags.intersects(flag) { bits } else { 0 };
-        ready |= either(Flags::ERROR_QUEUE, libc::EPOLLERR as u32);
-        if self.has_error() || crate::zero_copy::waits(self) {
+        if flags.intersects(Flags::ERROR_QUEUE) || self.has_error() || crate::zero_copy::waits(self) {
             ready |= libc::EPOLLERR as u32;
+            // datagram_poll() of Linux; tcp_poll() has no such thing.
+            if self.open_flags() & open::SELECT_ERRORS != 0 && !self.socket.is_stream() {
+                ready |= libc::EPOLLPRI as u32;
+            }
         }
         ready |= either(Flags::PRIORITY, libc::EPOLLPRI as u32);
         ready |= either(Flags::HANG_UP, libc::EPOLLHUP as u32);

@@ -22,11 +22,31 @@ pub struct Received {
     pub flags: c_int,
 }
 
-/// Receives bytes.
+/// Receives bytes; peeks go on where the last one ended, if the program wants it (SO_PEEK_OFF).
 ///
 /// # Errors
 /// Those of recv(2).
 pub fn receive(part: &Part<'_>, fd: c_int, to: &Vectors<'_>, flags: c_int) -> Result<Received> {
+    let peeked = flags & libc::MSG_PEEK != 0;
+    let ahead = if peeked { part.peek_offset().max(0) as u64 } else { 0 };
+    let got = receive_behind(part, fd, to, flags, ahead)?;
+    if got.flags & libc::MSG_OOB == 0 {
+        part.move_peek_offset(if peeked { got.len as i64 } else { -(got.len as i64) });
+    }
+    Ok(got)
+}
+
+/// Receives bytes; those who peek pass over `ahead` bytes.
+///
+/// # Errors
+/// Those of recv(2).
+pub fn receive_behind(
+    part: &Part<'_>,
+    fd: c_int,
+    to: &Vectors<'_>,
+    flags: c_int,
+    ahead: u64,
+) -> Result<Received> {
     let now = part.cell.flags();
     if now.intersects(Flags::LISTENING) {
         return Err(Errno(libc::ENOTCONN));
@@ -39,15 +59,14 @@ pub fn receive(part: &Part<'_>, fd: c_int, to: &Vectors<'_>, flags: c_int) -> Re
     let target = if whole { to.len() as u64 } else { part.low_mark().min(to.len() as u64) };
     // No more than the ring holds can be waited for: what is peeked at stays in it.
     let peeked = flags & libc::MSG_PEEK != 0;
-    let target = if peeked { target.min(part.rx().size() as u64) } else { target }.max(1);
+    let size = (part.rx().size() as u64).saturating_sub(ahead);
+    let target = if peeked { target.min(size) } else { target }.max(1);
+    let waiting = || part.cell.readable().saturating_sub(ahead);
     let mut done = 0;
     loop {
         let seen = part.cell.flags();
-        let at_mark = take(part, to, &mut done, flags)?;
-        if done as u64 >= target
-            || to.len() == done && (done > 0 || part.cell.readable() > 0)
-            || at_mark && done > 0
-        {
+        let at_mark = take(part, to, &mut done, flags, ahead)?;
+        if done as u64 >= target || to.len() == done && (done > 0 || waiting() > 0) || at_mark && done > 0 {
             break;
         }
         let over = seen.intersects(Flags::READ_END) || part.has_error() || part.is_over();
@@ -55,14 +74,12 @@ pub fn receive(part: &Part<'_>, fd: c_int, to: &Vectors<'_>, flags: c_int) -> Re
             if over || patience.is_none() {
                 break;
             }
-        } else if let Some(end) = nothing(part, seen)? {
+        } else if let Some(end) = nothing(part, seen, ahead)? {
             return Ok(Received { len: end, flags: 0 });
         }
         let wanted = if peeked { target } else { 1 };
         let waited = wait::until(part, fd, libc::EPOLLIN as u32, patience, || {
-            part.cell.readable() >= wanted
-                || part.cell.flags().intersects(Flags::READ_END)
-                || part.has_error()
+            waiting() >= wanted || part.cell.flags().intersects(Flags::READ_END) || part.has_error()
         });
         if peeked && waited.is_ok() {
             done = 0;
@@ -77,18 +94,19 @@ pub fn receive(part: &Part<'_>, fd: c_int, to: &Vectors<'_>, flags: c_int) -> Re
 }
 
 /// Takes what is there; says whether reading stopped at the urgent mark.
-fn take(part: &Part<'_>, to: &Vectors<'_>, done: &mut usize, flags: c_int) -> Result<bool> {
+fn take(part: &Part<'_>, to: &Vectors<'_>, done: &mut usize, flags: c_int, ahead: u64) -> Result<bool> {
     let _turn = wait::turn_to_read(part)?;
     let cell = part.cell;
-    let head = cell.program.rx_head.load(Relaxed);
+    let head = cell.program.rx_head.load(Relaxed) + ahead;
     let peeked = flags & libc::MSG_PEEK != 0;
     let ring = part.rx();
-    let mut count = cell.readable().min(ring.size() as u64).min((to.len() - *done) as u64) as usize;
+    let waiting = cell.readable().min(ring.size() as u64).saturating_sub(ahead);
+    let mut count = waiting.min((to.len() - *done) as u64) as usize;
     let mut at_mark = false;
     if cell.flags().intersects(Flags::URGENT) && part.open_flags() & open::OOB_INLINE == 0 {
-        let ahead = cell.worker.urgent.load(Acquire).wrapping_sub(head);
-        if ahead > 0 && ahead <= count as u64 {
-            count = ahead as usize;
+        let mark = cell.worker.urgent.load(Acquire).wrapping_sub(head);
+        if mark > 0 && mark <= count as u64 {
+            count = mark as usize;
             at_mark = true;
         }
     }
@@ -107,16 +125,16 @@ fn take(part: &Part<'_>, to: &Vectors<'_>, done: &mut usize, flags: c_int) -> Re
 }
 
 /// Nothing was there: the end (0), an error, or nothing yet.
-fn nothing(part: &Part<'_>, seen: Flags) -> Result<Option<usize>> {
+fn nothing(part: &Part<'_>, seen: Flags, ahead: u64) -> Result<Option<usize>> {
     // An error that came behind the peer's FIN is for who writes, or asks for it (SOCK_DONE of Linux).
-    if seen.intersects(Flags::PEER_END) && part.cell.readable() == 0 {
+    if seen.intersects(Flags::PEER_END) && part.cell.readable() <= ahead {
         return Ok(Some(0));
     }
     let error = part.cell.take_error();
     if error != 0 {
         return Err(Errno(error as c_int));
     }
-    if part.cell.readable() > 0 {
+    if part.cell.readable() > ahead {
         return Ok(None);
     }
     if part.is_over() {
@@ -184,8 +202,8 @@ pub fn send(part: &Part<'_>, fd: c_int, from: &Vectors<'_>, flags: c_int, stamps
     let patience = Patience::to_send(part, flags);
     let mut done = 0;
     let sent = push(part, fd, from, flags, patience, stamps, &mut done);
-    if done > 0 && flags & libc::MSG_ZEROCOPY != 0 && part.open_flags() & open::ZERO_COPY != 0 {
-        zero_copy::sent(part);
+    if done > 0 {
+        zero_copy::sent(part, flags);
     }
     match sent {
         Err(_) if done > 0 => Ok(done),

@@ -141,7 +141,7 @@ pub fn splice_out(fd: c_int, socket: &SocketRef, pipe: c_int, len: usize, flags:
     {
         return Ok(0);
     }
-    let got = stream::receive(&part, fd, &Vectors::of(&list)?, libc::MSG_PEEK | dont_wait)?.len;
+    let got = stream::receive_behind(&part, fd, &Vectors::of(&list)?, libc::MSG_PEEK | dont_wait, 0)?.len;
     if got == 0 {
         return Ok(0);
     }

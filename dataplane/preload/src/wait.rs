@@ -116,6 +116,28 @@ pub fn until(
     slept
 }
 
+/// How often is looked for what nothing tells of.
+const MOMENT: Duration = Duration::from_millis(5);
+
+/// Waits for a moment.
+///
+/// # Errors
+/// EAGAIN when patience is at its end, EINTR for a signal.
+pub fn a_moment(patience: Patience) -> Result<()> {
+    let time = match patience {
+        Patience::None => Duration::ZERO,
+        Patience::Endless => MOMENT,
+        Patience::Until(end) => end.saturating_duration_since(Instant::now()).min(MOMENT),
+    };
+    if time.is_zero() {
+        return Err(Errno(libc::EAGAIN));
+    }
+    match crate::poll::wait(&mut [], Some(time), None) {
+        Err(Errno(libc::EINTR)) if patience == Patience::Endless && all_handlers_restart() => Ok(()),
+        waited => waited.map(drop),
+    }
+}
+
 /// Waits for the kernel's part of a socket of both kinds, or Flumen's.
 fn for_either(fd: c_int, events: u32, patience: Patience) -> Result<()> {
     loop {

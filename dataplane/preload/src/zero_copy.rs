@@ -1,11 +1,12 @@
-//! MSG_ZEROCOPY on streams (Documentation/networking/msg_zerocopy.rst of Linux): the program may use its buffer again once the
+//! MSG_ZEROCOPY (Documentation/networking/msg_zerocopy.rst of Linux): the program may use its buffer again once the
 //! error queue says so. Here the bytes are copied before send returns, as Linux does where a device cannot do better; so
 //! the notice is there at once, and says that they were copied.
 //!
 //! Calls are numbered from 0; a notice tells of all that were made since the last one was read. Numbers are this process's:
 //! processes that share a socket by fork count for themselves.
 
-use crate::socket::{Part, Socket};
+use crate::socket::{Part, Socket, open};
+use core::ffi::c_int;
 use core::sync::atomic::Ordering::*;
 use flumen_ipc::message::ErrorRecord;
 
@@ -23,8 +24,15 @@ fn join(made: u32, told: u32) -> u64 {
     u64::from(made) << 32 | u64::from(told)
 }
 
-/// A call sent bytes with MSG_ZEROCOPY.
-pub fn sent(part: &Part<'_>) {
+/// A call sent something: with MSG_ZEROCOPY it is counted, if the option is on.
+#[inline]
+pub fn sent(part: &Part<'_>, flags: c_int) {
+    if flags & libc::MSG_ZEROCOPY != 0 && part.open_flags() & open::ZERO_COPY != 0 {
+        count(part);
+    }
+}
+
+fn count(part: &Part<'_>) {
     // It always changes.
     let _before = part.socket.zero_copy.fetch_update(AcqRel, Relaxed, |word| {
         let (made, told) = split(word);

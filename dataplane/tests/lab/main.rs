@@ -212,6 +212,8 @@ tests! {
             fast_opens_and_bounds_of_what_waits_unsent_are_those_of_the_kernels,
             ip_options_of_what_comes_are_told_as_the_kernel_tells_them,
             times_of_what_comes_are_told_as_the_kernel_tells_them,
+            options_show_in_calls_as_they_do_on_the_kernel,
+            an_option_that_comes_to_nothing_is_told_of_once,
             what_a_program_says_to_itself_is_there_at_once,
         }
         programs_tools {

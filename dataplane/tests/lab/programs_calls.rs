@@ -77,6 +77,47 @@ pub fn times_of_what_comes_are_told_as_the_kernel_tells_them() {
     assert_eq!(flumens, kernels);
 }
 
+const OPTION_EFFECTS: &str = include_str!("programs/option_effects.py");
+
+/// Options that the library honours, ioctls, and names and numbers of calls that few programs use.
+pub fn options_show_in_calls_as_they_do_on_the_kernel() {
+    let lab = Lab::plan().programs("").up();
+    let script = lab.file("option_effects.py", OPTION_EFFECTS);
+    for (client, ours) in [("10.0.1.2", "10.0.1.1"), ("fd00:1::2", "fd00:1::1")] {
+        let kernels = lab.client(&format!("python3 {script} {client}")).must();
+        assert!(kernels.contains("\ndone"), "{kernels}");
+        same(&lab.run_on_flumen(&format!("python3 {script} {ours}")).must(), &kernels);
+    }
+}
+
+/// An option that is set before bind is the kernel's to grant; that Flumen does not have it is said, and once.
+pub fn an_option_that_comes_to_nothing_is_told_of_once() {
+    let lab = Lab::plan().programs("").up();
+    let script = lab.file(
+        "early.py",
+        "import socket\n\
+         for port in 7001, 7002:\n \
+            one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n \
+            one.setsockopt(0, 23, 1)\n \
+            one.setsockopt(0, 12, 1)\n \
+            one.bind(('10.0.1.1', port))\n \
+            print(one.getsockopt(0, 23), one.getsockopt(0, 12))\n",
+    );
+    let said = lab.run_on_flumen(&format!("python3 {script}")).must();
+    let told = "flumen: option 23 of IPPROTO_IP, set before bind or connect, is without effect on Flumen's sockets: \
+                Protocol not available (os error 92)";
+    assert_eq!(said.trim(), format!("0 1\n0 1\n{told}"));
+}
+
+/// Both said the same, line by line: shows the lines that differ.
+#[track_caller]
+fn same(flumens: &str, kernels: &str) {
+    let pairs = flumens.lines().zip(kernels.lines()).filter(|(flumen, kernel)| flumen != kernel);
+    let differ: String =
+        pairs.map(|(flumen, kernel)| format!("Flumen: {flumen}\nkernel: {kernel}\n")).collect();
+    assert!(differ.is_empty() && flumens.lines().count() == kernels.lines().count(), "{differ}");
+}
+
 const TO_ITSELF: &str = include_str!("programs/to_itself.py");
 
 /// What a program says to itself is there when it looks, without waiting: connections, bytes, ends, datagrams, errors.

@@ -1,6 +1,8 @@
 //! The functions that are exported in front of libc's. Each looks the descriptor up; what is none of ours goes to libc
 //! with all its arguments as they came.
 
+#[cfg(target_env = "gnu")]
+pub mod aliases;
 pub mod descriptors;
 pub mod fortified;
 pub mod memory;

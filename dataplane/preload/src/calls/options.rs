@@ -58,6 +58,20 @@ pub unsafe extern "C" fn getsockopt(
     })
 }
 
+/// sockatmark(3): libc makes the ioctl past ours.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sockatmark(fd: c_int) -> c_int {
+    let mut at: c_int = 0;
+    // SAFETY: the number is live.
+    match unsafe { ioctl(fd, control::SIOCATMARK, (&raw mut at).expose_provenance()) } {
+        0 => at,
+        failed => failed,
+    }
+}
+
 /// ioctl(2). (Variadic in C: on this ABI one more argument is passed the same way.)
 ///
 /// # Safety

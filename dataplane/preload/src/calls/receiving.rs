@@ -54,16 +54,16 @@ fn receive(
     kernel: impl Fn() -> ssize_t,
 ) -> Result<Got> {
     let part = socket.part().ok_or(Errno(libc::EBADF))?;
-    if socket.is_stream() && flags & libc::MSG_ERRQUEUE != 0 {
-        return match zero_copy::take(&part) {
-            Some(record) => {
-                Ok(Got::Datagram(Incoming { head: Head::Error(record), options: None, len: 0, copied: 0 }))
-            }
-            None if part.cell.flags().intersects(Flags::ERROR_QUEUE) => {
-                datagram::receive(&part, fd, to, flags).map(Got::Datagram)
-            }
-            None => Err(Errno(libc::EAGAIN)),
-        };
+    if flags & libc::MSG_ERRQUEUE != 0 {
+        if let Some(record) = zero_copy::take(&part) {
+            return Ok(Got::Datagram(Incoming::bare(Head::Error(record))));
+        }
+        if socket.is_stream() {
+            return match part.cell.flags().intersects(Flags::ERROR_QUEUE) {
+                true => datagram::receive(&part, fd, to, flags).map(Got::Datagram),
+                false => Err(Errno(libc::EAGAIN)),
+            };
+        }
     }
     if socket.is_stream() {
         return stream::receive(&part, fd, to, flags).map(Got::Stream);
@@ -89,6 +89,11 @@ fn receive(
             Ok(len) => return Ok(Got::Kernel(len as usize)),
             Err(Errno(libc::EAGAIN)) => {}
             Err(error) => return Err(error),
+        }
+        if flags & libc::MSG_PEEK != 0 && part.peek_offset() >= 0 {
+            // What was peeked at makes both parts readable: there is nothing to sleep on.
+            wait::a_moment(patience)?;
+            continue;
         }
         wait::until(&part, fd, libc::EPOLLIN as u32, patience, || {
             part.cell.readable() > 0 || part.cell.flags().intersects(Flags::READ_END) || part.has_error()
@@ -297,7 +302,7 @@ fn beside(part: &Part<'_>, got: &Got, out: &mut Writer<'_>) -> (Address, c_int) 
             (Address::NONE, received.flags)
         }
         Got::Datagram(incoming) => {
-            let cut = if incoming.len > incoming.copied { libc::MSG_TRUNC } else { 0 };
+            let cut = if incoming.cut { libc::MSG_TRUNC } else { 0 };
             let kind = match &incoming.head {
                 Head::Datagram(head) => {
                     control::of_datagram(part, head, incoming.options.as_deref(), out);

@@ -117,7 +117,7 @@ impl Sessions {
                 Ok((0, len))
             }),
             Op::Ioctl => self.with_options(handle, |about, socket| {
-                let len = options::ioctl(host, about, socket, ask.args[0] as u32, ask.data, ask.out)?;
+                let len = options::ioctl(host, about, socket, ask.args[0] as u32, ask.out)?;
                 Ok((0, len))
             }),
             Op::Name => self.tell_name(host, handle, ask),

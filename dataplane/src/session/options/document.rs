@@ -53,7 +53,11 @@ pub fn page() -> String {
         let _infallible =
             writeln!(page, "| {} | 0x{:04x} | {} |", request.name, request.number, request.note);
     }
-    page.push_str("\nOther requests: ENOTTY, and interfaces that are not under a port: ENODEV; the library asks the kernel then.\n");
+    page.push_str(
+        "\nThe kernel answers what is asked about interfaces, as it does by netlink (getifaddrs, if_nametoindex): those under the ports\n\
+         are among them with their names, numbers and station addresses, the addresses of the data plane are not. Other requests go\n\
+         to the kernel's socket behind the descriptor.\n",
+    );
     page
 }
 

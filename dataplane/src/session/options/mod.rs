@@ -129,16 +129,15 @@ pub fn get<P: FramePool, M: Probe>(
 /// ioctl: bytes of the answer in `out`.
 ///
 /// # Errors
-/// Linux's; ENOTTY for a request that sockets do not have, ENODEV for an interface that is none of ours.
+/// Linux's; ENOTTY for a request that is not about what waits.
 pub fn ioctl<P: FramePool, M: Probe>(
     host: &mut Host<'_, '_, P, M>,
     about: &About<'_>,
     socket: &mut Socket,
     request: u32,
-    argument: &[u8],
     out: &mut [u8; CALL_DATA],
 ) -> Result<usize, Errno> {
-    ioctl::answer(host, about, socket, request, argument, out)
+    ioctl::answer(host, about, socket, request, out)
 }
 
 /// A socket that was [`Kind::TcpClosed`] has its handle in the stack, as connection or listener, since a moment, and nothing

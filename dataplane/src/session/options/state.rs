@@ -74,6 +74,8 @@ fields! {
     LockFilter = 0,
     /// SO_SELECT_ERR_QUEUE.
     SelectErrorQueue = 0,
+    /// SO_ZEROCOPY.
+    ZeroCopy = 0,
     /// SO_BUSY_POLL.
     BusyPoll = 0,
     /// SO_INCOMING_CPU.

@@ -129,7 +129,8 @@ pub(super) const ROWS: &[Row] = &[
     so(41, "SO_WIFI_STATUS", ALL).flag(Field::WifiStatus).stands(Standing::Kept).note("of effect for packets of Wi-Fi devices alone"),
     so(42, "SO_PEEK_OFF", Kinds::PORTS)
         .int(Field::PeekOffset, |asked, at| Ok(asked.store(Field::PeekOffset, at)))
-        .stands(Standing::Library),
+        .stands(Standing::Library)
+        .note("on 0.0.0.0 and ::, a peek that waits looks every 5 ms"),
     so(42, "SO_PEEK_OFF", Kinds::RAW_AND_PING)
         .set(Set::Refused(Errno::OPNOTSUPP))
         .get(Get::Refused(Errno::OPNOTSUPP)),
@@ -137,7 +138,10 @@ pub(super) const ROWS: &[Row] = &[
     so(44, "SO_LOCK_FILTER", ALL).flag(Field::LockFilter).set(Set::Int(|asked, on| {
         if on == 0 && asked.value(Field::LockFilter) != 0 { Err(Errno::PERM) } else { Ok(asked.store(Field::LockFilter, i32::from(on != 0))) }
     })),
-    so(45, "SO_SELECT_ERR_QUEUE", ALL).flag(Field::SelectErrorQueue).stands(Standing::Library),
+    so(45, "SO_SELECT_ERR_QUEUE", ALL)
+        .flag(Field::SelectErrorQueue)
+        .stands(Standing::Library)
+        .note("of effect for datagrams: EPOLLPRI beside EPOLLERR"),
     so(46, "SO_BUSY_POLL", ALL)
 .range(Field::BusyPoll, 0, i32::MAX)
         .stands(Standing::Kept)
@@ -168,13 +172,12 @@ pub(super) const ROWS: &[Row] = &[
     so(60, "SO_ZEROCOPY", Kinds::PORTS)
         .set(Set::Int(|asked, on| match on {
             _ if asked.facts.is_udp_lite() => Err(Errno::OPNOTSUPP),
-            0 => Ok(Effect::None),
-            1 => Err(Errno::OPNOTSUPP),
+            0 | 1 => Ok(asked.store(Field::ZeroCopy, on)),
             _ => Err(Errno::INVAL),
         }))
-        .get(Get::Value(|_| Ok(0)))
-        .stands(Standing::Refused)
-        .differs("cannot be switched on: bytes are copied into memory shared with the data plane"),
+        .get(Get::Int(Field::ZeroCopy))
+        .stands(Standing::Library)
+        .note("bytes are copied before send returns, and notices say so (SO_EE_CODE_ZEROCOPY_COPIED), as Linux does over its loopback"),
     so(60, "SO_ZEROCOPY", Kinds::RAW_AND_PING).set(Set::Refused(Errno::OPNOTSUPP)).get(Get::Value(|_| Ok(0))),
     so(61, "SO_TXTIME", ALL)
         .value("struct sock_txtime")
@@ -207,10 +210,10 @@ pub(super) const ROWS: &[Row] = &[
         .differs("as SO_TIMESTAMPING"),
     so(66, "SO_RCVTIMEO_NEW", ALL).value("struct __kernel_sock_timeval").set(Set::Bytes(|asked, value| set_timeout(asked, value, 0))).get(
         Get::Bytes(|asked, answer| get_timeout(asked, answer, 0)),
-    ).stands(Standing::Library),
+    ).stands(Standing::Library).note("rounded up to 4 ms"),
     so(67, "SO_SNDTIMEO_NEW", ALL).value("struct __kernel_sock_timeval").set(Set::Bytes(|asked, value| set_timeout(asked, value, 1))).get(
         Get::Bytes(|asked, answer| get_timeout(asked, answer, 1)),
-    ).stands(Standing::Library),
+    ).stands(Standing::Library).note("rounded up to 4 ms"),
     so(68, "SO_DETACH_REUSEPORT_BPF", ALL).set(Set::Refused(Errno::INVAL)).note("there is never one: EINVAL (Linux says so outside of a group, and ENOENT in one without a program)"),
     so(69, "SO_PREFER_BUSY_POLL", ALL)
         .flag(Field::PreferBusyPoll)
