@@ -216,6 +216,9 @@ tests! {
             an_option_that_comes_to_nothing_is_told_of_once,
             what_a_program_says_to_itself_is_there_at_once,
         }
+        programs_options {
+            every_option_and_ioctl_gives_through_the_library_what_the_kernel_gives,
+        }
         programs_tools {
             nc_sends_and_receives_every_byte,
             nc_carries_datagrams,

@@ -111,7 +111,7 @@ pub fn an_option_that_comes_to_nothing_is_told_of_once() {
 
 /// Both said the same, line by line: shows the lines that differ.
 #[track_caller]
-fn same(flumens: &str, kernels: &str) {
+pub fn same(flumens: &str, kernels: &str) {
     let pairs = flumens.lines().zip(kernels.lines()).filter(|(flumen, kernel)| flumen != kernel);
     let differ: String =
         pairs.map(|(flumen, kernel)| format!("Flumen: {flumen}\nkernel: {kernel}\n")).collect();

@@ -221,6 +221,14 @@ impl Sessions {
                 self.bind_datagrams(host, handle, at, self.link(&address)?)?;
             }
         }
+        if let std::net::SocketAddr::V6(six) = at
+            && !six.ip().is_unspecified()
+            && six.ip().to_ipv4_mapped().is_none()
+            && let Some(socket) = self.sockets.get_mut(handle)
+        {
+            // Linux: who has an IPv6 address speaks IPv6 alone, and says so (__inet6_bind).
+            socket.options.set(options::Field::V6Only, 1);
+        }
         self.tell_name(host, handle, &mut Ask { args: [0; 4], place: ask.place, data: &[], out: ask.out })
     }
 

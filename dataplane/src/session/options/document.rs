@@ -12,7 +12,8 @@ const HEAD: &str = "\
 What `setsockopt`, `getsockopt` and `ioctl` do on sockets of the data plane, option by option. This page is written from the
 table in `dataplane/src/session/options/table`; `FLUMEN_REWRITE=1 cargo test -p flumen --test socket_options` writes it
 anew. The same test walks the table beside the running kernel: errors, lengths, defaults and bounds are the kernel's, but for
-what the column *difference* says.
+what the column *difference* says. A lab test walks it once more by the calls of a program, with the ioctls; what options that
+differ give there stands, call by call, in `dataplane/tests/lab/programs/option_differences.txt`.
 
 - **works**: it is set and read as on Linux and does the same.
 - **works (library)**: the preload library does it on behalf of the program (control messages, waiting, peeking).

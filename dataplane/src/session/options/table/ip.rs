@@ -105,11 +105,7 @@ pub(super) const ROWS: &[Row] = &[
     ip(24, "IP_BIND_ADDRESS_NO_PORT", ALL).value("bool").refused(Errno::NOPROTOOPT, Errno::NOPROTOOPT).differs(PORTS),
     ip(25, "IP_RECVFRAGSIZE", DATAGRAM)
         .value("bool")
-        .set(Set::Int(|_, on| match on {
-            0 => Ok(Effect::None),
-            1 => Err(Errno::NOPROTOOPT),
-            _ => Ok(Effect::None),
-        }))
+        .set(Set::Int(off_alone))
         .get(Get::Value(|_| Ok(0)))
         .stands(Standing::Refused)
         .differs("ENOPROTOOPT to switch on: sizes of fragments are not kept"),

@@ -79,7 +79,7 @@ pub(super) const ROWS: &[Row] = &[
         .range(Field::UnicastHops, -1, 255)
         .get(Get::Value(|asked| Ok(default_hops(asked.value(Field::UnicastHops)))))
         .note("-1: the default, 64"),
-    v6(17, "IPV6_MULTICAST_IF", DATAGRAM).int(Field::MulticastPort6, groups::set_multicast_if6),
+    v6(17, "IPV6_MULTICAST_IF", DATAGRAM).int(Field::MulticastPort6, groups::set_multicast_if6).note("ENODEV for interfaces that are under no port"),
     v6(17, "IPV6_MULTICAST_IF", TCP).get(Get::Value(|_| Ok(0))).least(0).note("not for TCP"),
     v6(18, "IPV6_MULTICAST_HOPS", DATAGRAM)
         .range(Field::MulticastHops, -1, 255)
@@ -114,7 +114,7 @@ pub(super) const ROWS: &[Row] = &[
     v6(25, "IPV6_RECVERR", ALL).flag(Field::ReceiveErrors6),
     v6(26, "IPV6_V6ONLY", ALL.without(RAW)).flag(Field::V6Only).set(Set::Int(|asked, on| {
         if asked.facts.bound { Err(Errno::INVAL) } else { Ok(asked.store(Field::V6Only, i32::from(on != 0))) }
-    })).get(Get::Value(|asked| Ok(if asked.is(Kinds::RAW_AND_PING) && !asked.state.is_touched(Field::V6Only) { 1 } else { asked.value(Field::V6Only) }))).note("EINVAL once bound"),
+    })).get(Get::Value(|asked| Ok(if asked.is(Kinds::RAW_AND_PING) && !asked.state.is_touched(Field::V6Only) { 1 } else { asked.value(Field::V6Only) }))).note("EINVAL once bound; an IPv6 address of its own switches it on"),
     v6(26, "IPV6_V6ONLY", RAW).set(Set::Refused(Errno::INVAL)).get(Get::Value(|_| Ok(0))).least(0).note("not for raw sockets"),
     v6(27, "IPV6_JOIN_ANYCAST", ALL).value("ipv6_mreq").least(20).stands(Standing::Refused).differs("ENOPROTOOPT: anycast addresses are the operator's"),
     v6(28, "IPV6_LEAVE_ANYCAST", ALL).value("ipv6_mreq").least(20).stands(Standing::Refused).differs("ENOPROTOOPT: anycast addresses are the operator's"),

@@ -80,7 +80,13 @@ pub(super) const ROWS: &[Row] = &[
     tcp(18, "TCP_USER_TIMEOUT").range(Field::UserTimeout, 0, i32::MAX),
     tcp(19, "TCP_REPAIR").set(Set::Refused(Errno::PERM)).get(Get::Value(|_| Ok(0))).stands(Standing::Refused).differs(REPAIR),
     tcp(20, "TCP_REPAIR_QUEUE").refused(Errno::PERM, Errno::INVAL).note("as outside of TCP_REPAIR"),
-    tcp(21, "TCP_QUEUE_SEQ").refused(Errno::INVAL, Errno::INVAL).note("as outside of TCP_REPAIR"),
+    tcp(21, "TCP_QUEUE_SEQ")
+        .refused(Errno::INVAL, Errno::INVAL)
+        .set(Set::Int(|asked, _| match asked.facts.stage {
+            Stage::Fresh | Stage::Ended => Err(Errno::INVAL),
+            Stage::Listening | Stage::Connecting | Stage::Connected => Err(Errno::PERM),
+        }))
+        .note("as outside of TCP_REPAIR"),
     tcp(22, "TCP_REPAIR_OPTIONS").refused(Errno::INVAL, Errno::NOPROTOOPT).note("as outside of TCP_REPAIR"),
     tcp(23, "TCP_FASTOPEN").int(Field::FastOpen, |asked, queue| match asked.facts.stage {
         Stage::Fresh | Stage::Listening if queue >= 0 => Ok(asked.store(Field::FastOpen, queue.min(LISTEN_MAX))),
@@ -154,7 +160,12 @@ const AO: &str =
 const BOUNDS: &str = "EINVAL for every value: the bounds are those of the host";
 
 fn no_repair(asked: &Asked<'_>) -> Errno {
-    if asked.facts.privileged { Errno::NOPROTOOPT } else { Errno::PERM }
+    // tcp_can_repair_sock of Linux.
+    if asked.facts.privileged && asked.facts.stage != Stage::Listening {
+        Errno::NOPROTOOPT
+    } else {
+        Errno::PERM
+    }
 }
 
 fn zero_alone(_: &mut Asked<'_>, value: i32) -> Result<Effect, Errno> {
