@@ -12,8 +12,8 @@ use flumen_stack::socket::{
     StampOptions,
 };
 
-const BOTH: StampKinds = StampKinds { scheduled: true, sent: true, acknowledged: true };
-const SENT: StampKinds = StampKinds { scheduled: false, sent: true, acknowledged: false };
+const BOTH: StampKinds = StampKinds { scheduled: true, sent: true, acknowledged: true, figures: false };
+const SENT: StampKinds = StampKinds { scheduled: false, sent: true, acknowledged: false, figures: false };
 
 fn host() -> Router {
     let mut router = Router::new(&rib(), Sizes::default(), interfaces());

@@ -170,8 +170,8 @@ pub struct ErrorRecord {
     pub kind: u8,
     /// `ee_code`.
     pub code: u8,
-    /// Must be zero.
-    pub reserved: u8,
+    /// 1: what is behind this are the figures of a connection (SCM_TIMESTAMPING_OPT_STATS), not a quoted payload.
+    pub figures: u8,
     /// Who sent the ICMP message (SO_EE_OFFENDER), or the packet that a stamp is of; none for our own.
     pub offender: Address,
     /// Where the datagram went.

@@ -2,7 +2,7 @@
 
 use crate::address;
 use crate::attach::Answer;
-use crate::datagram::IpOptions;
+use crate::datagram::{Beside, IpOptions};
 use crate::errno::{Errno, Result};
 use crate::options::stamping;
 use crate::socket::{Part, open};
@@ -29,6 +29,9 @@ pub const IPV6_2292HOPLIMIT: c_int = 8;
 
 /// The control message with the key of a datagram's stamps (asm-generic/socket.h).
 const SCM_TS_OPT_ID: c_int = 81;
+
+/// The control message with a connection's figures beside a stamp (asm-generic/socket.h).
+const SCM_TIMESTAMPING_OPT_STATS: c_int = 54;
 
 /// SO_EE_ORIGIN_TIMESTAMPING.
 pub const ORIGIN_STAMP: u8 = 4;
@@ -98,7 +101,7 @@ fn plain<T: Copy>(value: &T) -> &[u8] {
 }
 
 /// What goes beside a received datagram, as the socket's options ask.
-pub fn of_datagram(part: &Part<'_>, head: &Received, options: Option<&IpOptions>, out: &mut Writer<'_>) {
+pub fn of_datagram(part: &Part<'_>, head: &Received, beside: &Beside, out: &mut Writer<'_>) {
     let wanted = part.open_flags();
     let has = |bit| wanted & bit != 0;
     of_socket(wanted, head, out);
@@ -118,7 +121,7 @@ pub fn of_datagram(part: &Part<'_>, head: &Received, options: Option<&IpOptions>
         if has(open::TOS) {
             out.push(libc::SOL_IP, libc::IP_TOS, &[head.tos]);
         }
-        if let Some(options) = options {
+        if let Beside::Options(options) = beside {
             of_options(wanted, head, options, out);
         }
         if has(open::ORIGINAL) {
@@ -219,7 +222,7 @@ fn of_datagram6(wanted: u32, head: &Received, out: &mut Writer<'_>) {
 }
 
 /// What goes beside an entry of the error queue: `sock_extended_err` and the offender's address.
-pub fn of_error(part: &Part<'_>, record: &ErrorRecord, out: &mut Writer<'_>) {
+pub fn of_error(part: &Part<'_>, record: &ErrorRecord, beside: &Beside, out: &mut Writer<'_>) {
     let domain = part.socket.domain();
     let mut data = [0; 16 + address::LONGEST];
     data[..4].copy_from_slice(&record.errno.to_ne_bytes());
@@ -239,6 +242,12 @@ pub fn of_error(part: &Part<'_>, record: &ErrorRecord, out: &mut Writer<'_>) {
     }
     if wanted & open::STAMPS != 0 {
         of_socket(wanted, &Received { timestamp: record.timestamp, ..Received::default() }, out);
+    }
+    // Linux: to who is told the time.
+    if let Beside::Figures(figures) = beside
+        && wanted & open::TIMESTAMPING != 0
+    {
+        out.push(libc::SOL_SOCKET, SCM_TIMESTAMPING_OPT_STATS, figures);
     }
     if is_stamp && record.offender != Address::NONE {
         of_stamped(wanted, record, out);

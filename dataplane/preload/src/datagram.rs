@@ -46,13 +46,24 @@ impl IpOptions {
     }
 }
 
+/// What stands beside a datagram, or an entry of the error queue: hardly ever anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beside {
+    /// Nothing.
+    Nothing,
+    /// IP options, when the socket asks for them.
+    Options(Box<IpOptions>),
+    /// Figures of a connection (SCM_TIMESTAMPING_OPT_STATS).
+    Figures(Box<[u8]>),
+}
+
 /// A datagram that was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incoming {
     /// What it brought with it.
     pub head: Head,
-    /// Its IP options, when it has any and the socket asks for them: hardly ever.
-    pub options: Option<Box<IpOptions>>,
+    /// What stands beside it.
+    pub beside: Beside,
     /// Bytes of it, whether there was room for them or not.
     pub len: usize,
     /// Bytes that were copied.
@@ -64,7 +75,7 @@ pub struct Incoming {
 impl Incoming {
     /// Nothing but its head.
     pub fn bare(head: Head) -> Incoming {
-        Incoming { head, options: None, len: 0, copied: 0, cut: false }
+        Incoming { head, beside: Beside::Nothing, len: 0, copied: 0, cut: false }
     }
 }
 
@@ -124,7 +135,10 @@ pub fn receive_now(part: &Part<'_>, to: &Vectors<'_>, flags: c_int) -> Result<Op
     to.from_ring(0, copied, part.rx(), start + (RECEIVED_HEAD + ahead) as u64);
     let asked = received > 0 && part.open_flags() & (open::OPTIONS | open::OPTIONS_TO_RETURN) != 0;
     let behind = start + (RECEIVED_HEAD + len) as u64;
-    let options = asked.then(|| read_options(part.rx(), behind, [received, returned]));
+    let beside = match asked {
+        true => Beside::Options(read_options(part.rx(), behind, [received, returned])),
+        false => Beside::Nothing,
+    };
     if !peeked {
         part.cell.program.rx_head.store(behind + (received + returned) as u64, Release);
         part.kick();
@@ -136,7 +150,7 @@ pub fn receive_now(part: &Part<'_>, to: &Vectors<'_>, flags: c_int) -> Result<Op
         part.cell.stamp.store(head.timestamp.max(1), Relaxed);
     }
     let cut = room <= left && room < len;
-    Ok(Some(Incoming { head: Head::Datagram(head), options, len, copied, cut }))
+    Ok(Some(Incoming { head: Head::Datagram(head), beside, len, copied, cut }))
 }
 
 /// The datagram that a call is about: where its record begins, its head, and how many of its bytes were peeked at already
@@ -198,7 +212,9 @@ fn from_error_queue(part: &Part<'_>, to: &Vectors<'_>) -> Result<Incoming> {
     let copied = to.fill(quoted);
     // A stream's stamp says how much its segment carried, and quotes none of it.
     let len = quoted.len().max(record.len as usize);
-    Ok(Incoming { head: Head::Error(record), options: None, len, copied, cut: len > copied })
+    // A connection's figures are what it quotes, and a control message as well (as Linux).
+    let beside = if record.figures == 0 { Beside::Nothing } else { Beside::Figures(quoted.into()) };
+    Ok(Incoming { head: Head::Error(record), beside, len, copied, cut: len > copied })
 }
 
 /// A datagram to be sent, as the call and its control messages say.

@@ -5,7 +5,7 @@
 
 use super::links::Links;
 use super::options::limits::stamping;
-use super::options::{Field, kind::Kinds};
+use super::options::{Field, figures, kind::Kinds};
 use super::policy::Policy;
 use super::socket::{Kind, Socket};
 use super::stream::{Lie, Moved};
@@ -28,6 +28,8 @@ pub struct Help<'a> {
     pub policy: &'a Policy,
     /// Nanoseconds between 1970 and the origin of the clock.
     pub wall: u64,
+    /// Nanoseconds of CLOCK_MONOTONIC at the origin of the clock.
+    pub monotonic: u64,
     /// Room for the longest datagram.
     pub scratch: &'a mut [u8],
 }
@@ -250,6 +252,7 @@ fn arguments(record: &ToSend, help: &Help<'_>) -> Result<SendArgs, Error> {
                 scheduled: has(ToSend::STAMP_SCHEDULED),
                 sent: has(ToSend::STAMP_SENT),
                 acknowledged: false,
+                figures: false,
             }),
             stamp_key: has(ToSend::HAS_STAMP_KEY).then_some(record.stamp_key),
         },
@@ -276,7 +279,7 @@ pub fn error_queue<P: FramePool, M: Probe>(
     let report = match socket.kind {
         Kind::Udp(handle) => host.stack.udp_recv_error(handle, quoted),
         Kind::Raw(handle) | Kind::Ping(handle) => host.stack.raw_recv_error(handle, quoted),
-        Kind::Tcp(handle) => return stream_stamp(host, socket, handle, help, head),
+        Kind::Tcp(handle) => return stream_stamp(host, socket, handle, help, head, quoted),
         Kind::TcpClosed | Kind::Listener(_) => Err(Error::WouldBlock),
     }
     .map_err(errno)?;
@@ -294,7 +297,7 @@ pub fn error_queue<P: FramePool, M: Probe>(
         origin: report.origin as u8,
         kind: report.kind,
         code: report.code,
-        reserved: 0,
+        figures: 0,
         offender: offender.unwrap_or(Address::NONE),
         to: Address::from(socket.shown(report.to, number)),
         interface: number,
@@ -305,27 +308,33 @@ pub fn error_queue<P: FramePool, M: Probe>(
     Ok(HEAD + report.len)
 }
 
-/// A stamp of what a stream sent, as an entry of the error queue: no more than its head.
+/// A stamp of what a stream sent, as an entry of the error queue: its head, and the connection's figures where they were asked for.
 fn stream_stamp<P: FramePool, M: Probe>(
     host: &mut Host<'_, '_, P, M>,
     socket: &Socket,
     handle: Handle,
     help: &Help<'_>,
     head: &mut [u8],
+    behind: &mut [u8],
 ) -> Result<usize, super::Errno> {
     let stamp = host.tcp().tcp_take_stamp(handle).map_err(errno)?;
     let times_only = socket.options.get(Field::Timestamping, Kinds::ALL) & stamping::OPT_TSONLY != 0;
+    let told = match (&stamp.figures, behind.first_chunk_mut()) {
+        (Some(figures), Some(room)) => figures::write(figures, help.monotonic, room),
+        _ => 0,
+    };
     let record = ErrorRecord {
         errno: Error::NoMessage.errno() as u32,
         info: stamp.kind as u32,
         data: stamp.key,
         origin: Origin::Stamp as u8,
-        len: if times_only { 0 } else { stamp.len },
+        figures: u8::from(told > 0),
+        len: if told > 0 || times_only { told as u32 } else { stamp.len },
         timestamp: help.wall.wrapping_add(stamp.at.nanos()),
         ..ErrorRecord::default()
     };
     head.copy_from_slice(record.as_bytes());
-    Ok(head.len())
+    Ok(head.len() + told)
 }
 
 /// Nanoseconds between 1970 and the origin of the clock, given a moment of both.

@@ -118,6 +118,8 @@ pub struct Sessions {
     sleeps: u32,
     /// Nanoseconds between 1970 and the origin of the clock.
     wall: u64,
+    /// Nanoseconds of CLOCK_MONOTONIC at the origin of the clock.
+    monotonic: u64,
     scratch: Box<[u8]>,
 }
 
@@ -147,6 +149,7 @@ impl Sessions {
             news: 0,
             sleeps: 0,
             wall: 0,
+            monotonic: 0,
             scratch: vec![0; datagrams::SCRATCH].into_boxed_slice(),
         }
     }
@@ -219,6 +222,12 @@ impl Sessions {
 
     /// Corrects the time of day: at `now` it is `unix` after 1970.
     pub fn set_wall(&mut self, now: Instant, unix: core::time::Duration) {
+        if self.monotonic == 0 {
+            // Once: this clock and that one go alike.
+            let then = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+            let then = then.tv_sec as u64 * 1_000_000_000 + then.tv_nsec as u64;
+            self.monotonic = then.wrapping_sub(now.nanos());
+        }
         self.wall = datagrams::wall(now, unix);
         self.page.words().wall.store(self.wall, core::sync::atomic::Ordering::Relaxed);
     }

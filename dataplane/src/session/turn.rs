@@ -242,7 +242,9 @@ impl Sessions {
         handle: Handle,
         more: bool,
     ) -> Moved {
-        let Sessions { programs, sockets, queue, links, policy, wall, scratch, to_wake, turn, .. } = self;
+        let Sessions {
+            programs, sockets, queue, links, policy, wall, monotonic, scratch, to_wake, turn, ..
+        } = self;
         let Some(socket) = sockets.get_mut(handle) else { return Moved::default() };
         let Some(Some(home)) = programs.get(usize::from(socket.home.program)) else {
             return Moved::default();
@@ -253,7 +255,7 @@ impl Sessions {
         let moved = match socket.kind {
             Kind::Tcp(tcp) => stream::pump(host, socket, tcp, &home.arena, more),
             Kind::Udp(_) | Kind::Raw(_) | Kind::Ping(_) => {
-                let mut help = datagrams::Help { links, policy, wall: *wall, scratch };
+                let mut help = datagrams::Help { links, policy, wall: *wall, monotonic: *monotonic, scratch };
                 datagrams::pump(host, socket, &home.arena, &mut help)
             }
             Kind::TcpClosed | Kind::Listener(_) => Ok(Moved::default()),

@@ -17,6 +17,7 @@ pub fn stamps_of_what_goes_are_those_of_the_kernel() {
         let kernels = lab.client(&format!("python3 {script} {client}")).must();
         assert!(kernels.contains("'acknowledged', 11, "), "{kernels}");
         assert!(kernels.contains("not connected 786 EINVAL"), "{kernels}");
+        assert!(kernels.contains("('4=1', 12), ('5=0', 12)") && kernels.contains("('26=64', 5)"), "{kernels}");
         let flumens = lab.run_on_flumen(&format!("python3 {script} {ours}")).must();
         // Addresses stand in what is told of packets.
         assert_eq!(flumens.replace(&of_ours, &of_client), kernels);

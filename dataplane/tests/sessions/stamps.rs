@@ -41,7 +41,7 @@ fn a_stream_is_stamped_where_the_program_says_before_it_writes() {
     assert_eq!(house.set(&client, 3, STAMPING, wanted & !OPT_ID), 0);
     assert_eq!(house.call(&client, Op::Stamp, 3, [4, STAMPS_AS_SET, 0, 0]), -i64::from(libc::ENOTCONN));
     house.connected(&server, &client, AT);
-    assert_eq!(house.set(&client, 1, STAMPING, wanted | OPT_STATS), invalid);
+    assert_eq!(house.set(&client, 1, STAMPING, wanted | OPT_STATS), invalid, "not with its packet");
     assert_eq!(house.set(&client, 1, STAMPING, wanted), 0);
     assert_eq!(house.call(&client, Op::Stamp, 1, [4, STAMPS_AS_SET, 0, 0]), 0);
     client.write(1, b"when");
@@ -64,6 +64,32 @@ fn a_stream_is_stamped_where_the_program_says_before_it_writes() {
         assert_eq!(house.call(&client, Op::Stamp, 1, [position, STAMPS_AS_SET, 0, 0]), invalid);
     }
     assert_eq!(server.read(2, 100), b"whenitis");
+}
+
+#[test]
+fn figures_of_the_connection_are_what_a_stamp_quotes() {
+    let mut house = house(Claim::Owned);
+    let (server, client) = (house.attach(0), house.attach(0));
+    house.connected(&server, &client, AT);
+    assert_eq!(house.set(&client, 1, STAMPING, TX_SCHED | TX_ACK | OPT_TSONLY | OPT_STATS), 0);
+    for kinds in [STAMPS_AS_SET, TX_SOFTWARE as u64] {
+        assert_eq!(house.call(&client, Op::Stamp, 1, [4, kinds, 0, 0]), 0);
+    }
+    client.write(1, b"when");
+    house.turns(8);
+    for (kind, expected, ttl) in [(1, 248, false), (0, 248, false), (2, 256, true)] {
+        let (result, data) = house.call_with(&client, Op::ErrorQueue, 1, [0; 4], &[]);
+        assert!(result >= 0);
+        let (record, figures) = ErrorRecord::read_from_prefix(&data).unwrap();
+        assert_eq!((record.info, record.figures, record.len), (kind, 1, expected));
+        assert_eq!(figures.len(), expected as usize);
+        // The first is how long it was busy; the fourth counts segments; that of the TTL is there for an acknowledgment.
+        assert_eq!(
+            (figures[..4].to_vec(), &figures[36..48]),
+            (vec![12, 0, 1, 0], &[12, 0, 4, 0, 1, 0, 0, 0, 0, 0, 0, 0][..])
+        );
+        assert_eq!(figures.ends_with(&[5, 0, 26, 0, 64, 0, 0, 0, 8, 0, 27, 0, 0, 0, 0, 0]), ttl);
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::ip::originate::{Way, link_header_of};
 use crate::limits::STAMP_QUOTE;
 use crate::port::PortId;
 use crate::stack::Stack;
+use crate::tcp::figures::Figures;
 use crate::time::Instant;
 use core::net::{IpAddr, SocketAddr};
 
@@ -44,6 +45,8 @@ pub struct StampKinds {
     pub sent: bool,
     /// SOF_TIMESTAMPING_TX_ACK, which datagrams never get.
     pub acknowledged: bool,
+    /// Each with the connection's figures beside it, which datagrams have none of (SOF_TIMESTAMPING_OPT_STATS).
+    pub figures: bool,
 }
 
 impl StampKinds {
@@ -89,7 +92,7 @@ impl Stamping {
     /// The stamps that a datagram asks for.
     #[inline]
     pub fn wanted(&self, control: &SendControl) -> StampKinds {
-        StampKinds { acknowledged: false, ..control.stamps.unwrap_or(self.options.kinds) }
+        StampKinds { acknowledged: false, figures: false, ..control.stamps.unwrap_or(self.options.kinds) }
     }
 
     /// The key of a datagram that was sent; 0 where none are asked for.
@@ -157,6 +160,8 @@ pub struct Stamp {
     pub at: Instant,
     /// Bytes that the segment carried which it is of.
     pub len: u32,
+    /// The connection's figures then, where they are asked for.
+    pub figures: Option<Figures>,
 }
 
 /// The beginning of the packet that stamps are wanted of, taken while it is sent.
@@ -234,12 +239,12 @@ mod tests {
 
     #[test]
     fn a_datagram_has_the_stamps_that_it_asks_for_or_those_of_its_socket_and_none_of_the_peer() {
-        let all = StampKinds { scheduled: true, sent: true, acknowledged: true };
+        let all = StampKinds { scheduled: true, sent: true, acknowledged: true, figures: true };
         let mut stamping = Stamping::default();
         stamping.set(StampOptions { kinds: all, ..StampOptions::default() });
         let usual = stamping.wanted(&SendControl::default());
         assert_eq!(usual.on_leaving().collect::<Vec<_>>(), [StampKind::Scheduled, StampKind::Sent]);
-        assert!(!usual.acknowledged);
+        assert!(!usual.acknowledged && !usual.figures);
         let none = SendControl { stamps: Some(StampKinds::default()), ..SendControl::default() };
         assert!(stamping.wanted(&none).is_none());
     }

@@ -53,6 +53,7 @@ pub mod demux;
 pub mod error;
 pub mod expiry;
 pub mod fast_open;
+pub mod figures;
 pub mod info;
 pub mod input;
 pub mod intervals;

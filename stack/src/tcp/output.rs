@@ -59,7 +59,7 @@ impl Connection {
         match out {
             Some(train) => {
                 self.counts.sent(cx.now, train.count(), train.len);
-                self.stamp_sent(cx.now, train.seq, train.len, u32::from(train.mss));
+                self.stamp_sent(cx, train.seq, train.len, u32::from(train.mss));
             }
             None => self.settle(cx),
         }

@@ -46,6 +46,8 @@ pub struct Segment<'a> {
     pub check: Check,
     /// The IP header says that a router is congested (RFC 3168: CE).
     pub congested: bool,
+    /// TTL or hop limit.
+    pub ttl: u8,
 }
 
 impl Segment<'_> {
@@ -332,6 +334,7 @@ mod tests {
             more: &[&[3, 4], &[], &[5, 6, 7]],
             check: Check::Verified,
             congested: false,
+            ttl: 64,
         };
         for skip in 0..8 {
             for count in 0..=8 - skip {

@@ -582,6 +582,7 @@ mod tests {
             more: &[],
             check: Check::Verified,
             congested: false,
+            ttl: 64,
         }
     }
 

@@ -305,11 +305,11 @@ fn beside(part: &Part<'_>, got: &Got, out: &mut Writer<'_>) -> (Address, c_int) 
             let cut = if incoming.cut { libc::MSG_TRUNC } else { 0 };
             let kind = match &incoming.head {
                 Head::Datagram(head) => {
-                    control::of_datagram(part, head, incoming.options.as_deref(), out);
+                    control::of_datagram(part, head, &incoming.beside, out);
                     0
                 }
                 Head::Error(record) => {
-                    control::of_error(part, record, out);
+                    control::of_error(part, record, &incoming.beside, out);
                     libc::MSG_ERRQUEUE
                 }
                 Head::End => 0,

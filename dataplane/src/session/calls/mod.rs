@@ -127,9 +127,9 @@ impl Sessions {
             Op::ReceiveUrgent => self.receive_urgent(host, handle, ask),
             Op::Stamp => self.ask_stamps(host, handle, ask),
             Op::ErrorQueue => {
-                let Sessions { sockets, links, policy, wall, scratch, .. } = self;
+                let Sessions { sockets, links, policy, wall, monotonic, scratch, .. } = self;
                 let socket = sockets.get(handle).ok_or(Errno::BADF)?;
-                let help = datagrams::Help { links, policy, wall: *wall, scratch };
+                let help = datagrams::Help { links, policy, wall: *wall, monotonic: *monotonic, scratch };
                 Ok((0, datagrams::error_queue(host, socket, &help, ask.out)?))
             }
             Op::Hold => {

@@ -7,6 +7,7 @@
 
 use super::{Answer, Ask, DONE};
 use crate::builtin::host::Host;
+use crate::session::options::limits::stamping;
 use crate::session::options::{self, Field, kind::Kinds};
 use crate::session::program::Place;
 use crate::session::socket::{Kind, Socket};
@@ -342,8 +343,9 @@ impl Socket {
 
     /// The stamps that a call asks for.
     fn stamps(&self, asked: u64) -> StampKinds {
-        let as_set = || self.options.get(Field::Timestamping, Kinds::ALL);
-        options::effect::stamp_kinds(if asked == STAMPS_AS_SET { as_set() } else { asked as i32 })
+        let set = self.options.get(Field::Timestamping, Kinds::ALL);
+        let kinds = options::effect::stamp_kinds(if asked == STAMPS_AS_SET { set } else { asked as i32 });
+        StampKinds { figures: set & stamping::OPT_STATS != 0, ..kinds }
     }
 
     /// An address that the socket can use.

@@ -200,6 +200,7 @@ pub fn stamp_kinds(flags: i32) -> StampKinds {
         scheduled: has(stamping::TX_SCHED),
         sent: has(stamping::TX_SOFTWARE),
         acknowledged: has(stamping::TX_ACK),
+        figures: has(stamping::OPT_STATS),
     }
 }
 

@@ -11,7 +11,7 @@ pub const LEN: usize = 280;
 const CLOSE: u8 = 7;
 const LISTEN: u8 = 10;
 /// TCP_INFINITE_SSTHRESH.
-const INFINITE: u32 = 0x7fff_ffff;
+pub const INFINITE: u32 = 0x7fff_ffff;
 
 /// Writes fields one after the other, each in its own width and the machine's byte order.
 struct Fields {

@@ -35,15 +35,17 @@ pub mod stamping {
     pub const OPT_CMSG: i32 = 1 << 10;
     /// Stamps of what is sent come without their packets.
     pub const OPT_TSONLY: i32 = 1 << 11;
+    /// And with the connection's figures in their place.
+    pub const OPT_STATS: i32 = 1 << 12;
     /// Keys of streams count from what is written.
     pub const OPT_ID_TCP: i32 = 1 << 16;
 }
 
 /// What SO_TIMESTAMPING takes: stamps that the data plane makes (RX_SOFTWARE, TX_SOFTWARE, TX_SCHED, TX_ACK, SOFTWARE), those that
 /// only hardware makes and that never come, here as there (TX_HARDWARE, RX_HARDWARE, SYS_HARDWARE, RAW_HARDWARE, OPT_TX_SWHW,
-/// BIND_PHC; TX_COMPLETION, which is Bluetooth's), and words about them (OPT_ID, OPT_CMSG, OPT_TSONLY, OPT_PKTINFO, OPT_ID_TCP,
-/// OPT_RX_FILTER): all but OPT_STATS.
-pub const TIMESTAMPING_BOUNDS: i32 = ((1 << 19) - 1) & !(1 << 12);
+/// BIND_PHC; TX_COMPLETION, which is Bluetooth's), and words about them (OPT_ID, OPT_CMSG, OPT_TSONLY, OPT_STATS, OPT_PKTINFO,
+/// OPT_ID_TCP, OPT_RX_FILTER).
+pub const TIMESTAMPING_BOUNDS: i32 = (1 << 19) - 1;
 
 /// Keys for signatures of one socket that does not stand yet: as many as a listener may have.
 pub const MAX_KEYS: usize = flumen_stack::limits::MAX_SIGNATURE_KEYS;

@@ -12,6 +12,7 @@
 pub mod asked;
 pub mod document;
 pub mod effect;
+pub mod figures;
 pub mod groups;
 pub mod info;
 pub mod ioctl;

@@ -7,7 +7,7 @@ import errno, select, socket, struct, sys, time
 
 ADDRESS = sys.argv[1]
 FAMILY = socket.AF_INET6 if ":" in ADDRESS else socket.AF_INET
-STAMPING, STAMPING_NEW, KEY, PACKET_INFO = 37, 65, 81, 8
+STAMPING, STAMPING_NEW, KEY, FIGURES, PACKET_INFO = 37, 65, 81, 54, 8
 TX_SOFTWARE, SOFTWARE, OPT_ID, TX_SCHED, TX_ACK = 1 << 1, 1 << 4, 1 << 7, 1 << 8, 1 << 9
 OPT_CMSG, TIMES_ONLY, OPT_STATS, OPT_ID_TCP = 1 << 10, 1 << 11, 1 << 12, 1 << 16
 ALL = TX_SOFTWARE | TX_SCHED | TX_ACK
@@ -40,6 +40,27 @@ def ask(sender, flags, name=STAMPING):
     return sender.getsockopt(socket.SOL_SOCKET, name)
 
 
+def figures(data):
+    """Attributes: their types and lengths in order, and the values of those that are the same on any host."""
+    found, busy = [], []
+    while data:
+        length, kind = struct.unpack("HH", data[:4])
+        value = int.from_bytes(data[4:length], "little")
+        if kind in (4, 5, 9, 11, 13, 14, 15, 16, 17, 18, 19, 20, 21, 23, 26, 27):
+            value = f"{kind}={value}"
+        elif kind == 25:  # when it left, on the clock of CLOCK_MONOTONIC
+            value = f"{kind}={abs(time.monotonic() - value / 1e9) < 5}"
+        elif kind in (10, 22):  # round trip times, of our own host
+            value = f"{kind}={0 < value < 1_000_000}"
+        elif kind == 8:  # the window, which algorithms open or leave
+            value = f"{kind}={10 <= value < 20}"
+        else:  # how long it was busy and why, rates, what did not leave yet
+            value = kind
+        found.append((value, length))
+        data = data[(length + 3) // 4 * 4 :]
+    return found
+
+
 def told(sender, began, count, room):
     """So many entries of the error queue: those that come, and what they say but for the moment."""
     found = []
@@ -55,6 +76,8 @@ def told(sender, began, count, room):
             elif (level, kind) in ((socket.IPPROTO_IP, 11), (socket.IPPROTO_IPV6, 25)):
                 number, origin, type_, code, _, info, key = struct.unpack("IBBBBII", rest[:16])
                 entry.append((errno.errorcode[number], origin, type_, code, NAMES[info], key, rest[16:].hex()))
+            elif (level, kind) == (socket.SOL_SOCKET, FIGURES):
+                entry.append(figures(rest))
             elif (level, kind) == (socket.IPPROTO_IP, PACKET_INFO):
                 entry.append((level, kind, any(rest[:4]), rest[4:].hex()))
             elif (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
@@ -113,8 +136,12 @@ for make, all_of_them in ((datagrams, 2), (streams, 3)):
     told_of(make, ALL | SOFTWARE | OPT_ID | TIMES_ONLY, [[(STAMPING_NEW, TX_SOFTWARE)], [(STAMPING, 0)]], [1, 0])
     told_of(make, SOFTWARE | OPT_ID | TIMES_ONLY, [[(KEY, 4711), (STAMPING, TX_SOFTWARE)]], [1 if make is datagrams else 0])
     told_of(make, SOFTWARE | TIMES_ONLY, [[(KEY, 4711)], [(STAMPING, OPT_ID)], [(1, 5)], [(13, 5)]], [0] * 4)
+    # With figures of the connection, which a datagram has none of; of who asks for no times, no control message has them.
+    told_of(make, ALL | SOFTWARE | TIMES_ONLY | OPT_STATS, [[]] * 2, [all_of_them] * 2)
+    told_of(make, ALL | OPT_ID | TIMES_ONLY | OPT_STATS, [[]], [all_of_them])
+    told_of(make, TX_ACK | SOFTWARE | TIMES_ONLY | OPT_STATS, [[(STAMPING, TX_SOFTWARE)]], [1], room=100)
     # What is refused, and what is taken and never comes here.
-    for flags in (OPT_ID_TCP, OPT_STATS, 1 << 18, 1 << 19):
+    for flags in (OPT_ID_TCP, OPT_STATS, OPT_STATS | OPT_CMSG, OPT_STATS | TIMES_ONLY, 1 << 18, 1 << 19):
         told_of(make, flags, [[]], [0])
 # The packet, and what is told of it.
 told_of(datagrams, TX_SOFTWARE | SOFTWARE, [[]] * 2, [1, 1])

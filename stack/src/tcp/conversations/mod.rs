@@ -177,6 +177,7 @@ impl Host {
             more: if rest[0].is_empty() { &[] } else { &rest },
             check: Check::Pending(header),
             congested: false,
+            ttl: 64,
         };
         let disposition = self.tcp.on_segment(&mut self.pools.cx(), &segment);
         self.heed(disposition);

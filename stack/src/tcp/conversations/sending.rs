@@ -189,7 +189,8 @@ fn stamps(script: &mut Script) -> Vec<(StampKind, u32)> {
     core::iter::from_fn(|| script.tcp().take_stamp()).map(|stamp| (stamp.kind, stamp.key)).collect()
 }
 
-const EVERY_STAMP: StampKinds = StampKinds { scheduled: true, sent: true, acknowledged: true };
+const EVERY_STAMP: StampKinds =
+    StampKinds { scheduled: true, sent: true, acknowledged: true, figures: false };
 
 #[test]
 fn the_last_byte_of_a_write_is_stamped_when_it_leaves_and_when_it_is_acknowledged() {
@@ -228,6 +229,35 @@ fn the_last_byte_of_a_write_is_stamped_when_it_leaves_and_when_it_is_acknowledge
 }
 
 #[test]
+fn figures_of_the_connection_stand_beside_the_stamps_that_ask_for_them() {
+    let mut script = Script::established(plain());
+    let with = StampKinds { figures: true, ..EVERY_STAMP };
+    script.tcp().ask_stamps(with, 1600);
+    script.tcp().ask_stamps(EVERY_STAMP, 1610);
+    script.host.send(&[1; 1610]).unwrap();
+    let left = script.host.pools.now;
+    script.host.output();
+    script.at(20);
+    let _ = script.inject(ACK, 1001, 5001 + 1610, b"");
+    let mut take = || script.tcp().take_stamp().map(|stamp| (stamp.kind, stamp.figures));
+    let told: Vec<_> = core::iter::from_fn(&mut take).collect();
+    let figures: Vec<_> = told.iter().filter_map(|(_, figures)| *figures).collect();
+    assert_eq!(
+        (told.len(), figures.len()),
+        (6, 3),
+        "three beside each, and figures beside those of the first"
+    );
+    for sent in &figures[..2] {
+        assert_eq!((sent.data_segments, sent.bytes_sent, sent.waiting), (2, 1610, [1610, 0]));
+        assert_eq!((sent.delivered, sent.cwnd, sent.ttl, sent.left), ([0, 0], 10, None, left));
+    }
+    let there = figures[2];
+    assert_eq!((there.delivered, there.waiting, there.retransmissions), ([2, 0], [0, 0], 0));
+    assert_eq!((there.min_rtt, there.srtt), (20_000, 20_000));
+    assert_eq!((there.left, there.ttl), (left, Some(64)), "of the byte, and of the acknowledgment");
+}
+
+#[test]
 fn a_stamped_byte_that_is_sent_again_is_stamped_again() {
     let mut script = Script::established(plain());
     script.tcp().ask_stamps(EVERY_STAMP, 3);
@@ -250,11 +280,13 @@ fn stamps_that_nobody_takes_and_writes_that_are_never_acknowledged_are_bounded()
     set(&mut script, SocketOption::StampKeys(StampKeys::Unacknowledged));
     for _ in 0..MAX_STAMPS_ASKED + 3 {
         script.host.send(b"a").unwrap();
-        script.tcp().ask_stamps(EVERY_STAMP, 0);
+        script.tcp().ask_stamps(StampKinds { figures: true, ..EVERY_STAMP }, 0);
     }
     script.host.output();
     let _ = script.inject(ACK, 1001, 5001 + MAX_STAMPS_ASKED as u32 + 3, b"");
     let first = script.tcp().take_stamp().map(|stamp| (stamp.kind, stamp.key));
     assert_eq!(first, Some((StampKind::Scheduled, 3)), "further ones took the place of the oldest");
-    assert_eq!(stamps(&mut script).len(), MAX_STAMPS - 1, "the newest are lost");
+    let others: Vec<_> = core::iter::from_fn(|| script.tcp().take_stamp()).collect();
+    assert_eq!(others.len(), MAX_STAMPS - 1, "the newest are lost");
+    assert!(others.iter().all(|stamp| stamp.figures.is_some()), "and their figures, no others");
 }

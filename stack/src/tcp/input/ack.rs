@@ -114,7 +114,7 @@ impl Connection {
         self.knobs.hold = false;
         if outcome.acked > 0 {
             self.counts.acknowledged += u64::from(outcome.acked);
-            self.stamp_acknowledged(cx.now);
+            self.stamp_acknowledged(cx, segment.ttl);
             self.tx.progress = cx.now;
             self.tx.backoff = 0;
             self.soft_error = None;

@@ -36,6 +36,7 @@ fn segment(seq: u32, ack: u32, flags: u16) -> Segment<'static> {
         more: &[],
         check: Check::Verified,
         congested: false,
+        ttl: 64,
     }
 }
 

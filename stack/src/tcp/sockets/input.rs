@@ -159,6 +159,7 @@ fn take<P, M>(
         more: &more,
         check,
         congested: tos & CONGESTION_EXPERIENCED == CONGESTION_EXPERIENCED,
+        ttl,
     };
     // Whole tuples are for whom no connection was found: making one takes longer than finding one.
     let tuple = || Tuple::new((local, local_port), (remote, remote_port)).scoped(port);
