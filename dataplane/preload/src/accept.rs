@@ -59,8 +59,12 @@ pub fn accept(
     }
     let patience = Patience::to_receive(&part, 0);
     loop {
+        // A dead service leaves the flags as they were.
+        if part.is_over() {
+            return Err(Errno(libc::ECONNABORTED));
+        }
         if !part.cell.flags().intersects(Flags::LISTENING) {
-            return Err(Errno(if part.is_over() { libc::ECONNABORTED } else { libc::EINVAL }));
+            return Err(Errno(libc::EINVAL));
         }
         if part.cell.flags().intersects(Flags::ACCEPTABLE) {
             match take(socket, &part, flags) {

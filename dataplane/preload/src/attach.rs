@@ -44,6 +44,10 @@ pub struct Attachment {
     workers: Vec<WorkerBell>,
     token: [u8; 16],
     dead: AtomicBool,
+    /// The epoll sets were told that it is dead.
+    mourned: AtomicBool,
+    /// When somebody who does not wait last looked whether the service lives: seconds of the coarse clock.
+    looked: AtomicU64,
     /// Where the last call found a free call slot.
     hint: AtomicU32,
     /// A bit for each slot that is taken.
@@ -79,13 +83,18 @@ pub fn ensure() -> Result<&'static Attachment> {
     if let Some(attachment) = usable() {
         return Ok(attachment);
     }
-    let _making = MAKING.lock();
+    let making = MAKING.lock();
     if let Some(attachment) = usable() {
         return Ok(attachment);
     }
     let attachment = Attachment::make(&Hello::new(attach::ATTACH))?;
+    let is_another = current().is_some();
     let attachment = install(attachment);
+    drop(making);
     crate::watcher::reserve();
+    if is_another {
+        crate::epoll::state::mourn();
+    }
     Ok(attachment)
 }
 
@@ -202,6 +211,8 @@ impl Attachment {
             workers,
             token: welcome.token,
             dead: AtomicBool::new(false),
+            mourned: AtomicBool::new(false),
+            looked: AtomicU64::new(0),
             hint: AtomicU32::new(0),
             taken: (0..slots / 64).map(|_| AtomicU64::new(0)).collect(),
             sockets: (0..slots).map(|_| AtomicPtr::new(null_mut())).collect(),
@@ -252,6 +263,22 @@ impl Attachment {
             self.dead.store(true, Release);
         }
         !self.is_dead()
+    }
+
+    /// As [`Attachment::look`], once a second at most: for calls that find nothing and do not wait. (Reading the clock is no system
+    /// call.)
+    pub fn look_now_and_then(&self) {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse).tv_sec as u64;
+        if self.looked.load(Relaxed) != now {
+            self.looked.store(now, Relaxed);
+            self.look();
+        }
+    }
+
+    /// True once, when the service was found dead.
+    #[inline]
+    pub fn is_first_to_mourn(&self) -> bool {
+        self.is_dead() && !self.mourned.swap(true, Relaxed)
     }
 
     /// A slot for a new socket. Its cell is not touched: it may be the home of a socket that another process has, which only the
@@ -461,18 +488,21 @@ pub fn falls_back() -> bool {
     std::env::var_os("FLUMEN_FALLBACK").is_none_or(|value| value != "fail")
 }
 
-/// Says on standard error, once, that the service cannot be reached.
+/// Says on standard error, once, that the service cannot be reached, and what becomes of sockets. Children after fork say it
+/// no more; with FLUMEN_QUIET nobody does.
 pub fn complain(error: Errno) {
     static SAID: AtomicBool = AtomicBool::new(false);
-    let wanted = !falls_back() || std::env::var_os("FLUMEN_VERBOSE").is_some();
-    if !wanted || SAID.swap(true, Relaxed) {
+    if SAID.swap(true, Relaxed) || std::env::var_os("FLUMEN_QUIET").is_some() {
         return;
     }
     let path = std::env::var_os("FLUMEN_SOCKET").unwrap_or_else(|| DEFAULT_PATH.into());
     let what = io::Error::from_raw_os_error(error.0);
-    let then = if falls_back() { "using the kernel's sockets" } else { "sockets fail" };
-    let text = format!("flumen: no data plane at {}: {what}; {then}\n", path.display());
-    say(&text);
+    let then = if falls_back() {
+        "the kernel's sockets are used (FLUMEN_FALLBACK=fail forbids that, FLUMEN_QUIET=1 says nothing)"
+    } else {
+        "sockets fail (FLUMEN_FALLBACK=kernel allows the kernel's)"
+    };
+    say(&format!("flumen: no data plane at {} (FLUMEN_SOCKET): {what}; {then}\n", path.display()));
 }
 
 /// Options that were told of: each is once for a program.
@@ -501,14 +531,18 @@ pub fn tell_refused(level: i32, name: i32, error: Errno) {
     ));
 }
 
+/// Writes to standard error, unless that is a connection: a server that inetd starts has its peer there, and a daemon that closed its
+/// standard error whatever it opened next. (journald listens at a socket of another family.)
 fn say(text: &str) {
-    // SAFETY: the text is live; the result does not matter.
-    unsafe { crate::real::write(2, text.as_ptr().cast(), text.len()) };
+    // SAFETY: the descriptor is only asked what it is.
+    let domain = rustix::net::sockopt::socket_domain(unsafe { BorrowedFd::borrow_raw(2) });
+    if !matches!(domain, Ok(AddressFamily::INET | AddressFamily::INET6)) {
+        // SAFETY: the text is live; the result does not matter.
+        unsafe { crate::real::write(2, text.as_ptr().cast(), text.len()) };
+    }
 }
 
 /// Says on standard error what could not be done with sockets of Flumen.
 pub fn complain_of(what: &str, error: Errno) {
-    let text = format!("flumen: {what}: {}\n", io::Error::from_raw_os_error(error.0));
-    // SAFETY: the text is live; the result does not matter.
-    unsafe { crate::real::write(2, text.as_ptr().cast(), text.len()) };
+    say(&format!("flumen: {what}: {}\n", io::Error::from_raw_os_error(error.0)));
 }

@@ -32,19 +32,23 @@ pub enum Purpose {
 /// # Errors
 /// ENETDOWN when the service is not there and must be.
 pub fn whose(protocol: c_int, address: &Address, purpose: Purpose) -> Result<Whose> {
-    let attachment = match attach::ensure() {
-        Ok(attachment) => attachment,
-        Err(error) => {
-            attach::complain(error);
-            return if attach::falls_back() { Ok(Whose::Kernel) } else { Err(Errno(libc::ENETDOWN)) };
-        }
-    };
     let args = [protocol as u64, purpose as u64, 0, 0];
-    match attachment.call(0, Op::Whose, 0, args, address.as_bytes()) {
-        0 => Ok(Whose::Kernel),
-        1 => Ok(Whose::Flumen),
-        2 => Ok(Whose::Both),
-        error => Err(Errno(error.unsigned_abs().min(4095) as c_int)),
+    loop {
+        let attachment = match attach::ensure() {
+            Ok(attachment) => attachment,
+            Err(error) => {
+                attach::complain(error);
+                return if attach::falls_back() { Ok(Whose::Kernel) } else { Err(Errno(libc::ENETDOWN)) };
+            }
+        };
+        match attachment.call(0, Op::Whose, 0, args, address.as_bytes()) {
+            0 => return Ok(Whose::Kernel),
+            1 => return Ok(Whose::Flumen),
+            2 => return Ok(Whose::Both),
+            // It died since it was used last, which nobody had noticed. The socket is new: another service may be there.
+            _ if attachment.is_dead() => {}
+            error => return Err(Errno(error.unsigned_abs().min(4095) as c_int)),
+        }
     }
 }
 

@@ -198,8 +198,13 @@ pub fn wait(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_
             kernels.ask(-1, Some(Duration::ZERO), None)?;
             ready = kernels.add_to(fds);
         }
-        if ready > 0 || timeout == Some(Duration::ZERO) {
+        if ready > 0 {
             return Ok(ready);
+        }
+        if timeout == Some(Duration::ZERO) {
+            // Of a dead service the next call tells.
+            attach::current().into_iter().for_each(attach::Attachment::look_now_and_then);
+            return Ok(0);
         }
         let left = deadline.map(|(time, begin)| time.saturating_sub(begin.elapsed()));
         if sandbox::is_on() {

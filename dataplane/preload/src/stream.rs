@@ -319,7 +319,8 @@ fn put(
 fn connected(part: &Part<'_>, fd: c_int, patience: Patience) -> Result<()> {
     loop {
         let flags = part.cell.flags();
-        if flags.intersects(Flags::CONNECTED) || !flags.intersects(Flags::CONNECTING) {
+        // (A dead service leaves the flags as they were; what follows says that nothing can be sent.)
+        if flags.intersects(Flags::CONNECTED) || !flags.intersects(Flags::CONNECTING) || part.is_over() {
             return Ok(());
         }
         wait::until(part, fd, libc::EPOLLOUT as u32, patience, || {

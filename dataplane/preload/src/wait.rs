@@ -79,7 +79,10 @@ pub fn until(
                 return Ok(());
             }
         }
-        return Err(Errno(libc::EAGAIN));
+        // Who asks again and again without waiting must hear of a dead service, too: the caller finds it when it looks.
+        let was_over = part.is_over();
+        part.attachment.look_now_and_then();
+        return if part.is_over() && !was_over { Ok(()) } else { Err(Errno(libc::EAGAIN)) };
     }
     if part.socket.state() == State::Both {
         return for_either(fd, events, patience);

@@ -203,6 +203,7 @@ tests! {
         system_calls {
             a_worker_that_kicks_by_sqpoll_makes_no_system_call_while_it_forwards,
             a_burst_goes_out_in_one_system_call_and_every_packet_of_it_arrives,
+            a_busy_program_sends_and_receives_without_system_calls,
         }
         programs_calls {
             stamps_of_what_goes_are_those_of_the_kernel,
@@ -235,6 +236,7 @@ tests! {
         programs_web {
             nginx_serves_with_sendfile,
             nginx_serves_without_sendfile,
+            nginx_with_workers_of_another_user_serves_a_low_port,
             nginx_reloads_under_load,
             nginx_speaks_tls,
             haproxy_stands_between_clients_and_servers,
@@ -262,6 +264,21 @@ tests! {
             hundreds_of_programs_have_sockets_at_a_time_and_leave_nothing_behind,
             a_hundred_thousand_sockets_of_programs_are_open_at_a_time_and_all_are_freed,
             memory_of_closed_connections_goes_back_to_the_system,
+        }
+        programs_service {
+            every_call_that_waits_ends_when_the_service_is_killed_and_new_sockets_find_the_next_one,
+            every_call_that_waits_ends_when_the_service_is_stopped_and_new_sockets_find_the_next_one,
+            without_a_service_sockets_are_the_kernels_or_fail_and_one_line_tells,
+        }
+        programs_claims {
+            without_a_rule_sockets_at_our_addresses_are_ours_and_loopback_is_the_kernels,
+            rules_claim_by_address_protocol_and_ports_and_never_comes_first,
+            all_are_ours_when_all_are_claimed_but_those_that_never_are,
+        }
+        programs_access {
+            who_may_write_to_the_socket_may_attach_and_nobody_else,
+            low_ports_are_for_root_and_for_whom_the_configuration_names,
+            who_has_all_sockets_that_a_program_may_have_harms_no_other,
         }
         programs_workers {
             nginx_serves_on_both_and_leaves_nothing_behind_when_it_is_killed,

@@ -64,6 +64,22 @@ pub fn nginx_serves_without_sendfile() {
     nginx_serves("sendfile off;");
 }
 
+/// As Debian configures it: the master is root, and its workers give that up when they have their sockets.
+pub fn nginx_with_workers_of_another_user_serves_a_low_port() {
+    let lab = lab();
+    let bytes = noise(4, 4 << 20);
+    lab.file("served", &bytes);
+    let config = nginx_config(&lab, HERE, "", "");
+    let text = std::fs::read_to_string(&config).expect("it was written");
+    lab.file("nginx.conf", text.replace("user root;", "user www-data;").replace(":8080", ":80"));
+    let nginx = lab.start_on_flumen(&format!("nginx -e stderr -c {config}"));
+    lab.wait_for_port(Role::Client, HERE, 80);
+    let workers = lab.router(&format!("pgrep -c -u www-data -P {}", nginx.pid())).must();
+    assert_eq!(workers.trim(), "2");
+    fetch(&lab, &format!("http://{HERE}/served"), &bytes, "");
+    no_error(&lab.client(&format!("wrk -t 1 -c 20 -d 1s http://{HERE}/small")).must());
+}
+
 pub fn nginx_reloads_under_load() {
     let lab = lab();
     let nginx = nginx(&lab, "", "location /which { return 200 \"first\\n\"; }");

@@ -107,3 +107,37 @@ pub fn a_burst_goes_out_in_one_system_call_and_every_packet_of_it_arrives() {
     assert_eq!(arrived.trim().parse(), Ok(sent), "what we sent is what the server's kernel received");
     lab.client("ping -n -q -c 2 -i 0.2 -W 2 10.0.2.2").says("2 received");
 }
+
+const BUSY: &str = include_str!("programs/busy.c");
+
+/// Sends more than is asked for, and takes what comes.
+const BUSY_PEER: &str = "import socket\ns=socket.create_server(('10.0.1.2',7000))\n\
+                         while True:\n c=s.accept()[0]\n try:\n  c.sendall(bytes(1000000))\n  while c.recv(65536): pass\n \
+                         except OSError: pass\n";
+
+/// While program and worker are both awake, neither asks the kernel for anything to pass bytes on.
+pub fn a_busy_program_sends_and_receives_without_system_calls() {
+    let lab = Lab::plan().programs("").core_keys("idle = \"spin\"").up();
+    let source = lab.file("busy.c", BUSY);
+    let (binary, seen) = (lab.folder().join("busy"), lab.folder().join("seen"));
+    let (binary, seen) = (binary.display(), seen.display());
+    lab.client(&format!("gcc -O1 -o {binary} {source}")).must();
+    let peer = lab.file("peer.py", BUSY_PEER);
+    let _peer = lab.start_on_kernel(super::harness::Role::Client, &format!("python3 {peer}"));
+    lab.wait_for_port(super::harness::Role::Client, "10.0.1.2", 7000);
+    let strace = format!("strace -f -o {seen} {binary}");
+    // On the kernel's sockets each of them is one: so strace sees what there is to see.
+    let calls_between = |marks: &str| {
+        let text = std::fs::read_to_string(lab.folder().join("seen")).expect("strace wrote its file");
+        let lines: Vec<_> = text.lines().collect();
+        let marks: Vec<_> = (0..lines.len()).filter(|line| lines[*line].contains(marks)).collect();
+        let [first, last] = marks[..] else { panic!("two marks, not {marks:?}") };
+        lines[first + 1..last].iter().map(|line| (*line).to_owned()).collect::<Vec<_>>()
+    };
+    lab.client(&format!("{strace} 10.0.1.2 7000")).says("done");
+    assert!(calls_between("getppid(").len() >= 20_000);
+    lab.run_on_flumen(&format!("{strace} 10.0.1.2 7000")).says("done");
+    let calls = calls_between("getppid(");
+    // The library looks once a second whether the service lives.
+    assert!(calls.len() < 200, "{} calls: {:?}", calls.len(), &calls[..20]);
+}

@@ -89,6 +89,18 @@ pub fn take_news(registry: &mut Registry<Watch>) {
     if let Some(attachment) = attach::current() {
         attachment.take_news(|slot| registry.hear(slot));
         registry.tell_heard();
+        if attachment.is_first_to_mourn() {
+            registry.news_of_all();
+        }
+    }
+}
+
+/// Sockets of a dead service are in sets, and another service's bell rings from now on: they are told while it is known.
+#[cold]
+pub fn mourn() {
+    if let Some(mut registry) = hold() {
+        registry.news_of_all();
+        super::wait::knock(registry);
     }
 }
 

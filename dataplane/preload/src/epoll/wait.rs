@@ -81,8 +81,13 @@ pub fn wait(
     let mut deadline = None;
     loop {
         let count = look(epfd, number, out, ask)?;
-        if count > 0 || at_once {
+        if count > 0 {
             return Ok(count as c_int);
+        }
+        if at_once {
+            // Of a dead service the next call tells.
+            attach::current().into_iter().for_each(attach::Attachment::look_now_and_then);
+            return Ok(0);
         }
         let left = match (timeout, deadline) {
             (None, _) => None,
@@ -187,15 +192,11 @@ pub fn sleep(
         Err(error) => Err(error),
     };
     drop(sleeping);
-    let gone = attach::current().is_some_and(attach::Attachment::is_dead);
     if let Some(mut registry) = state::hold() {
         if let Some(set) = registry.sets.get_mut(number) {
             set.sleepers = set.sleepers.saturating_sub(1);
         }
         state::take_news(&mut registry);
-        if gone {
-            registry.news_of_all();
-        }
         knock(registry);
     }
     slept

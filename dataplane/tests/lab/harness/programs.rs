@@ -77,6 +77,11 @@ impl Lab {
         self.folder().join("programs.sock")
     }
 
+    /// Makes sure that the library stands beside the binary, for tests that preload it themselves.
+    pub fn build_library(&self) {
+        build();
+    }
+
     fn exec(&self, line: &str) -> String {
         build();
         format!("{BINARY} exec --socket {} -- {line}", self.programs_socket().display())

@@ -1,0 +1,139 @@
+//! Unmodified programs and a service that is not there, or dies.
+
+use super::harness::{Lab, Role, wait_until};
+use nix::sys::signal::Signal;
+use std::path::Path;
+
+const HERE: &str = "10.0.1.1";
+const THERE: &str = "10.0.1.2";
+/// At the client's link, and nobody's: its packets vanish.
+const SILENT: &str = "10.0.1.77";
+
+const DEATH: &str = include_str!("programs/service_death.py");
+
+/// Accepts, and neither reads nor writes.
+const SILENT_SERVER: &str = "import socket,time\ns=socket.create_server(('10.0.1.2',7000),backlog=64)\nkept=[]\n\
+                             while True: kept.append(s.accept())\n";
+
+/// What each call comes to.
+const ENDS: [(&str, &str); 17] = [
+    ("recv", "ECONNRESET"),
+    ("recv without waiting", "ECONNRESET"),
+    ("recv whole", "ECONNRESET"),
+    ("send", "EPIPE"),
+    ("send while it opens", "EPIPE"),
+    ("connect", "ECONNRESET"),
+    ("accept", "ECONNABORTED"),
+    ("accept of both", "ECONNABORTED"),
+    ("recv of datagrams", "ENETDOWN"),
+    ("recv of datagrams of both", "ENETDOWN"),
+    ("poll", "hung up"),
+    ("poll without waiting", "hung up"),
+    ("select", "readable"),
+    ("epoll", "hung up"),
+    ("epoll by edges", "hung up"),
+    ("epoll without waiting", "hung up"),
+    ("recv in a child", "ECONNRESET"),
+];
+
+fn dies(signal: Signal) {
+    let mut lab = Lab::plan().programs("").neighbour("lan", SILENT, "02:00:00:00:01:02").up();
+    let script = lab.file("service_death.py", DEATH);
+    let server = lab.file("silent.py", SILENT_SERVER);
+    let _server = lab.start_on_kernel(Role::Client, &format!("python3 {server}"));
+    lab.wait_for_port(Role::Client, THERE, 7000);
+    let line = format!("python3 -u {script} {HERE} {THERE} 7000 {SILENT}");
+    let program = lab.start_on_flumen(&line);
+    // No thread of this one waits for news, and finds out for the others.
+    let restless = lab.start_on_flumen(&format!("{line} waiting"));
+    wait_until("all calls wait", 30, || [&program, &restless].iter().all(|one| one.log().contains("blocked")));
+    assert_eq!(program.log(), "blocked\n", "nothing ends before");
+    let mut flumen = lab.take_flumen();
+    flumen.signal(signal);
+    flumen.ended();
+    wait_until("all calls end", 60, || program.log().contains("all ended"));
+    wait_until("all calls of the other end", 60, || restless.log().contains("all ended"));
+    for (of, last) in [(&program, ""), (&restless, "waiting")] {
+        let said = of.log();
+        for (call, end) in ENDS.iter().filter(|(call, _)| call.ends_with(last)) {
+            assert!(said.lines().any(|line| line == format!("{call}: {end}")), "{call}: {end}\n{said}");
+        }
+    }
+    wait_until("there is no service", 20, || program.log().contains("not yet: ENETDOWN"));
+    assert_eq!(program.log().matches("flumen: ").count(), 1, "{}", program.log());
+    lab.start_flumen();
+    wait_until("a new socket works", 60, || program.log().ends_with("again\n"));
+}
+
+pub fn every_call_that_waits_ends_when_the_service_is_killed_and_new_sockets_find_the_next_one() {
+    dies(Signal::SIGKILL);
+}
+
+pub fn every_call_that_waits_ends_when_the_service_is_stopped_and_new_sockets_find_the_next_one() {
+    dies(Signal::SIGTERM);
+}
+
+const NOBODY: &str = r#"
+import errno, os, socket, sys
+def tries(do):
+    try:
+        do()
+        return "done"
+    except OSError as error:
+        return errno.errorcode[error.errno]
+server = socket.socket()
+print("bind", tries(lambda: server.bind(("127.0.0.1", 0))))
+if os.fork() == 0:
+    one = socket.socket()
+    print("child", tries(lambda: one.bind(("127.0.0.1", 0))), flush=True)
+    os._exit(0)
+os.wait()
+print("listen", tries(server.listen))
+client = socket.socket()
+print("connect", tries(lambda: client.connect(("127.0.0.1", int(sys.argv[1])))))
+print("send", tries(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", 9))))
+print("pair", tries(socket.socketpair), flush=True)
+"#;
+
+/// Runs a program with the library in front of it, as `env LD_PRELOAD` does it.
+fn preloaded(lab: &Lab, variables: &str, line: &str) -> String {
+    let library = Path::new(super::harness::BINARY).with_file_name("libflumen_preload.so");
+    let library = library.display();
+    lab.router(&format!("env LD_PRELOAD={library} {variables} {line}")).text
+}
+
+pub fn without_a_service_sockets_are_the_kernels_or_fail_and_one_line_tells() {
+    let lab = Lab::plan().programs("").up();
+    lab.build_library();
+    let script = lab.file("nobody.py", NOBODY);
+    let line = format!("python3 -u {script} 7000");
+    let _server = lab.start_on_kernel(Role::Router, "python3 -m http.server -b 127.0.0.1 7000");
+    lab.wait_for_port(Role::Router, "127.0.0.1", 7000);
+    let nowhere = lab.folder().join("nowhere.sock").display().to_string();
+
+    // Plain LD_PRELOAD goes on with the kernel's.
+    let said = preloaded(&lab, &format!("FLUMEN_SOCKET={nowhere}"), &line);
+    let works = "bind done\nchild done\nlisten done\nconnect done\nsend done\npair done\n";
+    let lines = |said: &str| said.lines().filter(|line| line.starts_with("flumen:")).count();
+    assert_eq!(lines(&said), 1, "parent and child say it once: {said}");
+    assert!(said.contains(&nowhere) && said.contains("kernel's sockets are used"), "{said}");
+    let others = |said: &str| -> String {
+        said.lines().filter(|line| !line.starts_with("flumen:")).map(|line| format!("{line}\n")).collect()
+    };
+    assert_eq!(others(&said), works);
+    assert_eq!(preloaded(&lab, &format!("FLUMEN_QUIET=1 FLUMEN_SOCKET={nowhere}"), &line), works);
+
+    // By policy it fails.
+    let fails = "bind ENETDOWN\nchild ENETDOWN\nlisten ENETDOWN\nconnect ENETDOWN\nsend ENETDOWN\npair done\n";
+    let said = preloaded(&lab, &format!("FLUMEN_FALLBACK=fail FLUMEN_SOCKET={nowhere}"), &line);
+    assert_eq!((lines(&said), others(&said).as_str()), (1, fails), "{said}");
+    assert!(said.contains(&nowhere) && said.contains("sockets fail"), "{said}");
+
+    // With the service there plain LD_PRELOAD is as good as `flumen exec`, and silent.
+    let there = lab.programs_socket().display().to_string();
+    let _server = lab.start_on_kernel(Role::Client, "python3 -m http.server -b 10.0.1.2 7001");
+    lab.wait_for_port(Role::Client, THERE, 7001);
+    let line = format!("curl -s -m 10 -o /dev/null -w %{{local_ip}} http://{THERE}:7001/");
+    // (The kernel of that namespace has no address there.)
+    assert_eq!(preloaded(&lab, &format!("FLUMEN_SOCKET={there}"), &line), HERE);
+}
