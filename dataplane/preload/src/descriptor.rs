@@ -59,9 +59,9 @@ fn is_closing(part: &Part<'_>) -> bool {
 /// # Errors
 /// Those of close_range(2).
 pub fn close_range(first: c_uint, last: c_uint, flags: c_int) -> Result<()> {
-    const CLOEXEC: c_int = 1 << 2;
-    if flags & CLOEXEC != 0 || first > last {
-        // Ours are closed by exec already.
+    const UNSHARE: c_int = 1 << 1;
+    // To be closed by exec ours are already; and what the kernel refuses closes nothing.
+    if flags & !UNSHARE != 0 || first > last {
         // SAFETY: by the program.
         return from_libc(unsafe { real::close_range(first, last, flags) }).map(drop);
     }

@@ -207,8 +207,10 @@ tests! {
         }
         programs_calls {
             stamps_of_what_goes_are_those_of_the_kernel,
-            socket_calls_do_on_flumen_what_they_do_on_the_kernel_over_ipv4,
-            socket_calls_do_on_flumen_what_they_do_on_the_kernel_over_ipv6,
+            socket_calls_do_on_flumen_what_they_do_on_the_kernel,
+            calls_of_a_fortified_program_with_large_files_do_what_they_do_on_the_kernel,
+            sockets_go_to_executed_and_spawned_programs_and_in_messages_as_on_the_kernel,
+            waits_end_by_signals_and_flags_of_sends_are_kept_as_on_the_kernel,
             signals_of_sockets_are_those_of_the_kernels,
             fast_opens_and_bounds_of_what_waits_unsent_are_those_of_the_kernels,
             ip_options_of_what_comes_are_told_as_the_kernel_tells_them,

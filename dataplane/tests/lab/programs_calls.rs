@@ -131,25 +131,47 @@ pub fn what_a_program_says_to_itself_is_there_at_once() {
     assert_eq!(flumens, kernels);
 }
 
-const PROGRAM: &str = include_str!("programs/calls.c");
+const COMMON: &str = include_str!("programs/calls.h");
+const CALLS: &str = include_str!("programs/calls.c");
+const PROCESSES: &str = include_str!("programs/processes.c");
+const WAITING: &str = include_str!("programs/waiting.c");
 
-/// Compiles the program and runs it on an address of the client with the kernel's sockets, and on one of the router's host
-/// with Flumen's: all its checks hold on both.
-fn run(kernels: &str, flumens: &str) {
+/// As most programs of a distribution are compiled.
+const FORTIFIED: &str = "-O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -D_FILE_OFFSET_BITS=64";
+
+/// Compiles a program and runs it on addresses of the client with the kernel's sockets, and on some of the router's host
+/// with Flumen's: all its checks, more than `least`, hold on both. `calls`: functions of libc that it must call for it to mean anything.
+fn both(source: &str, how: &str, least: u32, calls: &[&str]) {
     let lab = Lab::plan().programs("").up();
-    let source = lab.file("calls.c", PROGRAM);
-    let binary = lab.folder().join("calls").display().to_string();
-    lab.client(&format!("gcc -O1 -o {binary} {source} -lpthread")).must();
-    let said = lab.client(&format!("{binary} {kernels}")).must();
-    let (held, _) = said.trim().split_once(" held").expect("a count");
-    assert!(held.parse::<u32>().expect("a number") > 200, "{said}");
-    lab.run_on_flumen(&format!("{binary} {flumens}")).must();
+    lab.file("calls.h", COMMON);
+    let source = lab.file("program.c", source);
+    let binary = lab.folder().join("program").display().to_string();
+    lab.client(&format!("gcc {how} -o {binary} {source} -lpthread")).must();
+    let called = lab.client(&format!("nm -D --undefined-only {binary}")).must();
+    for call in calls {
+        assert!(called.contains(&format!(" {call}@")), "no {call} in {called}");
+    }
+    for (kernels, flumens) in [("10.0.1.2", "10.0.1.1"), ("fd00:1::2", "fd00:1::1")] {
+        let said = lab.client(&format!("{binary} {kernels}")).must();
+        let (held, _) = said.trim().split_once(" held").expect("a count");
+        assert!(held.parse::<u32>().expect("a number") > least, "{said}");
+        lab.run_on_flumen(&format!("{binary} {flumens}")).must();
+    }
 }
 
-pub fn socket_calls_do_on_flumen_what_they_do_on_the_kernel_over_ipv4() {
-    run("10.0.1.2", "10.0.1.1");
+pub fn socket_calls_do_on_flumen_what_they_do_on_the_kernel() {
+    both(CALLS, "-O1", 200, &["recv", "read", "poll", "sendfile", "fcntl"]);
 }
 
-pub fn socket_calls_do_on_flumen_what_they_do_on_the_kernel_over_ipv6() {
-    run("fd00:1::2", "fd00:1::1");
+pub fn calls_of_a_fortified_program_with_large_files_do_what_they_do_on_the_kernel() {
+    let calls = ["__recv_chk", "__recvfrom_chk", "__read_chk", "__poll_chk", "__ppoll_chk", "fcntl64", "sendfile64"];
+    both(CALLS, FORTIFIED, 200, &calls);
+}
+
+pub fn sockets_go_to_executed_and_spawned_programs_and_in_messages_as_on_the_kernel() {
+    both(PROCESSES, "-O1", 200, &["execl", "execle", "execlp", "execvpe", "fexecve", "execveat", "vfork", "posix_spawnp"]);
+}
+
+pub fn waits_end_by_signals_and_flags_of_sends_are_kept_as_on_the_kernel() {
+    both(WAITING, "-O1", 140, &["pselect", "epoll_pwait2", "ppoll", "accept", "connect"]);
 }

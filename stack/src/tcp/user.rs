@@ -131,6 +131,8 @@ impl Connection {
         let wanted = len.min(self.writable());
         let taken = if wanted == 0 { 0 } else { self.tx.ring.write_with(cx.blocks, wanted, fill) };
         self.knobs.more = more;
+        self.knobs.hold = more;
+        self.knobs.push &= taken == 0;
         self.tx.starved = taken < len || (self.writable() as u32) < self.tx.limit / 3;
         if taken < wanted {
             self.timers.set_earlier(Purpose::Memory, cx.now + super::output::MEMORY_RETRY);

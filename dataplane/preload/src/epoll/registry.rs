@@ -167,14 +167,35 @@ impl<S: Source> Registry<S> {
         self.heard = heard;
     }
 
-    /// Something happened to the socket in this slot.
+    /// Something happened to the socket in this slot. Of those that watch it with EPOLLEXCLUSIVE, the one that came first and has
+    /// somebody who sleeps is told (as the kernel walks its wait queues); one that was told and did not look yet is passed
+    /// by for the next.
     pub fn news(&mut self, slot: u32) {
         let watchers = self.by_slot.get(slot as usize).map_or(0, Vec::len);
+        let mut exclusive = 0;
         for place in (0..watchers).rev() {
-            if let Some((set, item)) = self.by_slot[slot as usize].get(place).copied() {
+            let Some((set, item)) = self.watcher_at(slot, place) else { continue };
+            if self.is_exclusive(set, item) {
+                exclusive += 1;
+            } else {
                 self.tell(set, item, false);
             }
         }
+        for place in (0..watchers).filter(|_| exclusive > 0) {
+            let Some((set, item)) = self.watcher_at(slot, place) else { continue };
+            if self.is_exclusive(set, item) && self.tell(set, item, false) {
+                return;
+            }
+        }
+    }
+
+    fn watcher_at(&self, slot: u32, place: usize) -> Option<(u32, u32)> {
+        self.by_slot.get(slot as usize)?.get(place).copied()
+    }
+
+    fn is_exclusive(&self, set: u32, item: u32) -> bool {
+        let item = self.sets.get(set).and_then(|set| set.items.get(item));
+        item.is_some_and(|item| item.interest & libc::EPOLLEXCLUSIVE as u32 != 0)
     }
 
     /// Something may have happened to any: the data plane is gone, or this process is a child that must hear news anew.
@@ -182,7 +203,9 @@ impl<S: Source> Registry<S> {
         for set in self.sets.numbers() {
             let items: Vec<u32> =
                 self.sets.get(set).map(|set| set.items.numbers().collect()).unwrap_or_default();
-            items.into_iter().for_each(|item| self.tell(set, item, true));
+            for item in items {
+                self.tell(set, item, true);
+            }
         }
     }
 
@@ -240,19 +263,21 @@ impl<S: Source> Registry<S> {
     }
 
     /// Looks at an item because something happened to it, or `again` because it is armed anew; tells its set and the sets
-    /// around that.
-    fn tell(&mut self, set: u32, item: u32, again: bool) {
-        let Some(now) = self.now(set, item) else { return };
-        let Some(told) = self.sets.get_mut(set) else { return };
+    /// around that. True when that was news to somebody who sleeps in it.
+    fn tell(&mut self, set: u32, item: u32, again: bool) -> bool {
+        let Some(now) = self.now(set, item) else { return false };
+        let Some(told) = self.sets.get_mut(set) else { return false };
         if !told.tell(item, now, again) {
-            return;
+            return false;
         }
-        if told.sleepers > 0 && !self.knocks.contains(&set) {
+        let wakes = told.sleepers > 0;
+        if wakes && !self.knocks.contains(&set) {
             self.knocks.push(set);
         }
         for (parent, item) in self.sets.get(set).map(|set| set.parents.clone()).unwrap_or_default() {
             self.tell(parent, item, true);
         }
+        wakes
     }
 
     /// What an item watches, as it is now. The kernel refuses sets that hold themselves, so this ends.

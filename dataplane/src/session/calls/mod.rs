@@ -15,9 +15,9 @@ use crate::builtin::host::Host;
 use core::net::SocketAddr;
 use core::sync::atomic::Ordering::{AcqRel, Acquire};
 use flumen_ipc::limits::CALL_DATA;
-use flumen_ipc::message::Address;
+use flumen_ipc::message::{Address, ErrorRecord};
 use flumen_ipc::{Flags, Op, Request};
-use flumen_stack::socket::{Family, Handle};
+use flumen_stack::socket::{Family, Handle, Origin};
 use flumen_stack::{FramePool, PortId, Probe};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -130,7 +130,13 @@ impl Sessions {
                 let Sessions { sockets, links, policy, wall, monotonic, scratch, .. } = self;
                 let socket = sockets.get(handle).ok_or(Errno::BADF)?;
                 let help = datagrams::Help { links, policy, wall: *wall, monotonic: *monotonic, scratch };
-                Ok((0, datagrams::error_queue(host, socket, &help, ask.out)?))
+                let len = datagrams::error_queue(host, socket, &help, ask.out)?;
+                // Who read of an error knows of it: it is no error of the next call (sock_dequeue_err_skb of Linux).
+                let record = ErrorRecord::read_from_prefix(&ask.out[..]);
+                if record.is_ok_and(|(record, _)| record.origin != Origin::Stamp as u8) {
+                    self.take_error(handle);
+                }
+                Ok((0, len))
             }
             Op::Hold => {
                 self.hold(host, handle);
