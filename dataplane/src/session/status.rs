@@ -43,13 +43,9 @@ impl Socket {
                 (Flags::LISTENING | if waits { Flags::ACCEPTABLE } else { Flags::NONE }, LISTEN)
             }
             Kind::Tcp(handle) => self.conditions_of_connection(host, handle),
-            Kind::Udp(handle) => {
-                let reports = host.stack.udp_reports(handle) > 0;
-                (datagram(host.stack.udp_readiness(handle), reports), CLOSE)
-            }
+            Kind::Udp(handle) => (datagram(host.stack.udp_readiness(handle), self.reports(host) > 0), CLOSE),
             Kind::Raw(handle) | Kind::Ping(handle) => {
-                let reports = host.stack.raw_reports(handle) > 0;
-                (datagram(host.stack.raw_readiness(handle), reports), CLOSE)
+                (datagram(host.stack.raw_readiness(handle), self.reports(host) > 0), CLOSE)
             }
         };
         if error {
@@ -59,6 +55,15 @@ impl Socket {
             flags = flags | Flags::NEAR;
         }
         (flags, state)
+    }
+
+    /// Entries that wait in the error queue of a datagram socket.
+    pub fn reports<P: FramePool, M: Probe>(&self, host: &Host<'_, '_, P, M>) -> usize {
+        match self.kind {
+            Kind::Udp(handle) => host.stack.udp_reports(handle),
+            Kind::Raw(handle) | Kind::Ping(handle) => host.stack.raw_reports(handle),
+            Kind::Tcp(_) | Kind::TcpClosed | Kind::Listener(_) => 0,
+        }
     }
 
     fn conditions_of_connection<P: FramePool, M: Probe>(

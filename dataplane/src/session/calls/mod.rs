@@ -131,9 +131,11 @@ impl Sessions {
                 let socket = sockets.get(handle).ok_or(Errno::BADF)?;
                 let help = datagrams::Help { links, policy, wall: *wall, monotonic: *monotonic, scratch };
                 let len = datagrams::error_queue(host, socket, &help, ask.out)?;
-                // Who read of an error knows of it: it is no error of the next call (sock_dequeue_err_skb of Linux).
+                // Who read of an ICMP error, the last one, knows of it: it is no error of the next call
+                // (sock_dequeue_err_skb of Linux).
+                let is_icmp = |origin| [Origin::Icmp as u8, Origin::Icmp6 as u8].contains(&origin);
                 let record = ErrorRecord::read_from_prefix(&ask.out[..]);
-                if record.is_ok_and(|(record, _)| record.origin != Origin::Stamp as u8) {
+                if record.is_ok_and(|(record, _)| is_icmp(record.origin)) && socket.reports(host) == 0 {
                     self.take_error(handle);
                 }
                 Ok((0, len))
