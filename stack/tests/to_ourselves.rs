@@ -103,3 +103,28 @@ fn a_stream_to_ourselves_leaves_the_turn_to_others_after_so_many_packets() {
     // As many rounds as make up the bound, the last of which may begin with one left.
     assert!((LOOPBACK as u64 / 2..3 * LOOPBACK as u64).contains(&most), "{most} packets in a turn");
 }
+
+/// As on Linux: the error that a router would send comes from ourselves, before the last SYN is given up.
+#[test]
+fn who_connects_to_a_host_that_is_not_there_hears_so_when_nobody_answered() {
+    for to in ["10.0.0.9:80", "[fd00::9]:80"] {
+        let mut node = node();
+        let mut sockets = node.sockets(NOW);
+        let client = sockets.tcp_connect(Owner(1), to.parse().unwrap(), &ConnectOptions::default()).unwrap();
+        let mut now = NOW;
+        let error = loop {
+            node.output(now);
+            if let Some(error) = node.sockets(now).tcp_take_error(client) {
+                break error;
+            }
+            assert!(now < NOW + Duration::from_secs(10), "{to}: still waits");
+            now = now + Duration::from_millis(100);
+            node.timers(now);
+        };
+        assert_eq!(error, Error::HostUnreachable, "{to}");
+        assert!(now > NOW + Duration::from_secs(2), "{to}: asked more than once");
+        node.sockets(now).tcp_close(client);
+        node.output(now);
+        assert!(node.books_balance() && node.is_conserved(), "{to}");
+    }
+}

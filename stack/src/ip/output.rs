@@ -84,7 +84,7 @@ pub(super) fn ethertype_of(packet: &[u8]) -> [u8; 2] {
 }
 
 /// The source of a packet of either family.
-pub(super) fn source_of(packet: &[u8]) -> Option<IpAddr> {
+fn source_of(packet: &[u8]) -> Option<IpAddr> {
     match packet.first()? >> 4 {
         4 => Some(IpAddr::V4(flow::source4(packet))),
         6 => Some(IpAddr::V6(flow::source6(packet))),

@@ -3,7 +3,7 @@
 use crate::ethernet::{self, LinkCast};
 use crate::frame::{Frame, FramePool};
 use crate::icmp;
-use crate::ip::output::{ethertype_of, source_of};
+use crate::ip::output::ethertype_of;
 use crate::limits::NEIGHBOUR_FACTS;
 use crate::neighbour::{Action, Solicit};
 use crate::port::PortId;
@@ -26,7 +26,7 @@ impl<F: Frame> Stack<F> {
             match action {
                 Action::Solicit(solicit) => self.solicit(turn, &solicit),
                 Action::Release { frame, header, port, .. } => self.release(turn, port, frame, &header),
-                Action::Unreachable { frame } => self.tell_unreachable(turn, &frame),
+                Action::Unreachable { frame, port } => self.tell_unreachable(turn, port, &frame),
                 Action::Drop { reason, .. } => self.counters.drop(reason),
                 Action::Learned(fact) => {
                     // One that finds no room is made up for by what the others hear themselves.
@@ -62,19 +62,17 @@ impl<F: Frame> Stack<F> {
         }
     }
 
-    /// RFC 1812 section 5.2.7.1, RFC 4861 section 7.2.2: the source of a packet whose neighbour does not
-    /// answer is told. What we originated ourselves has nobody to be told.
-    fn tell_unreachable<P, M>(&mut self, turn: &mut Turn<'_, P, M>, frame: &F)
+    /// RFC 1812 section 5.2.7.1, RFC 4861 section 7.2.2: the source of a packet whose neighbour on `port` does not
+    /// answer is told. When that is us, the error goes to the socket through memory, as on Linux: who opens a connection to
+    /// a host that is not there need not wait for its last SYN.
+    fn tell_unreachable<P, M>(&mut self, turn: &mut Turn<'_, P, M>, port: PortId, frame: &F)
     where
         P: FramePool<Frame = F>,
         M: Probe,
     {
         self.counters.drop(DropReason::NeighbourUnreachable);
-        if source_of(frame).is_none_or(|source| self.is_local(source)) {
-            return;
-        }
-        // Where the packet came in matters for link-local sources alone, and those are never forwarded.
-        let Some(port) = PortId::new(0) else { return };
+        // Where a packet in transit came in matters for link-local sources alone, and those are never forwarded; ours are
+        // of the port that they were to leave by.
         let arrival = (port, LinkCast::Unicast);
         match frame.first().map(|first| first >> 4) {
             Some(4) => {

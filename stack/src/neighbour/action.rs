@@ -80,6 +80,8 @@ pub enum Action<F> {
     Unreachable {
         /// The packet, as it was given to `output`.
         frame: F,
+        /// The neighbour's port.
+        port: PortId,
     },
     /// Drop a packet that waited, silently.
     Drop {

@@ -83,7 +83,7 @@ impl Link {
                     assert_eq!((port, &header[6..12]), (self.port, &OURS.0[..]));
                     Did::Release(frame[0], MacAddr(*header.first_chunk().unwrap()))
                 }
-                Action::Unreachable { frame } => Did::Unreachable(frame[0]),
+                Action::Unreachable { frame, .. } => Did::Unreachable(frame[0]),
                 Action::Drop { frame, reason } => Did::Drop(frame[0], reason),
                 Action::Learned(fact) => Did::Learned(fact),
             });

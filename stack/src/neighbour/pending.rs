@@ -16,7 +16,7 @@ use crate::{DropReason, PortId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     Release { header: [u8; 14], port: PortId },
-    Unreachable,
+    Unreachable { port: PortId },
     Drop(DropReason),
 }
 

@@ -139,7 +139,7 @@ impl World {
                     match self.table.next_action() {
                         Some(
                             Action::Release { frame, .. }
-                            | Action::Unreachable { frame }
+                            | Action::Unreachable { frame, .. }
                             | Action::Drop { frame, .. },
                         ) => self.out(frame),
                         Some(Action::Solicit(_) | Action::Learned(_)) => {}

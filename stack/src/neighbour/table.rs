@@ -227,9 +227,9 @@ impl<F: Frame> NeighbourTable<F> {
                     self.counters.released += 1;
                     Action::Release { frame, header, port, id }
                 }
-                Fate::Unreachable => {
+                Fate::Unreachable { port } => {
                     self.counters.unreachable += 1;
-                    Action::Unreachable { frame }
+                    Action::Unreachable { frame, port }
                 }
                 Fate::Drop(reason) => {
                     self.counters.flushed += 1;

@@ -118,7 +118,10 @@ impl Router {
     /// The frames that leave after `wait`.
     pub fn wait(&mut self, wait: Duration) -> Vec<(usize, Vec<u8>)> {
         self.now = self.now + wait;
-        self.turn(|stack, turn| stack.timers(turn));
+        self.turn(|stack, turn| {
+            stack.timers(turn);
+            let _heard = stack.output(turn);
+        });
         self.sent()
     }
 

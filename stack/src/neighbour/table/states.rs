@@ -125,7 +125,7 @@ impl<F: Frame> NeighbourTable<F> {
         }
         let waited = queue.len() > 0;
         let fate = if !phase.state().has_link_address() {
-            Fate::Unreachable
+            Fate::Unreachable { port }
         } else if let Some(port_mac) = self.port_macs[port.index()] {
             self.counters.resolved += 1;
             Fate::Release { header: header(mac, port_mac, addr), port }
