@@ -92,7 +92,7 @@ proptest! {
             }
             // Calls of any kind with any arguments, too.
             let call = hostile.arena.call(random.below(64) as u32);
-            let op = Op::from_number(1 + random.below(17) as u32).unwrap_or(Op::Hold);
+            let op = Op::from_number(1 + random.below(Op::Stamp as u64) as u32).unwrap_or(Op::Hold);
             let args = [(); 4].map(|()| if random.below(2) == 0 { random.below(8) } else { random.next() });
             let data: Vec<u8> = (0..random.below(CALL_DATA as u64)).map(|_| random.next() as u8).collect();
             call.submit(op, random.below(6) as u32, args, &data);
