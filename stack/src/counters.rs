@@ -15,7 +15,7 @@
 //!   held:       packets that wait for neighbours, and errors about our own packets that wait to come back to us.
 //!   Received and handed to ports: by ports with a wire. Their VLANs count their share of it once more.
 //! ```
-//! [`Counters::originated`] is that sum; `tests/fuzz_stack.rs` does the books after every burst. They hold for
+//! [`Counters::originated`] is that sum; `tests/fuzz_stack` does the books after every burst. They hold for
 //! the workers of a process together as well: a packet in a ring between two of them is in neither's books
 //! yet, or has been handed to its port by the first.
 
