@@ -23,7 +23,7 @@ use flumen_stack::tcp::listen::{CookiePolicy, ListenSettings};
 use flumen_stack::tcp::settings::{EcnPolicy, MtuProbing, TcpSettings};
 use flumen_stack::tcp::sockets::{ConnectOptions, ListenOptions, TcpConfig, TcpUsage};
 use flumen_stack::tcp::user::{Shutdown, SocketOption};
-use flumen_stack::{Instant, Interface, MacAddr, PortId};
+use flumen_stack::{DropReason, Instant, Interface, MacAddr, PortId};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -126,7 +126,7 @@ struct Life {
     conversations: Vec<Conversation>,
     /// Errors are no fault of ours on this wire.
     harsh: bool,
-    /// ICMP errors come, which end handshakes.
+    /// The wire answers with ICMP errors.
     reports: bool,
     ghosts: usize,
     listeners: Vec<Handle>,
@@ -389,7 +389,7 @@ impl Life {
                 // An ICMP error makes an application's orphan give up at its next timeout, as in Linux.
                 // And a reset that answered data in front of a cookie may end the opener's orphan alone.
                 let cookies = self.listen.settings.cookies == CookiePolicy::Always;
-                let excused = self.harsh || self.reports || cookies;
+                let excused = self.harsh || self.heard_errors() || cookies;
                 assert!(excused, "everything is quiet after {lasted:?}, but: {:#?}", self.conversations);
                 self.give_up();
             }
@@ -585,7 +585,7 @@ impl Life {
         let one = &self.conversations[number];
         let excused = self.harsh
             || one.ends.iter().any(|end| matches!(end.plan.ending, Ending::Abort(_)))
-            || self.reports
+            || self.heard_errors()
             // Data that overtake the handshake's last segment carry no cookie, and are answered with a reset (as Linux).
             || self.listen.settings.cookies == CookiePolicy::Always;
         for (node, end) in one.ends.iter().enumerate() {
@@ -608,6 +608,13 @@ impl Life {
                 None => panic!("{number}/{node} has no outcome"),
             }
         }
+    }
+
+    /// ICMP errors came, which end handshakes: from the wire, or from ourselves when it lost every ARP or neighbour
+    /// discovery exchange of a resolution.
+    fn heard_errors(&self) -> bool {
+        let unresolved = |node: &Node| node.stack.counters.dropped(DropReason::NeighbourUnreachable) > 0;
+        self.reports || self.world.nodes.iter().any(unresolved)
     }
 
     fn assert_nothing_is_left(&mut self) {
