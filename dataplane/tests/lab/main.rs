@@ -241,6 +241,8 @@ tests! {
             nginx_with_workers_of_another_user_serves_a_low_port,
             nginx_reloads_under_load,
             nginx_speaks_tls,
+            curl_wget_and_openssl_are_clients_over_tls,
+            nginx_stands_between_clients_and_servers,
             haproxy_stands_between_clients_and_servers,
             wrk_and_ab_are_clients,
         }
@@ -251,6 +253,7 @@ tests! {
             sockperf_plays_ping_pong,
             dnsmasq_and_unbound_answer_dig,
             dig_is_a_client,
+            unbound_is_a_client_of_dnsmasq,
         }
         programs_languages {
             python_serves_files,
@@ -260,7 +263,7 @@ tests! {
             udp_lite_is_spoken_with_the_kernel_both_ways,
             node_serves_and_asks,
             java_echoes_with_selectors,
-            tokio_echoes,
+            tokio_echoes_and_asks,
         }
         programs_crowd {
             hundreds_of_programs_have_sockets_at_a_time_and_leave_nothing_behind,
@@ -310,10 +313,10 @@ tests! {
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if let [first, address] = &words[..]
+    if let [first, what, address] = &words[..]
         && first == programs_languages::TOKIO
     {
-        return programs_languages::serve_with_tokio(address);
+        return programs_languages::be(what, address);
     }
     if let [first, rest @ ..] = &words[..]
         && first == programs_crowd::MEMBER

@@ -1,21 +1,14 @@
 //! Unmodified programs on Flumen's sockets: the event loops and run-time systems of languages.
 
-use super::harness::{Lab, Role, noise, wait_until};
+use super::harness::{Ends, Host, IPV4, IPV6, Lab, Role, noise, over_each_family, wait_until};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-const HERE: &str = "10.0.1.1";
-const THERE: &str = "10.0.1.2";
-
-fn lab() -> Lab {
-    Lab::plan().programs("").up()
-}
-
 /// Many connections of the kernel's at once, each of which gets back what it sends.
-fn echoes(lab: &Lab, port: u16) {
-    lab.wait_for_port(Role::Client, HERE, port);
-    let at: SocketAddr = format!("{HERE}:{port}").parse().expect("an address");
+fn echoes(lab: &Lab, here: Host, port: u16) {
+    lab.wait_for_port(Role::Client, here, port);
+    let at: SocketAddr = format!("{here:#}:{port}").parse().expect("an address");
     let talk = lab.within(Role::Client, move || {
         std::thread::scope(|scope| {
             for seed in 0..16 {
@@ -41,15 +34,16 @@ fn echoes(lab: &Lab, port: u16) {
 }
 
 pub fn python_serves_files() {
-    let lab = lab();
-    let bytes = noise(1, 8 << 20);
-    lab.file("served", &bytes);
-    let folder = lab.folder().display().to_string();
-    let _server = lab.start_on_flumen(&format!("python3 -m http.server -b {HERE} -d {folder} 8000"));
-    lab.wait_for_port(Role::Client, HERE, 8000);
-    let fetched = lab.folder().join("fetched");
-    lab.client(&format!("curl -sS -m 30 -o {} http://{HERE}:8000/served", fetched.display())).must();
-    assert!(std::fs::read(fetched).expect("it was fetched") == bytes);
+    over_each_family(|lab, Ends { here, .. }| {
+        let bytes = noise(1, 8 << 20);
+        lab.file("served", &bytes);
+        let folder = lab.folder().display().to_string();
+        let _server = lab.start_on_flumen(&format!("python3 -m http.server -b {here} -d {folder} 8000"));
+        lab.wait_for_port(Role::Client, here, 8000);
+        let fetched = lab.folder().join("fetched");
+        lab.client(&format!("curl -sS -m 30 -o {} http://{here:#}:8000/served", fetched.display())).must();
+        assert!(std::fs::read(fetched).expect("it was fetched") == bytes);
+    });
 }
 
 const ASYNCIO: &str = r#"
@@ -80,23 +74,26 @@ asyncio.run({"serve": serve, "ask": ask}[sys.argv[1]](*sys.argv[2:]))
 "#;
 
 pub fn asyncio_echoes() {
-    let lab = lab();
-    let script = lab.file("loop.py", ASYNCIO);
-    let _server = lab.start_on_flumen(&format!("python3 {script} serve {HERE} 7000"));
-    echoes(&lab, 7000);
+    over_each_family(|lab, Ends { here, .. }| {
+        let script = lab.file("loop.py", ASYNCIO);
+        let _server = lab.start_on_flumen(&format!("python3 {script} serve {here} 7000"));
+        echoes(lab, here, 7000);
+    });
 }
 
 pub fn asyncio_is_a_client() {
-    let lab = lab();
-    let script = lab.file("loop.py", ASYNCIO);
-    let _server = lab.start_on_kernel(Role::Client, &format!("python3 {script} serve {THERE} 7000"));
-    lab.wait_for_port(Role::Client, THERE, 7000);
-    lab.run_on_flumen(&format!("python3 {script} ask {THERE} 7000")).says("all came back");
+    over_each_family(|lab, Ends { there, .. }| {
+        let script = lab.file("loop.py", ASYNCIO);
+        let _server = lab.start_on_kernel(Role::Client, &format!("python3 {script} serve {there} 7000"));
+        lab.wait_for_port(Role::Client, there, 7000);
+        lab.run_on_flumen(&format!("python3 {script} ask {there} 7000")).says("all came back");
+    });
 }
 
 /// A worker answers calls one after the other before it looks at its queues again: but not for ever.
 pub fn programs_that_ask_without_end_keep_nobody_from_the_core() {
-    let lab = lab();
+    let lab = Lab::plan().programs("").up();
+    let Ends { here, .. } = IPV4;
     let script = lab.file(
         "ask.py",
         "
@@ -109,20 +106,16 @@ while True:
     // On every processor: the worker's is among them.
     let cpus = std::thread::available_parallelism().map_or(1, |count| count.get());
     let _askers: Vec<_> = (0..cpus)
-        .map(|cpu| lab.start_on_flumen(&format!("taskset -c {cpu} python3 {script} {HERE} {}", 7100 + cpu)))
+        .map(|cpu| lab.start_on_flumen(&format!("taskset -c {cpu} python3 {script} {here} {}", 7100 + cpu)))
         .collect();
     for cpu in 0..cpus as u16 {
-        lab.wait_for_port(Role::Client, HERE, 7100 + cpu);
+        lab.wait_for_port(Role::Client, here, 7100 + cpu);
     }
-    lab.client(&format!("ping -q -c 50 -i 0.02 {HERE}")).says(" 0% packet loss");
+    lab.client(&format!("ping -q -c 50 -i 0.02 {here}")).says(" 0% packet loss");
     lab.client("ping -q -c 50 -i 0.02 10.0.2.2").says(" 0% packet loss");
 }
 
-pub fn node_serves_and_asks() {
-    let lab = lab();
-    let script = lab.file(
-        "serve.js",
-        r#"
+const NODE: &str = r#"
 const http = require('http');
 const [what, address, port] = process.argv.slice(2);
 if (what === 'serve') {
@@ -144,33 +137,59 @@ if (what === 'serve') {
     });
     Promise.all([...Array(500).keys()].map(ask)).then(() => { console.log('all answered'); agent.destroy(); });
 }
-"#,
-    );
-    {
-        let _server = lab.start_on_flumen(&format!("node {script} serve {HERE} 8001"));
-        lab.wait_for_port(Role::Client, HERE, 8001);
-        lab.client(&format!("node {script} ask {HERE} 8001")).says("all answered");
-        let said = lab.client(&format!("wrk -t 1 -c 20 -d 1s http://{HERE}:8001/")).must();
-        assert!(!said.contains("Socket errors") && !said.contains("Non-2xx"), "{said}");
-    }
-    let _server = lab.start_on_kernel(Role::Client, &format!("node {script} serve {THERE} 8001"));
-    lab.wait_for_port(Role::Client, THERE, 8001);
-    lab.run_on_flumen(&format!("node {script} ask {THERE} 8001")).says("all answered");
+"#;
+
+pub fn node_serves_and_asks() {
+    over_each_family(|lab, Ends { here, there, .. }| {
+        let script = lab.file("serve.js", NODE);
+        {
+            let _server = lab.start_on_flumen(&format!("node {script} serve {here} 8001"));
+            lab.wait_for_port(Role::Client, here, 8001);
+            lab.client(&format!("node {script} ask {here} 8001")).says("all answered");
+            let said = lab.client(&format!("wrk -t 1 -c 20 -d 1s http://{here:#}:8001/")).must();
+            assert!(!said.contains("Socket errors") && !said.contains("Non-2xx"), "{said}");
+        }
+        let _server = lab.start_on_kernel(Role::Client, &format!("node {script} serve {there} 8001"));
+        lab.wait_for_port(Role::Client, there, 8001);
+        lab.run_on_flumen(&format!("node {script} ask {there} 8001")).says("all answered");
+    });
 }
 
-pub fn java_echoes_with_selectors() {
-    let lab = lab();
-    let source = lab.file(
-        "Echo.java",
-        r#"
+/// An echo server with selectors, and a client with blocking streams.
+const JAVA: &str = r#"
 import java.net.*;
 import java.nio.*;
 import java.nio.channels.*;
+import java.util.*;
 public class Echo {
     public static void main(String[] words) throws Exception {
+        InetSocketAddress at = new InetSocketAddress(words[1], Integer.parseInt(words[2]));
+        if (words[0].equals("serve")) {
+            serve(at);
+        } else {
+            ask(at);
+        }
+    }
+    static void ask(InetSocketAddress at) throws Exception {
+        for (int number = 1; number <= 32; number++) {
+            byte[] sent = new byte[number * 1000];
+            new Random(number).nextBytes(sent);
+            try (Socket one = new Socket()) {
+                one.setSoTimeout(20000);
+                one.connect(at, 20000);
+                one.getOutputStream().write(sent);
+                one.shutdownOutput();
+                if (!Arrays.equals(one.getInputStream().readAllBytes(), sent)) {
+                    throw new Exception(number + " thousand bytes came back changed");
+                }
+            }
+        }
+        System.out.println("all came back");
+    }
+    static void serve(InetSocketAddress at) throws Exception {
         Selector selector = Selector.open();
         ServerSocketChannel server = ServerSocketChannel.open();
-        server.bind(new InetSocketAddress(words[0], Integer.parseInt(words[1])));
+        server.bind(at);
         server.configureBlocking(false);
         server.register(selector, SelectionKey.OP_ACCEPT);
         while (true) {
@@ -200,36 +219,95 @@ public class Echo {
         }
     }
 }
-"#,
-    );
-    let _server = lab.start_on_flumen(&format!("java -XX:+UseSerialGC -Xshare:auto -Djava.net.preferIPv4Stack=true {source} {HERE} 7000"));
-    wait_until("Java listens", 40, || lab.client(&format!("nc -z -w 1 {HERE} 7000")).ok);
-    echoes(&lab, 7000);
-}
+"#;
 
-pub fn tokio_echoes() {
-    let lab = lab();
-    let own = std::env::current_exe().expect("this test");
-    let _server = lab.start_on_flumen(&format!("{} {TOKIO} {HERE}:7000", own.display()));
-    echoes(&lab, 7000);
-}
-
-/// The first argument of this very program when it is to be an echo server.
-pub const TOKIO: &str = "serve-echo-with-tokio";
-
-/// An echo server as Rust programs have it: tokio, on two threads.
-pub fn serve_with_tokio(address: &str) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_io().build();
-    runtime.expect("a runtime").block_on(async {
-        let listener = tokio::net::TcpListener::bind(address).await.expect("a listener");
-        loop {
-            let (mut stream, _peer) = listener.accept().await.expect("a connection");
-            tokio::spawn(async move {
-                let (mut reader, mut writer) = stream.split();
-                let _client_may_go = tokio::io::copy(&mut reader, &mut writer).await;
-            });
+/// Java's sockets are IPv6's always, and carry IPv4 by mapped addresses: if only the kernel has an IPv6 address anywhere, which
+/// it has on every host but the lab's.
+pub fn java_echoes_with_selectors() {
+    over_each_family(|lab, Ends { here, there, .. }| {
+        let folder = lab.folder().display().to_string();
+        let source = lab.file("Echo.java", JAVA);
+        lab.router("sysctl -qw net.ipv6.conf.lo.disable_ipv6=0").must();
+        if !lab.folder().join("Echo.class").exists() {
+            lab.client(&format!("javac -d {folder} {source}")).must();
         }
+        let java = format!("java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto -cp {folder} Echo");
+        let listens = |address: Host| {
+            wait_until("Java listens", 40, || lab.client(&format!("nc -z -w 1 {address} 7000")).ok);
+        };
+        {
+            let _server = lab.start_on_flumen(&format!("{java} serve {here} 7000"));
+            listens(here);
+            echoes(lab, here, 7000);
+        }
+        let _server = lab.start_on_kernel(Role::Client, &format!("{java} serve {there} 7000"));
+        listens(there);
+        lab.run_on_flumen(&format!("{java} ask {there} 7000")).says("all came back");
     });
+}
+
+pub fn tokio_echoes_and_asks() {
+    let own = std::env::current_exe().expect("this test").display().to_string();
+    over_each_family(|lab, Ends { here, there, .. }| {
+        {
+            let _server = lab.start_on_flumen(&format!("{own} {TOKIO} serve {here:#}:7000"));
+            echoes(lab, here, 7000);
+        }
+        let _server = lab.start_on_kernel(Role::Client, &format!("{own} {TOKIO} serve {there:#}:7000"));
+        lab.wait_for_port(Role::Client, there, 7000);
+        lab.run_on_flumen(&format!("{own} {TOKIO} ask {there:#}:7000")).says("all came back");
+    });
+}
+
+/// The first argument of this very program when it is to be an echo server, or the client of one.
+pub const TOKIO: &str = "echo-with-tokio";
+
+/// Echo servers and their clients as Rust programs have them: tokio, on two threads.
+pub fn be(what: &str, address: &str) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_io().build();
+    let runtime = runtime.expect("a runtime");
+    match what {
+        "serve" => runtime.block_on(serve_with_tokio(address)),
+        _ => runtime.block_on(ask_with_tokio(address.to_owned())),
+    }
+}
+
+async fn serve_with_tokio(address: &str) {
+    let listener = tokio::net::TcpListener::bind(address).await.expect("a listener");
+    loop {
+        let (mut stream, _peer) = listener.accept().await.expect("a connection");
+        tokio::spawn(async move {
+            let (mut reader, mut writer) = stream.split();
+            let _client_may_go = tokio::io::copy(&mut reader, &mut writer).await;
+        });
+    }
+}
+
+async fn ask_with_tokio(address: String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let asking: Vec<_> = (0..16)
+        .map(|seed| {
+            let address = address.clone();
+            tokio::spawn(async move {
+                let sent = noise(seed, 100_000);
+                let stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
+                let (mut reader, mut writer) = stream.into_split();
+                let mut back = Vec::new();
+                let to_send = sent.clone();
+                let sending = tokio::spawn(async move {
+                    writer.write_all(&to_send).await.expect("everything is taken");
+                    writer.shutdown().await.expect("the connection stands");
+                });
+                reader.read_to_end(&mut back).await.expect("everything comes back");
+                sending.await.expect("everything is sent");
+                assert!(back == sent, "{} bytes come back", back.len());
+            })
+        })
+        .collect();
+    for one in asking {
+        one.await.expect("an echo");
+    }
+    println!("all came back");
 }
 
 /// A UDP-Lite server and its client: each datagram says which coverage it has, and what the other side made of it is known.
@@ -309,10 +387,10 @@ def ask(address):
 "#;
 
 pub fn udp_lite_is_spoken_with_the_kernel_both_ways() {
-    let mut lab = lab();
+    let mut lab = Lab::plan().programs("").up();
     let script = lab.file("lite.py", UDP_LITE);
-    for (here, there) in [(HERE, THERE), ("fd00:1::1", "fd00:1::2")] {
-        let ask = |address: &str| format!("python3 {script} ask {address}");
+    for Ends { here, there, .. } in [IPV4, IPV6] {
+        let ask = |address: Host| format!("python3 {script} ask {address}");
         let serves = |program: &super::harness::Program| {
             wait_until("it serves", 20, || program.log().contains("serves"));
         };
@@ -324,6 +402,6 @@ pub fn udp_lite_is_spoken_with_the_kernel_both_ways() {
         lab.client(&ask(here)).says("all came back");
         // It is listed while it is there.
         let listed = lab.flumen().show("sockets --protocol udplite").must();
-        assert!(listed.contains(here) && listed.contains("udplite"), "{listed}");
+        assert!(listed.contains(here.0) && listed.contains("udplite"), "{listed}");
     }
 }

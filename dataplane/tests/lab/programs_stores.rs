@@ -1,15 +1,8 @@
 //! Unmodified programs on Flumen's sockets: stores, latency and names.
 
-use super::harness::{Lab, Role, wait_until};
+use super::harness::{Ends, Host, IPV4, Lab, Role, over_each_family, wait_until};
 
-const HERE: &str = "10.0.1.1";
-const THERE: &str = "10.0.1.2";
-
-fn lab() -> Lab {
-    Lab::plan().programs("").up()
-}
-
-fn redis(address: &str) -> String {
+fn redis(address: Host) -> String {
     format!("redis-server --bind {address} --port 6379 --save  --appendonly no --protected-mode no --daemonize no")
 }
 
@@ -24,39 +17,34 @@ fn measured(said: &str) {
 const BENCHMARK: &str = "-p 6379 -q -n 5000 -c 50 -t ping_inline,set,get,lpush -r 1000";
 
 pub fn redis_serves() {
-    let lab = lab();
-    let line = redis(HERE).replace("--save ", "--save \"\"");
-    let start = lab.file("start", format!("exec {line}\n"));
-    let _server = lab.start_on_flumen(&format!("sh {start}"));
-    lab.wait_for_port(Role::Client, HERE, 6379);
-    measured(&lab.client(&format!("redis-benchmark -h {HERE} {BENCHMARK}")).must());
-    measured(&lab.client(&format!("redis-benchmark -h {HERE} {BENCHMARK} -P 16")).must());
-    lab.client(&format!("redis-cli -h {HERE} set name flumen")).says("OK");
-    lab.client(&format!("redis-cli -h {HERE} get name")).says("flumen");
+    over_each_family(|lab, Ends { here, .. }| {
+        let line = redis(here).replace("--save ", "--save \"\"");
+        let start = lab.file("start", format!("exec {line}\n"));
+        let _server = lab.start_on_flumen(&format!("sh {start}"));
+        lab.wait_for_port(Role::Client, here, 6379);
+        measured(&lab.client(&format!("redis-benchmark -h {here} {BENCHMARK}")).must());
+        measured(&lab.client(&format!("redis-benchmark -h {here} {BENCHMARK} -P 16")).must());
+        lab.client(&format!("redis-cli -h {here} set name flumen")).says("OK");
+        lab.client(&format!("redis-cli -h {here} get name")).says("flumen");
+    });
 }
 
 pub fn redis_benchmark_is_a_client() {
-    let lab = lab();
-    let line = redis(THERE).replace("--save ", "--save \"\"");
-    let start = lab.file("start", format!("exec {line}\n"));
-    let _server = lab.start_on_kernel(Role::Client, &format!("sh {start}"));
-    lab.wait_for_port(Role::Client, THERE, 6379);
-    measured(&lab.run_on_flumen(&format!("redis-benchmark -h {THERE} {BENCHMARK}")).must());
-    lab.run_on_flumen(&format!("redis-cli -h {THERE} set name flumen")).says("OK");
-    lab.client(&format!("redis-cli -h {THERE} get name")).says("flumen");
+    over_each_family(|lab, Ends { there, .. }| {
+        let line = redis(there).replace("--save ", "--save \"\"");
+        let start = lab.file("start", format!("exec {line}\n"));
+        let _server = lab.start_on_kernel(Role::Client, &format!("sh {start}"));
+        lab.wait_for_port(Role::Client, there, 6379);
+        measured(&lab.run_on_flumen(&format!("redis-benchmark -h {there} {BENCHMARK}")).must());
+        lab.run_on_flumen(&format!("redis-cli -h {there} set name flumen")).says("OK");
+        lab.client(&format!("redis-cli -h {there} get name")).says("flumen");
+    });
 }
 
-pub fn memcached_keeps_what_it_is_given() {
-    let lab = lab();
-    let _server = lab.start_on_flumen(&format!("memcached -u root -l {HERE} -p 11211 -t 4"));
-    lab.wait_for_port(Role::Client, HERE, 11211);
-    let script = lab.file(
-        "ask.py",
-        format!(
-            r#"
-import socket
+const MEMCACHED: &str = r#"
+import socket, sys
 def ask(numbers):
-    one = socket.create_connection(("{HERE}", 11211), 10)
+    one = socket.create_connection((sys.argv[1], 11211), 10)
     file = one.makefile("rwb")
     for number in numbers:
         value = b"%d" % number * (number % 500 + 1)
@@ -71,13 +59,18 @@ import threading
 asking = [threading.Thread(target=ask, args=(range(at, at + 200),)) for at in range(0, 1600, 200)]
 for one in asking: one.start()
 for one in asking: one.join()
-one = socket.create_connection(("{HERE}", 11211), 10)
+one = socket.create_connection((sys.argv[1], 11211), 10)
 one.sendall(b"stats\r\n")
 print("all kept" if b"STAT curr_items 1600" in one.recv(65536) else "some are lost")
-"#
-        ),
-    );
-    lab.client(&format!("python3 {script}")).says("all kept");
+"#;
+
+pub fn memcached_keeps_what_it_is_given() {
+    over_each_family(|lab, Ends { here, .. }| {
+        let _server = lab.start_on_flumen(&format!("memcached -u root -l {here:#} -p 11211 -t 4"));
+        lab.wait_for_port(Role::Client, here, 11211);
+        let script = lab.file("ask.py", MEMCACHED);
+        lab.client(&format!("python3 {script} {here}")).says("all kept");
+    });
 }
 
 fn ping_pong(said: &str) {
@@ -88,11 +81,13 @@ fn ping_pong(said: &str) {
     assert!(said.contains("# dropped messages = 0; # duplicated messages = 0; # out-of-order messages = 0"), "{said}");
 }
 
+/// Debian's sockperf knows IPv4 alone.
 pub fn sockperf_plays_ping_pong() {
-    let lab = lab();
+    let lab = Lab::plan().programs("").up();
+    let Ends { here, there, .. } = IPV4;
     for (port, tcp) in [(11111, ""), (11112, "--tcp")] {
-        let _server = lab.start_on_flumen(&format!("sockperf sr -i {HERE} -p {port} {tcp}"));
-        let play = format!("sockperf pp -i {HERE} -p {port} {tcp} -t 1 -m 64");
+        let _server = lab.start_on_flumen(&format!("sockperf sr -i {here} -p {port} {tcp}"));
+        let play = format!("sockperf pp -i {here} -p {port} {tcp} -t 1 -m 64");
         let mut said = String::new();
         wait_until("sockperf listens", 15, || {
             said = lab.client(&play).text;
@@ -101,8 +96,8 @@ pub fn sockperf_plays_ping_pong() {
         ping_pong(&said);
     }
     for (port, tcp) in [(11113, ""), (11114, "--tcp")] {
-        let _server = lab.start_on_kernel(Role::Client, &format!("sockperf sr -i {THERE} -p {port} {tcp}"));
-        let play = format!("sockperf pp -i {THERE} -p {port} {tcp} -t 1 -m 64");
+        let _server = lab.start_on_kernel(Role::Client, &format!("sockperf sr -i {there} -p {port} {tcp}"));
+        let play = format!("sockperf pp -i {there} -p {port} {tcp} -t 1 -m 64");
         let mut said = String::new();
         wait_until("sockperf listens", 15, || {
             said = lab.run_on_flumen(&play).text;
@@ -112,7 +107,7 @@ pub fn sockperf_plays_ping_pong() {
     }
 }
 
-fn dnsmasq(address: &str) -> String {
+fn dnsmasq(address: Host) -> String {
     format!(
         "dnsmasq -k -C /dev/null -u root -p 5353 --listen-address={address} --bind-interfaces --no-resolv --no-hosts \
          --host-record=here.lab,192.0.2.7 --txt-record=long.lab,{}",
@@ -128,29 +123,51 @@ fn answers(ask: impl Fn(&str) -> String) {
     assert_eq!(ask("+short +bufsize=512 TXT long.lab").matches('x').count(), 2000);
 }
 
-pub fn dnsmasq_and_unbound_answer_dig() {
-    let lab = lab();
-    {
-        let _server = lab.start_on_flumen(&dnsmasq(HERE));
-        answers(|what| lab.client(&format!("dig @{HERE} -p 5353 {what}")).text);
-    }
-    let texts = ["x".repeat(250).as_str(); 8].map(|text| format!("\\\"{text}\\\"")).join(" ");
+/// A configuration of unbound, with these lines in the part of its server.
+fn unbound(lab: &Lab, address: Host, names: &str) -> String {
     let folder = lab.folder().display().to_string();
-    let config = lab.file(
+    lab.file(
         "unbound.conf",
         format!(
-            "server:\n directory: \"{folder}\"\n chroot: \"\"\n username: \"\"\n pidfile: \"\"\n use-syslog: no\n do-daemonize: no\n\
-             interface: {HERE}@5353\n access-control: 0.0.0.0/0 allow\n local-zone: \"lab.\" static\n\
-             local-data: \"here.lab. A 192.0.2.7\"\n local-data: 'long.lab. TXT {}'\nremote-control:\n control-enable: no\n",
-            texts.replace("\\\"", "\"")
+            "remote-control:\n control-enable: no\n\
+             server:\n directory: \"{folder}\"\n chroot: \"\"\n username: \"\"\n pidfile: \"\"\n use-syslog: no\n do-daemonize: no\n\
+             interface: {address}@5353\n access-control: 0.0.0.0/0 allow\n access-control: ::/0 allow\n module-config: iterator\n\
+             {names}"
         ),
-    );
-    let _server = lab.start_on_flumen(&format!("unbound -d -c {config}"));
-    answers(|what| lab.client(&format!("dig @{HERE} -p 5353 {what}")).text);
+    )
+}
+
+pub fn dnsmasq_and_unbound_answer_dig() {
+    over_each_family(|lab, Ends { here, .. }| {
+        {
+            let _server = lab.start_on_flumen(&dnsmasq(here));
+            answers(|what| lab.client(&format!("dig @{here} -p 5353 {what}")).text);
+        }
+        let texts = ["x".repeat(250).as_str(); 8].map(|text| format!("\"{text}\"")).join(" ");
+        let names = format!(
+            "local-zone: \"lab.\" static\n\
+             local-data: \"here.lab. A 192.0.2.7\"\n local-data: 'long.lab. TXT {texts}'\n"
+        );
+        let config = unbound(lab, here, &names);
+        let _server = lab.start_on_flumen(&format!("unbound -d -c {config}"));
+        answers(|what| lab.client(&format!("dig @{here} -p 5353 {what}")).text);
+    });
 }
 
 pub fn dig_is_a_client() {
-    let lab = lab();
-    let _server = lab.start_on_kernel(Role::Client, &dnsmasq(THERE));
-    answers(|what| lab.run_on_flumen(&format!("dig @{THERE} -p 5353 {what}")).text);
+    over_each_family(|lab, Ends { there, .. }| {
+        let _server = lab.start_on_kernel(Role::Client, &dnsmasq(there));
+        answers(|what| lab.run_on_flumen(&format!("dig @{there} -p 5353 {what}")).text);
+    });
+}
+
+/// A resolver asks others: unbound, for whoever asks it, the kernel's dnsmasq.
+pub fn unbound_is_a_client_of_dnsmasq() {
+    over_each_family(|lab, Ends { here, far, .. }| {
+        let _server = lab.start_on_kernel(Role::Server, &dnsmasq(far));
+        let zone = format!("local-zone: \"lab.\" transparent\nforward-zone:\n name: \"lab.\"\n forward-addr: {far}@5353\n");
+        let config = unbound(lab, here, &zone);
+        let _resolver = lab.start_on_flumen(&format!("unbound -d -c {config}"));
+        answers(|what| lab.client(&format!("dig @{here} -p 5353 {what}")).text);
+    });
 }

@@ -12,6 +12,7 @@
 //!    removed before the next lab stands: names contain the process id.
 //! 3. Nothing waits without a deadline; nothing sleeps for luck.
 
+mod ends;
 mod flumen;
 mod inside;
 mod packet;
@@ -19,6 +20,7 @@ mod plan;
 mod programs;
 mod wire;
 
+pub use ends::{Ends, Host, IPV4, IPV6, over_each_family};
 pub use flumen::{BINARY, Flumen, number};
 pub use inside::{Background, Outcome, noise, wait_until};
 pub use packet::{IcmpError, Packet, icmp_error, ipv4_of, ipv6_of};

@@ -111,7 +111,7 @@ impl Lab {
 
     /// Waits until something listens at an address and port.
     #[track_caller]
-    pub fn wait_for_port(&self, from: Role, address: &str, port: u16) {
+    pub fn wait_for_port(&self, from: Role, address: impl std::fmt::Display, port: u16) {
         inside::wait_until("a program listens", 20, || {
             self.run(from, &format!("nc -z -w 1 {address} {port}")).ok
         });
