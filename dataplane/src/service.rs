@@ -377,7 +377,7 @@ fn seats(
             source,
         })?
         .into();
-    let (door, sessions) = programs::prepare(config, interfaces, &bells)?.unzip();
+    let (door, sessions) = programs::prepare(config, interfaces)?.unzip();
     let mut sessions = sessions.into_iter().flatten();
     let homes = Arc::new(PortHomes::default());
     let mut seats = Vec::with_capacity(count);

@@ -60,8 +60,8 @@ const TURNS_PER_LOOK_AT_THE_CLOCK: u64 = 32;
 /// this old are fresh enough for an operator, and cost a thousandth of the core.
 const HOUSEKEEPING: Duration = Duration::from_millis(50);
 
-/// File descriptors that a sleeping worker waits for: its queues and its doorbell.
-const MAX_WAIT: usize = flumen_stack::limits::MAX_PORTS * 4 + 1;
+/// File descriptors that a sleeping worker waits for: its queues, its doorbell, and what programs ring.
+const MAX_WAIT: usize = flumen_stack::limits::MAX_PORTS * 4 + 2;
 
 /// What a worker does when there is nothing to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -610,6 +610,8 @@ impl Worker {
             self.stack.going_to_sleep();
             let mut waits = ArrayVec::<PollFd<'_>, MAX_WAIT>::new();
             waits.push(PollFd::new(&self.bell, PollFlags::IN));
+            let rung = self.sessions.as_ref().map(|sessions| sessions.rung());
+            waits.extend(rung.map(|rung| PollFd::new(rung, PollFlags::IN)));
             for descriptor in self.queues.iter().filter_map(PortQueue::wait_on) {
                 if waits.try_push(PollFd::from_borrowed_fd(descriptor, PollFlags::IN)).is_err() {
                     break;
@@ -621,6 +623,11 @@ impl Worker {
             };
             // A signal ends the sleep early, which does no harm.
             let _ = rustix::event::poll(&mut waits, Some(&timeout));
+            if let (Some(rung), Some(wait)) = (rung, waits.get(1))
+                && !wait.revents().is_empty()
+            {
+                rung.hear();
+            }
             self.stack.awake();
             self.runtime.sleeps += 1;
         }

@@ -19,7 +19,8 @@
 //! The program trusts the data plane. The data plane trusts nothing that it reads here: geometry is kept privately and
 //! never read back; every index is masked to its table; every length is bounded by the ring's size, whatever the
 //! cursors say; requests are copied out before they are looked at. A program that scribbles over its arena
-//! loses its own connections, and nothing else. The memfd is sealed against shrinking, so that no access can fault.
+//! loses its own connections, and nothing else. The memfd is sealed against shrinking, so that no access can fault. A descriptor
+//! that both have can be made blocking by either: the data plane neither reads nor writes such a one ([`bells`]).
 //!
 //! ## Memory order
 //! Each cursor and word has one writing side, named at its field. Data are written before the cursor that announces
@@ -33,6 +34,7 @@
 
 pub mod arena;
 pub mod attach;
+pub mod bells;
 pub mod call;
 pub mod cell;
 pub mod kernel;

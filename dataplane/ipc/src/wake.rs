@@ -103,14 +103,15 @@ impl Bell {
         Bell(fd)
     }
 
-    /// Rings. One that rings already (EAGAIN) rings on.
+    /// Rings. One that rings already (EAGAIN) rings on. Not for a bell whose other owner is not trusted: see
+    /// [`crate::bells::Ringer`].
     pub fn ring(&self) {
         let _rings_already = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 
-    /// Makes it silent again.
-    pub fn silence(&self) {
-        let _was_silent = rustix::io::read(&self.0, &mut [0u8; 8]);
+    /// Makes it silent again. True when it rang.
+    pub fn silence(&self) -> bool {
+        rustix::io::read(&self.0, &mut [0u8; 8]).is_ok()
     }
 }
 

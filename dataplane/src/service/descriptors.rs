@@ -1,6 +1,6 @@
 //! Descriptors of the service: several for each program, and so more than the usual 1024.
 
-use crate::session::limits::DESCRIPTORS_A_PROGRAM;
+use crate::session::limits::descriptors_a_program;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors beside those of programs: standard ones, ports, control connections, routes, and some to spare.
@@ -8,8 +8,9 @@ const OTHERS: u64 = 512;
 
 /// Raises the soft limit of this process as far as so many programs need, and tells the operator when that is not permitted:
 /// programs beyond it will be turned away.
-pub fn make_room(programs: usize) {
-    let wanted = OTHERS + (programs * DESCRIPTORS_A_PROGRAM) as u64;
+pub fn make_room(programs: usize, workers: usize) {
+    let each = descriptors_a_program(workers) as u64;
+    let wanted = OTHERS + programs as u64 * each;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     // `None`: without a limit.
     let Some(limit) = current.filter(|limit| *limit < wanted) else { return };
@@ -17,7 +18,7 @@ pub fn make_room(programs: usize) {
     let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(reachable), maximum }).is_ok();
     let limit = if raised { reachable } else { limit };
     if limit < wanted {
-        let fit = limit.saturating_sub(OTHERS) / DESCRIPTORS_A_PROGRAM as u64;
+        let fit = limit.saturating_sub(OTHERS) / each;
         tracing::warn!(
             limit,
             wanted,

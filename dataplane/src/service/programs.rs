@@ -3,7 +3,6 @@
 use super::{StartError, WorkerHandle, descriptors, transport};
 use crate::config::model::{self, Claimed, Config, LowPorts, PacketRule, PortKind, Programs};
 use crate::control::socket_file::BindError;
-use crate::handoff::Doorbell;
 use crate::session::attach::{self, AttachServer};
 use crate::session::links::{FIRST_NUMBER_WITHOUT_INTERFACE, Link, Links};
 use crate::session::order::{self, ControlEnds, WorkerEnds};
@@ -13,7 +12,7 @@ use flumen_ipc::{Geometry, ServicePage};
 use flumen_stack::Interface;
 use mio::{Registry, Token};
 use std::net::IpAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Backlog of a listener before `listen` says one.
@@ -31,7 +30,6 @@ pub struct Door {
     ends: Vec<ControlEnds>,
     answered: Arc<Bell>,
     page: OwnedFd,
-    bells: Vec<OwnedFd>,
 }
 
 /// That part and one for each worker; `None` when programs have no sockets here.
@@ -41,15 +39,13 @@ pub struct Door {
 pub fn prepare(
     config: &Config,
     interfaces: &[Interface],
-    bells: &[Arc<Doorbell>],
 ) -> Result<Option<(Door, Vec<SessionSeat>)>, StartError> {
     let Some(programs) = &config.programs else { return Ok(None) };
-    descriptors::make_room(programs.programs);
+    descriptors::make_room(programs.programs, config.cores.len());
     let system = |source| StartError::System { doing: "make what programs share with us", source };
     let (page, page_fd) = ServicePage::create().map_err(system)?;
     let page = Arc::new(page);
     let answered = Arc::new(Bell::new().map_err(system)?);
-    let bells = bells.iter().map(|bell| bell.as_fd().try_clone_to_owned()).collect::<Result<_, _>>();
     let settings = |worker, cpu| session::Settings {
         worker,
         cpu,
@@ -64,11 +60,11 @@ pub fn prepare(
     };
     let (mut ends, mut seats) = (Vec::new(), Vec::new());
     for (worker, core) in config.cores.iter().enumerate() {
-        let (control, worker_ends) = order::channel(&answered);
+        let (control, worker_ends) = order::channel(&answered).map_err(system)?;
         ends.push(control);
         seats.push((settings(worker, core.cpu), Arc::clone(&page), worker_ends));
     }
-    let door = Door { ends, answered, page: page_fd, bells: bells.map_err(system)? };
+    let door = Door { ends, answered, page: page_fd };
     Ok(Some((door, seats)))
 }
 
@@ -83,13 +79,13 @@ impl Door {
         registry: &Registry,
         first: Token,
     ) -> Result<AttachServer, BindError> {
-        let Door { ends, answered, page, bells } = self;
+        let Door { ends, answered, page } = self;
         let geometry = Geometry {
             slots: programs.sockets as u32,
             calls: CALLS,
             rx_bytes: programs.receive_ring as u32,
             tx_bytes: programs.send_ring as u32,
-            workers: bells.len() as u32,
+            workers: ends.len() as u32,
         };
         let settings = attach::Settings {
             path: &programs.socket,
@@ -99,7 +95,7 @@ impl Door {
             programs_per_user: programs.programs_per_user,
             geometry,
         };
-        AttachServer::bind(&settings, (ends, answered), page, bells, registry, first)
+        AttachServer::bind(&settings, (ends, answered), page, registry, first)
     }
 }
 

@@ -19,6 +19,7 @@ use super::reclaim::Reclaim;
 use super::socket::Credentials;
 use crate::control::socket_file::{BindError, SocketFile};
 use flumen_ipc::attach::{self, ADOPT, ATTACH, Adopted, Hello, INHERIT, MAGIC, VERSION, Welcome};
+use flumen_ipc::bells::Bells;
 use flumen_ipc::wake::Bell;
 use flumen_ipc::{Arena, Geometry};
 use flumen_stack::socket::Family;
@@ -66,7 +67,6 @@ pub struct AttachServer {
     /// Rings when a worker answered.
     answered: Arc<Bell>,
     page: OwnedFd,
-    bells: Vec<OwnedFd>,
     geometry: Geometry,
     per_user: usize,
     connections: Vec<Option<Connection>>,
@@ -104,6 +104,8 @@ struct Kept {
     arena: OwnedFd,
     reclaim: Reclaim,
     bell: Arc<Bell>,
+    /// What it rings, for each worker.
+    rings: Rings,
     token: [u8; 16],
     user: Credentials,
     /// Its connection; `None`: it is gone.
@@ -116,6 +118,28 @@ struct Kept {
     refused: bool,
     /// What workers said so far of the socket that it asks for.
     found: Result<Option<Found>, ()>,
+}
+
+/// The bells that a program rings, each with those that its worker hears. The program may keep the descriptors longer than it
+/// is attached: nobody hears them then.
+#[derive(Debug, Default)]
+struct Rings(Vec<(Bell, Arc<Bells>)>);
+
+impl Rings {
+    fn new(ends: &[ControlEnds]) -> io::Result<Rings> {
+        let one = |ends: &ControlEnds| {
+            let bell = Bell::new()?;
+            ends.rung.add(&bell)?;
+            Ok((bell, Arc::clone(&ends.rung)))
+        };
+        ends.iter().map(one).collect::<io::Result<_>>().map(Rings)
+    }
+}
+
+impl Drop for Rings {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|(bell, rung)| rung.remove(bell));
+    }
 }
 
 /// A program in a list.
@@ -132,7 +156,7 @@ pub struct ProgramRow {
 impl AttachServer {
     /// Makes the socket, and registers it with the caller's poll under `first` and the tokens behind it
     /// ([`AttachServer::tokens`]). `ends` are of the rings to the workers, at most 64, and `answered` is what these ring; `page`
-    /// and `bells` are what every process gets.
+    /// is what every process gets.
     ///
     /// # Errors
     /// Those of a socket file; the system's.
@@ -140,7 +164,6 @@ impl AttachServer {
         settings: &Settings<'_>,
         (ends, answered): (Vec<ControlEnds>, Arc<Bell>),
         page: OwnedFd,
-        bells: Vec<OwnedFd>,
         registry: &Registry,
         first: Token,
     ) -> Result<AttachServer, BindError> {
@@ -163,7 +186,6 @@ impl AttachServer {
             ends,
             answered,
             page,
-            bells,
             geometry: settings.geometry,
             per_user: settings.programs_per_user,
             connections: std::iter::repeat_with(|| None).take(places + SPARE).collect(),
@@ -373,6 +395,7 @@ impl AttachServer {
             arena: fd,
             reclaim: Reclaim::new(shared.homes().clone()),
             bell: Arc::clone(&shared.bell),
+            rings: Rings::new(&self.ends)?,
             token,
             user,
             connection: None,
@@ -472,7 +495,7 @@ impl AttachServer {
         let welcome = Welcome { geometry: self.geometry, token: kept.token, ..Welcome::plain(0) };
         let mut descriptors: Vec<BorrowedFd<'_>> =
             vec![kept.arena.as_fd(), self.page.as_fd(), kept.bell.as_fd()];
-        descriptors.extend(self.bells.iter().map(AsFd::as_fd));
+        descriptors.extend(kept.rings.0.iter().map(|(bell, _)| bell.as_fd()));
         if attach::send(&connection.socket, welcome.as_bytes(), &descriptors).is_err() {
             return index.is_some_and(|index| self.part(index));
         }
@@ -541,6 +564,7 @@ impl AttachServer {
         };
         let Some(Some(kept)) = self.places.get_mut(usize::from(place)) else { return false };
         kept.connection = None;
+        kept.rings = Rings::default();
         // One that still waits is detached when all workers have answered.
         kept.owed == 0 && !kept.refused && self.detach(place)
     }

@@ -178,7 +178,7 @@ fn send<P: FramePool, M: Probe>(
         }
         let record = take(&ring, &mut socket.cursors.tx_head, tail, help.scratch)?;
         let len = record.len as usize;
-        moved.bytes += len;
+        moved.bytes += len + limits::DATAGRAM_COST;
         moved.any = true;
         let heard = host.stack.frames_heard();
         let sent = arguments(&record, help).and_then(|args| {

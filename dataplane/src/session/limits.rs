@@ -2,11 +2,13 @@
 
 use core::time::Duration;
 
-/// Programs at a time: each has descriptors of the service ([`DESCRIPTORS_A_PROGRAM`]) and tables of its workers.
+/// Programs at a time: each has descriptors of the service ([`descriptors_a_program`]) and tables of its workers.
 pub const MAX_PROGRAMS: usize = 1024;
 
-/// Descriptors of the service for each program: its connection, its memory, its bell.
-pub const DESCRIPTORS_A_PROGRAM: usize = 3;
+/// Descriptors of the service for each program: its connection, its memory, its bell, and what it rings for each worker.
+pub const fn descriptors_a_program(workers: usize) -> usize {
+    3 + workers
+}
 
 /// Looks at a program that found nothing, in a row, after which it is quiet: a program that calls once a millisecond stays
 /// awake on a worker that spins.
@@ -17,14 +19,22 @@ pub const LOOKS_BEFORE_QUIET: u32 = 1024;
 pub const QUIET_A_TURN: usize = 32;
 
 /// Calls of one program that are done in one turn: the rest waits for the next, so that packets and other programs are not
-/// kept waiting for a program that calls without end.
+/// kept waiting for a program that calls without end. Fewer, when they move [`BYTES_A_TURN`].
 pub const CALLS_A_TURN: usize = 64;
+
+/// Marks of slots to be closed in which nothing is: who makes so many in a turn has no more taken in it. Programs make none, but one
+/// that writes anything into its memory could make thousands for each of its calls.
+pub const EMPTY_CLOSES_A_TURN: usize = 4096;
 
 /// Groups of kicks (64 sockets each) of one program that are taken in one turn.
 pub const KICK_GROUPS_A_TURN: usize = 64;
 
-/// Bytes that are copied between rings and buffers in one turn, more or less: a quarter of a millisecond of copying.
+/// Bytes that are copied between rings and buffers in one turn, more or less: a quarter of a millisecond of copying. The calls of
+/// each program may copy as many.
 pub const BYTES_A_TURN: usize = 1 << 20;
+
+/// What a datagram that is sent costs beside the copy of its bytes, as bytes that could be copied in that time.
+pub const DATAGRAM_COST: usize = 512;
 
 /// Sockets that are looked at in one turn.
 pub const SOCKETS_A_TURN: usize = 256;

@@ -38,6 +38,8 @@ mod watched;
 use crate::report::sockets::ProgramReport;
 use cookies::Cookies;
 use flumen_ipc::ServicePage;
+use flumen_ipc::bells::{Bells, Ringer};
+use flumen_ipc::wake::Bell;
 use flumen_stack::Instant;
 use flumen_stack::socket::{Handle, Owner, Slab};
 use flumen_stack::tcp::listen::ListenSettings;
@@ -106,10 +108,14 @@ pub struct Sessions {
     queue: VecDeque<Handle>,
     /// Sockets that wait to be adopted, and until when.
     held: VecDeque<(Handle, Instant)>,
+    /// Rings bells of programs that are not trusted; `None`: this kernel has no way to.
+    ringer: Option<Ringer>,
     /// Programs whose bells may have to be rung at the end of the turn.
     to_ring: Vec<u16>,
     /// The turn that this is, counted from 1.
     turn: u64,
+    /// Bytes that were copied between rings and buffers since the beginning; wraps.
+    moved: usize,
     /// Sockets whose threads are woken at the end of the turn.
     to_wake: turn::ToWake,
     /// The number of the next news: nanoseconds of the clock, and one more for each that was told in a turn.
@@ -143,8 +149,10 @@ impl Sessions {
             cookies: Cookies::new(sockets),
             queue: VecDeque::with_capacity(sockets),
             held: VecDeque::with_capacity(limits::MAX_HELD),
+            ringer: ringer(),
             to_ring: Vec::with_capacity(programs),
             turn: 1,
+            moved: 0,
             to_wake: turn::ToWake(Vec::with_capacity(sockets)),
             news: 0,
             sleeps: 0,
@@ -152,6 +160,11 @@ impl Sessions {
             monotonic: 0,
             scratch: vec![0; datagrams::SCRATCH].into_boxed_slice(),
         }
+    }
+
+    /// What programs ring when the worker sleeps: readable once one did.
+    pub fn rung(&self) -> &Bells {
+        &self.ends.rung
     }
 
     /// True when loopback addresses are ours.
@@ -207,7 +220,7 @@ impl Sessions {
     pub fn stop(&mut self) {
         self.page.words().stopping.store(1, core::sync::atomic::Ordering::SeqCst);
         for program in self.programs.iter().flatten() {
-            program.bell.ring();
+            ring(self.ringer.as_ref(), program);
         }
         for (_, socket) in self.sockets.iter() {
             let home = self.programs.get(usize::from(socket.home.program)).and_then(Option::as_ref);
@@ -231,4 +244,22 @@ impl Sessions {
         self.wall = datagrams::wall(now, unix);
         self.page.words().wall.store(self.wall, core::sync::atomic::Ordering::Relaxed);
     }
+}
+
+/// Rings a program's bell. Root's programs are trusted not to make it block: they could end the service as well.
+fn ring(ringer: Option<&Ringer>, Program { bell, user, .. }: &Program) {
+    match ringer {
+        Some(ringer) if !user.is_privileged() => {
+            let _rings_or_never_did = ringer.ring(bell);
+        }
+        _ => Bell::ring(bell),
+    }
+}
+
+fn ringer() -> Option<Ringer> {
+    let made = Ringer::new();
+    if let Err(error) = &made {
+        tracing::warn!(%error, "a program of any user can make a worker wait: the kernel has no asynchronous input (io_setup) for us");
+    }
+    made.ok()
 }

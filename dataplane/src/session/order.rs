@@ -4,8 +4,10 @@
 
 use super::program::Program;
 use core::ops::Deref;
+use flumen_ipc::bells::Bells;
 use flumen_ipc::wake::Bell;
 use flumen_stack::socket::Family;
+use std::io;
 use std::sync::Arc;
 
 /// What the control thread asks.
@@ -69,6 +71,8 @@ pub struct WorkerEnds {
     pub done: rtrb::Producer<Done>,
     /// Rung when there is one.
     pub bell: Arc<Bell>,
+    /// What programs ring when they want something and the worker sleeps.
+    pub rung: Arc<Bells>,
 }
 
 /// The control thread's ends of the rings to one worker.
@@ -78,14 +82,20 @@ pub struct ControlEnds {
     pub orders: rtrb::Producer<Order>,
     /// Where the answers come from.
     pub done: rtrb::Consumer<Done>,
+    /// What programs ring.
+    pub rung: Arc<Bells>,
 }
 
 /// Both ends. `bell` is the control thread's: the same for all workers.
-pub fn channel(bell: &Arc<Bell>) -> (ControlEnds, WorkerEnds) {
+///
+/// # Errors
+/// No descriptor is left.
+pub fn channel(bell: &Arc<Bell>) -> io::Result<(ControlEnds, WorkerEnds)> {
+    let rung = Arc::new(Bells::new()?);
     let (orders_in, orders) = rtrb::RingBuffer::new(super::limits::ORDERS);
     let (done, done_out) = rtrb::RingBuffer::new(super::limits::ORDERS);
-    let control = ControlEnds { orders: orders_in, done: done_out };
-    (control, WorkerEnds { orders, done, bell: Arc::clone(bell) })
+    let control = ControlEnds { orders: orders_in, done: done_out, rung: Arc::clone(&rung) };
+    Ok((control, WorkerEnds { orders, done, bell: Arc::clone(bell), rung }))
 }
 
 impl WorkerEnds {

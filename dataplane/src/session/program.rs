@@ -141,6 +141,8 @@ pub struct Program {
     pub homes: u32,
     /// It is gone: this slot is the next to be closed.
     pub leaving: Option<u32>,
+    /// A turn, and how many slots it was asked to close in which nothing was.
+    pub empty_closes: (u64, usize),
     /// News were marked, and the bell is to be looked at.
     pub has_news: bool,
     /// The sleep that the bell was rung for last ([`Arena::sleep`]).
@@ -162,6 +164,7 @@ impl Program {
             names: 0,
             homes: 0,
             leaving: None,
+            empty_closes: (0, 0),
             has_news: false,
             rung: None,
         }

@@ -8,7 +8,7 @@
 use super::program::Place;
 use super::socket::{Kind, Socket};
 use super::stream::{Lie, Moved};
-use super::{Sessions, TAG, datagrams, errno, limits, stream};
+use super::{Sessions, TAG, datagrams, errno, limits, ring, stream};
 use crate::builtin::host::Host;
 use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 use core::sync::atomic::fence;
@@ -155,11 +155,18 @@ impl Sessions {
         let mut data = [0; CALL_DATA];
         let mut out = [0; CALL_DATA];
         let mut left = limits::CALLS_A_TURN;
+        let before = self.moved;
         while left > 0 {
             let Some(Some(program)) = self.programs.get(usize::from(place)) else { return };
             let Some(group) = program.arena.call_marks(self.worker).take() else { return };
             for number in tree::numbers(group) {
                 let Some(Some(program)) = self.programs.get(usize::from(place)) else { return };
+                if self.moved.wrapping_sub(before) > limits::BYTES_A_TURN {
+                    // In the next turn.
+                    program.arena.call_marks(self.worker).mark(number);
+                    left = 0;
+                    continue;
+                }
                 left = left.saturating_sub(1);
                 let Some(request) = program.arena.call(number).take(&mut data) else { continue };
                 // What was let go of before it was asked is closed before it is answered: by the program itself; and by whomever,
@@ -205,11 +212,21 @@ impl Sessions {
         }
         let groups = program.seats.len() / 64;
         for _ in 0..most.min(groups) {
-            let Some(Some(program)) = self.programs.get(usize::from(place)) else { break };
+            let turn = self.turn;
+            let Some(Some(program)) = self.programs.get_mut(usize::from(place)) else { break };
+            if program.empty_closes.0 != turn {
+                program.empty_closes = (turn, 0);
+            }
+            if program.empty_closes.1 >= limits::EMPTY_CLOSES_A_TURN {
+                break;
+            }
             let Some(group) = program.arena.closes(self.worker).take() else { break };
+            let mut empty = 0;
             for slot in tree::numbers(group) {
-                // A slot that names nothing is nobody's concern.
-                let _gone = self.unname(host, Place { program: place, slot });
+                empty += usize::from(self.unname(host, Place { program: place, slot }).is_err());
+            }
+            if let Some(Some(program)) = self.programs.get_mut(usize::from(place)) {
+                program.empty_closes.1 += empty;
             }
         }
         true
@@ -264,6 +281,7 @@ impl Sessions {
             self.end(host, handle);
             return Moved::default();
         };
+        self.moved = self.moved.wrapping_add(moved.bytes);
         if moved.again {
             enqueue(socket, handle, queue);
         }
@@ -331,8 +349,8 @@ impl Sessions {
             program.has_news = false;
             let sleep = program.arena.sleep();
             if sleep.is_some() && sleep != program.rung {
-                program.bell.ring();
                 program.rung = sleep;
+                ring(self.ringer.as_ref(), program);
             }
         }
     }

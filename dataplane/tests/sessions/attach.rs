@@ -37,9 +37,8 @@ fn door_of(workers: usize, programs: usize, programs_per_user: usize) -> Door {
     let path = folder.path().join("programs.sock");
     let poll = Poll::new().unwrap();
     let answered = Arc::new(Bell::new().unwrap());
-    let (control, ends) = (0..workers).map(|_| order::channel(&answered)).unzip();
+    let (control, ends) = (0..workers).map(|_| order::channel(&answered).unwrap()).unzip();
     let (_, page) = ServicePage::create().unwrap();
-    let bell = || Bell::new().unwrap().as_fd().try_clone_to_owned().unwrap();
     let settings = Settings {
         path: &path,
         mode: 0o600,
@@ -48,9 +47,8 @@ fn door_of(workers: usize, programs: usize, programs_per_user: usize) -> Door {
         programs_per_user,
         geometry: geometry(workers),
     };
-    let bells = (0..workers).map(|_| bell()).collect();
     let server =
-        AttachServer::bind(&settings, (control, answered), page, bells, poll.registry(), Token(10)).unwrap();
+        AttachServer::bind(&settings, (control, answered), page, poll.registry(), Token(10)).unwrap();
     Door { server, workers: ends, poll, path, _folder: folder }
 }
 
@@ -376,4 +374,45 @@ fn memory_of_closed_sockets_goes_back_to_the_system_and_that_of_open_ones_stays(
     let mut out = [0; 131_072];
     program.arena.tx(4).copy_out(0, &mut out);
     assert!(out == [1; 131_072], "what another has is whole");
+}
+
+#[test]
+fn each_program_rings_each_worker_with_a_bell_of_its_own_until_it_parts() {
+    let mut door = door_of(2, 8, 8);
+    let mut attached = |place| {
+        let socket = door.say(Hello::new(ATTACH));
+        for worker in 0..2 {
+            assert!(matches!(door.order_of(worker), Some(Order::Attach(program)) if program.place == place));
+            door.done_by(worker, Done::Attached(place));
+        }
+        let (_, mut beside) = receive(&socket).unwrap();
+        assert_eq!(beside.len(), 5, "memory, page, bell, two that it rings");
+        (socket, beside.split_off(3))
+    };
+    let (one, ones) = attached(0);
+    let (_other, others) = attached(1);
+    let ring = |bell: &OwnedFd| rustix::io::write(bell, &1u64.to_ne_bytes()).unwrap();
+    let hears = |door: &Door| {
+        [0, 1].map(|worker: usize| {
+            let rung = &door.workers[worker].rung;
+            let mut fds = [rustix::event::PollFd::new(&**rung, rustix::event::PollFlags::IN)];
+            let rang = rustix::event::poll(&mut fds, Some(&rustix::event::Timespec::default())).unwrap() == 1;
+            rung.hear();
+            rang
+        })
+    };
+    assert_eq!(hears(&door), [false, false]);
+    ring(&ones[1]);
+    assert_eq!(hears(&door), [false, true]);
+    ring(&ones[1]);
+    ring(&others[0]);
+    assert_eq!(hears(&door), [true, true]);
+    // It ends, and somebody has its descriptors still.
+    drop(one);
+    door.turn();
+    ring(&ones[0]);
+    ring(&ones[1]);
+    assert_eq!(hears(&door), [false, false]);
+    ring(&others[1]);
+    assert_eq!(hears(&door), [false, true]);
 }

@@ -47,7 +47,7 @@ pub fn house(claim: Claim) -> House {
 pub fn house_that_listens(claim: Claim, listen: ListenSettings) -> House {
     let ((lan, lan_peer), (wan, wan_peer)) = (wire(LAN, 256), wire(WAN, 256));
     let mut rig = Parts::alone(vec![lan, wan]).build(&rib());
-    let (control, ends) = order::channel(&Arc::new(Bell::new().unwrap()));
+    let (control, ends) = order::channel(&Arc::new(Bell::new().unwrap())).unwrap();
     let (page, page_fd) = ServicePage::create().unwrap();
     let seen = ServicePage::open(page_fd).unwrap();
     let policy = Policy {
@@ -137,6 +137,11 @@ impl House {
     /// The arena of a program, mapped by another.
     pub fn map(&self, place: u16) -> Arena {
         Arena::open(&self.arenas[usize::from(place)], GEOMETRY).unwrap()
+    }
+
+    /// The file of a program's memory.
+    pub fn file(&self, place: u16) -> OwnedFd {
+        self.arenas[usize::from(place)].try_clone().unwrap()
     }
 
     /// One call, with data; the result, and the data of the answer.

@@ -11,6 +11,7 @@ mod fast_open;
 mod hostile;
 mod loopback;
 mod pair;
+mod race;
 mod sharing;
 mod stamps;
 mod streams;

@@ -27,8 +27,8 @@ use zerocopy::{FromBytes, IntoBytes};
 const GEOMETRY: Geometry =
     Geometry { slots: 64, calls: 64, rx_bytes: 131_072, tx_bytes: 131_072, workers: 2 };
 
-struct Pair {
-    rigs: [Rig; 2],
+pub struct Pair {
+    pub rigs: [Rig; 2],
     control: [ControlEnds; 2],
     page: ServicePage,
     allocations: u64,
@@ -36,7 +36,7 @@ struct Pair {
     peers: [Peer; 2],
 }
 
-fn pair(claim: Claim) -> Pair {
+pub fn pair(claim: Claim) -> Pair {
     let ((lan, lan_peer), (wan, wan_peer)) = (wire(LAN, 256), wire(WAN, 256));
     let bells = [Doorbell::new().unwrap(), Doorbell::new().unwrap()];
     let (to_one, from_zero) = channel(1024, bells[1].clone());
@@ -64,7 +64,7 @@ fn pair(claim: Claim) -> Pair {
     let homes = Arc::new(PortHomes::default());
     let mut rigs = [zero, one];
     let control = core::array::from_fn(|worker| {
-        let (control, ends) = order::channel(&answered);
+        let (control, ends) = order::channel(&answered).unwrap();
         let policy = Policy { claim, rules: Vec::new(), low_ports: LowPorts::All, kernel: Vec::new() };
         let settings = Settings {
             worker,
@@ -86,7 +86,7 @@ fn pair(claim: Claim) -> Pair {
 }
 
 impl Pair {
-    fn turns(&mut self, count: usize) {
+    pub fn turns(&mut self, count: usize) {
         for _ in 0..count {
             for rig in &mut self.rigs {
                 let counted = allocation_counter::measure(|| {
@@ -97,14 +97,14 @@ impl Pair {
         }
     }
 
-    fn make(&mut self, order: impl Fn(Box<Program>) -> Order) -> Client {
+    fn make(&mut self, uid: u32, order: impl Fn(Box<Program>) -> Order) -> Client {
         let (arena, fd) = Arena::create(GEOMETRY).unwrap();
         let place = self.arenas.len() as u16;
         let bell = Bell::new().unwrap();
         let its_bell = Bell::from_fd(bell.as_fd().try_clone_to_owned().unwrap());
         let client = Client { place, arena: Arena::open(&fd, GEOMETRY).unwrap(), bell: its_bell };
         self.arenas.push(fd);
-        let user = Credentials { uid: 0, gid: 0, pid: i32::from(place) + 1000 };
+        let user = Credentials { uid, gid: uid, pid: i32::from(place) + 1000 };
         let shared = Shared::new(arena, bell);
         for control in &mut self.control {
             control.orders.push(order(Box::new(Program::new(place, &shared, user)))).unwrap();
@@ -117,14 +117,24 @@ impl Pair {
     }
 
     fn attach(&mut self) -> Client {
-        self.make(Order::Attach)
+        self.attach_as(0)
+    }
+
+    pub fn attach_as(&mut self, uid: u32) -> Client {
+        self.make(uid, Order::Attach)
+    }
+
+    /// The memory of a program, mapped by another.
+    pub fn memory_of(&self, place: u16) -> (Arena, OwnedFd) {
+        let fd = self.arenas[usize::from(place)].try_clone().unwrap();
+        (Arena::open(&fd, GEOMETRY).unwrap(), fd)
     }
 
     fn fork(&mut self, parent: &Client) -> Client {
-        self.make(|program| Order::Inherit(program, parent.place))
+        self.make(0, |program| Order::Inherit(program, parent.place))
     }
 
-    fn kill(&mut self, client: &Client) {
+    pub fn kill(&mut self, client: &Client) {
         for control in &mut self.control {
             control.orders.push(Order::Detach(client.place)).unwrap();
         }
@@ -139,7 +149,7 @@ impl Pair {
         })
     }
 
-    fn call_with(
+    pub fn call_with(
         &mut self,
         client: &Client,
         worker: usize,
