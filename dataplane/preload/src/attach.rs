@@ -512,14 +512,19 @@ pub fn complain(error: Errno) {
 /// Options that were told of: each is once for a program.
 static TOLD: Lock<Vec<(i32, i32)>> = Lock::new(Vec::new());
 
+/// True the first time that an option is told of, unless too many were.
+fn is_news(told: &mut Vec<(i32, i32)>, option: (i32, i32)) -> bool {
+    let news = told.len() < MAX_TOLD && !told.contains(&option);
+    if news {
+        told.push(option);
+    }
+    news
+}
+
 /// Says on standard error, once, that an option that the kernel had granted has no effect on a socket that became Flumen's.
 pub fn tell_refused(level: i32, name: i32, error: Errno) {
-    {
-        let mut told = TOLD.lock();
-        if told.contains(&(level, name)) || told.len() >= MAX_TOLD {
-            return;
-        }
-        told.push((level, name));
+    if !is_news(&mut TOLD.lock(), (level, name)) {
+        return;
     }
     let of = match level {
         libc::SOL_SOCKET => "SOL_SOCKET",
@@ -549,4 +554,19 @@ fn say(text: &str) {
 /// Says on standard error what could not be done with sockets of Flumen.
 pub fn complain_of(what: &str, error: Errno) {
     say(&format!("flumen: {what}: {}\n", io::Error::from_raw_os_error(error.0)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_option_is_told_of_once_and_only_so_many_are() {
+        let mut told = Vec::new();
+        for name in 0..MAX_TOLD as i32 {
+            assert!(is_news(&mut told, (libc::SOL_IP, name)), "option {name}");
+            assert!(!is_news(&mut told, (libc::SOL_IP, name)), "once");
+        }
+        assert!(!is_news(&mut told, (libc::SOL_TCP, 0)), "one too many");
+    }
 }

@@ -381,5 +381,9 @@ mod tests {
             remember(&socket, SOL_IP, member, &[0]).unwrap();
         }
         assert_eq!(remember(&socket, SOL_IP, member, &[0]), Err(Errno(libc::ENOBUFS)));
+        let socket = pool::take(libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_UDP).unwrap();
+        remember(&socket, SOL_IP, member, &[0; MAX_JOURNAL_BYTES - 10]).unwrap();
+        assert_eq!(remember(&socket, SOL_IP, member, &[0; 11]), Err(Errno(libc::ENOBUFS)), "a byte too many");
+        assert_eq!(remember(&socket, SOL_IP, member, &[0; 10]), Ok(()));
     }
 }

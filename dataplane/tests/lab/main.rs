@@ -13,6 +13,8 @@
 #![allow(clippy::panic, clippy::unwrap_used)] // a test fails by panicking
 
 mod harness;
+#[path = "../common/scribbler.rs"]
+mod scribbler;
 
 use harness::RouterKind;
 use libtest_mimic::{Arguments, Trial};
@@ -275,6 +277,10 @@ tests! {
             every_call_that_waits_ends_when_the_service_is_stopped_and_new_sockets_find_the_next_one,
             without_a_service_sockets_are_the_kernels_or_fail_and_one_line_tells,
         }
+        programs_hostile {
+            others_go_on_unharmed_beside_a_process_that_writes_anything_anywhere,
+            others_go_on_unharmed_on_two_workers_and_nothing_is_left_of_a_process_that_wrote_anything_anywhere,
+        }
         programs_claims {
             without_a_rule_sockets_at_our_addresses_are_ours_and_loopback_is_the_kernels,
             rules_claim_by_address_protocol_and_ports_and_never_comes_first,
@@ -322,6 +328,11 @@ fn main() {
         && first == programs_crowd::MEMBER
     {
         return programs_crowd::be(rest);
+    }
+    if let [first, socket] = &words[..]
+        && first == programs_hostile::HOSTILE
+    {
+        return programs_hostile::be(socket);
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1); // labs pin workers to processors: one at a time

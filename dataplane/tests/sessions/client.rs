@@ -43,8 +43,17 @@ pub fn house(claim: Claim) -> House {
     house_that_listens(claim, ListenSettings::default())
 }
 
+/// One with so many sockets.
+pub fn house_of(sockets: usize) -> House {
+    build(Claim::Owned, ListenSettings::default(), sockets)
+}
+
 /// One whose listeners do so.
 pub fn house_that_listens(claim: Claim, listen: ListenSettings) -> House {
+    build(claim, listen, 512)
+}
+
+fn build(claim: Claim, listen: ListenSettings, sockets: usize) -> House {
     let ((lan, lan_peer), (wan, wan_peer)) = (wire(LAN, 256), wire(WAN, 256));
     let mut rig = Parts::alone(vec![lan, wan]).build(&rib());
     let (control, ends) = order::channel(&Arc::new(Bell::new().unwrap())).unwrap();
@@ -65,7 +74,7 @@ pub fn house_that_listens(claim: Claim, listen: ListenSettings) -> House {
         worker: 0,
         cpu: 0,
         programs: 8,
-        sockets: 512,
+        sockets,
         policy,
         links: links::Links(vec![link(LAN, "lan"), link(WAN, "wan")]),
         listen,
@@ -94,12 +103,12 @@ impl House {
         self.rig.worker.sessions.as_deref().unwrap()
     }
 
-    fn make(&mut self, uid: u32) -> (Box<Program>, Client) {
-        let (arena, fd) = Arena::create(GEOMETRY).unwrap();
+    fn make(&mut self, geometry: Geometry, uid: u32) -> (Box<Program>, Client) {
+        let (arena, fd) = Arena::create(geometry).unwrap();
         let place = self.arenas.len() as u16;
         let bell = Bell::new().unwrap();
         let its_bell = Bell::from_fd(bell.as_fd().try_clone_to_owned().unwrap());
-        let client = Client { place, arena: Arena::open(&fd, GEOMETRY).unwrap(), bell: its_bell };
+        let client = Client { place, arena: Arena::open(&fd, geometry).unwrap(), bell: its_bell };
         self.arenas.push(fd);
         let user = Credentials { uid, gid: uid, pid: i32::from(place) + 1000 };
         (Box::new(Program::new(place, &Shared::new(arena, bell), user)), client)
@@ -107,7 +116,12 @@ impl House {
 
     /// A process attaches.
     pub fn attach(&mut self, uid: u32) -> Client {
-        let (program, client) = self.make(uid);
+        self.attach_with(GEOMETRY, uid)
+    }
+
+    /// One whose memory is laid out so.
+    pub fn attach_with(&mut self, geometry: Geometry, uid: u32) -> Client {
+        let (program, client) = self.make(geometry, uid);
         self.control.orders.push(Order::Attach(program)).unwrap();
         self.turns(1);
         assert!(matches!(self.control.done.pop(), Ok(Done::Attached(place)) if place == client.place));
@@ -116,7 +130,7 @@ impl House {
 
     /// A process is forked.
     pub fn fork(&mut self, parent: &Client) -> Client {
-        let (program, client) = self.make(0);
+        let (program, client) = self.make(GEOMETRY, 0);
         self.control.orders.push(Order::Inherit(program, parent.place)).unwrap();
         self.turns(1);
         assert!(matches!(self.control.done.pop(), Ok(Done::Attached(place)) if place == client.place));

@@ -2,36 +2,15 @@
 //! on unharmed.
 
 use crate::client::{GEOMETRY, house};
-use flumen::session::limits::{BYTES_A_TURN, EMPTY_CLOSES_A_TURN};
-use flumen::session::order::{Done, Order};
+use crate::scribbler::Random;
 use flumen::session::policy::Claim;
-use flumen::session::program::{Program, Shared};
-use flumen::session::socket::Credentials;
 use flumen_ipc::limits::CALL_DATA;
-use flumen_ipc::message::{Address, ToSend};
-use flumen_ipc::wake::Bell;
-use flumen_ipc::{Arena, Flags, Geometry, Op};
+use flumen_ipc::{Flags, Op};
 use proptest::prelude::*;
 use rustix::fs::OFlags;
 use std::sync::atomic::Ordering::SeqCst;
-use zerocopy::IntoBytes;
 
 const AT: &str = "10.0.1.1:8080";
-
-/// Numbers that look random.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed ^ mixed >> 27
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-}
 
 #[test]
 fn a_cursor_that_lies_ends_the_socket() {
@@ -86,66 +65,6 @@ fn a_bell_that_its_program_made_blocking_and_full_keeps_no_worker() {
         assert_eq!(server.read(2, 100), b"news");
         server.sleep(false);
     }
-}
-
-#[test]
-fn calls_that_move_much_leave_the_rest_of_them_to_the_next_turn() {
-    const CALLS: u32 = 40;
-    let mut house = house(Claim::Owned);
-    let client = house.attach(0);
-    let record = ToSend {
-        len: 60_000,
-        to: Address::from("10.0.1.1:9".parse::<std::net::SocketAddr>().unwrap()),
-        ..ToSend::default()
-    };
-    let record = [record.as_bytes(), &[7; 60_000]].concat();
-    for slot in 0..CALLS {
-        house.open(&client, slot, libc::AF_INET, libc::SOCK_DGRAM, 0);
-    }
-    for slot in 0..CALLS {
-        // Written, and nobody is told but by the call.
-        client.arena.tx(slot).copy_in(0, &record);
-        client.arena.cell(slot).program.tx_tail.store(record.len() as u64, SeqCst);
-        let call = client.arena.call(slot);
-        assert!(call.claim());
-        call.submit(Op::Name, slot, [0; 4], &[]);
-        client.arena.call_marks(0).mark(slot);
-    }
-    let answered = |client: &crate::client::Client| {
-        (0..CALLS).filter(|call| client.arena.call(*call).is_answered()).count()
-    };
-    house.turns(1);
-    let most = BYTES_A_TURN / record.len() + 2;
-    assert!((2..=most).contains(&answered(&client)), "{} of {most}", answered(&client));
-    house.turns(4);
-    assert_eq!(answered(&client), CALLS as usize);
-}
-
-#[test]
-fn marks_of_slots_in_which_nothing_is_are_taken_so_many_in_a_turn() {
-    let mut house = house(Claim::Owned);
-    let geometry = Geometry { slots: 16_384, calls: 64, rx_bytes: 4096, tx_bytes: 4096, workers: 1 };
-    let (arena, fd) = Arena::create(geometry).unwrap();
-    let program = Arena::open(&fd, geometry).unwrap();
-    let shared = Shared::new(arena, Bell::new().unwrap());
-    let order = Order::Attach(Box::new(Program::new(3, &shared, Credentials::default())));
-    house.control.orders.push(order).unwrap();
-    house.turns(1);
-    assert!(matches!(house.control.done.pop(), Ok(Done::Attached(3))));
-    for slot in 0..geometry.slots {
-        program.closes(0).mark(slot);
-    }
-    let call = program.call(0);
-    assert!(call.claim());
-    call.submit(Op::Bind, 0, [0; 4], &[]);
-    program.call_marks(0).mark(0);
-    let left = || (0..geometry.slots).filter(|slot| program.closes(0).is_marked(*slot)).count();
-    house.turns(1);
-    assert_eq!(left(), geometry.slots as usize - EMPTY_CLOSES_A_TURN);
-    assert_eq!(call.wait(false, || true), Some(-i64::from(libc::EBADF)));
-    // Without calls, some groups a turn.
-    house.turns(200);
-    assert_eq!(left(), 0);
 }
 
 proptest! {

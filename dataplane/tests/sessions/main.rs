@@ -3,6 +3,7 @@
 
 mod allocation;
 mod attach;
+mod bounds;
 mod calls;
 mod churn;
 mod client;
@@ -12,6 +13,8 @@ mod hostile;
 mod loopback;
 mod pair;
 mod race;
+#[path = "../common/scribbler.rs"]
+mod scribbler;
 mod sharing;
 mod stamps;
 mod streams;
