@@ -6,7 +6,6 @@
 
 use crate::socket::Ready;
 use crate::tcp::Seq;
-use crate::tcp::acks::Wanted;
 use crate::tcp::connection::{Connection, Context, UrgentIn};
 use crate::tcp::error::SocketError;
 use crate::tcp::intervals::Inserted;
@@ -234,7 +233,8 @@ impl Connection {
             State::FinWait2(_) => return Err(self.time_wait(cx)),
             State::SynSent | State::CloseWait | State::Closing | State::LastAck | State::Closed => {}
         }
-        Ok(if self.acks.wanted() == Wanted::Now { Output::Now } else { Output::None })
+        // At the end of the turn: an owner that closes at once lets the ACK ride on our FIN.
+        Ok(Output::Later)
     }
 
     /// The urgent pointer (RFC 9293 section 3.8.5). As Linux and everybody else, we take it to point behind the
