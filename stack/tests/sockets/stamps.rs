@@ -1,38 +1,20 @@
 //! Stamps of what datagram, raw and ping sockets send (SO_TIMESTAMPING): which come, with what, and in front of what. The node is
 //! that of `common`: 10.0.1.1 and fd00:1::1 on `lan`; the client is 10.0.1.2, fd00:1::2.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
-
-mod common;
-
-use common::*;
-use core::net::SocketAddr;
-use flumen_stack::socket::{
-    Error, Family, Handle, Opt, Origin, Owner, Ready, SendArgs, SendControl, StampKind, StampKinds,
-    StampOptions,
-};
+use super::client::*;
+use flumen_stack::socket::{Origin, Ready, StampKind, StampKinds, StampOptions};
 
 const BOTH: StampKinds = StampKinds { scheduled: true, sent: true, acknowledged: true, figures: false };
 const SENT: StampKinds = StampKinds { scheduled: false, sent: true, acknowledged: false, figures: false };
 
-fn host() -> Router {
-    let mut router = Router::new(&rib(), Sizes::default(), interfaces());
-    router.introduce();
-    router
-}
-
-fn at(text: &str) -> SocketAddr {
-    text.parse().unwrap()
-}
-
 fn udp(host: &mut Router, family: Family, options: StampOptions) -> Handle {
     let socket = host.stack.udp_open(family, Owner(1)).unwrap();
-    host.turn(|stack, turn| stack.udp_set(turn, socket, Opt::Stamps(options))).unwrap();
+    set(host, socket, Opt::Stamps(options));
     socket
 }
 
-fn send(host: &mut Router, socket: Handle, args: SendArgs, data: &[u8]) -> Vec<Vec<u8>> {
-    host.turn(|stack, turn| stack.udp_send(turn, socket, &args, data)).unwrap();
+fn sent_frames(host: &mut Router, socket: Handle, args: SendArgs, data: &[u8]) -> Vec<Vec<u8>> {
+    send(host, socket, args, data).unwrap();
     host.sent().into_iter().map(|(_, frame)| frame).collect()
 }
 
@@ -51,7 +33,7 @@ fn stamps_with_the_packet(family: Family, client: &str) {
     let mut host = host();
     let socket = udp(&mut host, family, StampOptions { kinds: BOTH, keyed: true, times_only: false });
     for key in 0..2 {
-        let frames = send(&mut host, socket, SendArgs::to(at(client)), b"when");
+        let frames = sent_frames(&mut host, socket, SendArgs::to(at(client)), b"when");
         assert!(host.stack.udp_readiness(socket).contains(Ready::ERROR));
         let [frame] = &frames[..] else { panic!("{frames:?}") };
         assert_eq!(stamp(&mut host, socket), Some((SCHEDULED, key, frame.clone())));
@@ -74,16 +56,16 @@ fn times_alone_quote_nothing_and_one_call_asks_for_itself() {
     let socket =
         udp(&mut host, Family::Ipv4, StampOptions { keyed: true, times_only: true, ..Default::default() });
     let to = SendArgs::to(at("10.0.1.2:9"));
-    send(&mut host, socket, to, b"none");
+    sent_frames(&mut host, socket, to, b"none");
     assert_eq!(stamp(&mut host, socket), None);
     let asks = |stamps, stamp_key| SendArgs {
         control: SendControl { stamps: Some(stamps), stamp_key, ..SendControl::default() },
         ..to
     };
-    send(&mut host, socket, asks(SENT, None), b"one");
+    sent_frames(&mut host, socket, asks(SENT, None), b"one");
     assert_eq!(stamp(&mut host, socket), Some((LEFT, 0, vec![])), "the first that asked");
-    send(&mut host, socket, asks(SENT, Some(4711)), b"two");
-    send(&mut host, socket, asks(SENT, None), b"three");
+    sent_frames(&mut host, socket, asks(SENT, Some(4711)), b"two");
+    sent_frames(&mut host, socket, asks(SENT, None), b"three");
     assert_eq!(stamp(&mut host, socket), Some((LEFT, 4711, vec![])));
     assert_eq!(stamp(&mut host, socket), Some((LEFT, 1, vec![])));
 }
@@ -93,12 +75,12 @@ fn a_datagram_in_fragments_and_one_of_segments_is_stamped_once_and_one_that_fail
     let mut host = host();
     let socket = udp(&mut host, Family::Ipv4, StampOptions { kinds: SENT, ..Default::default() });
     let to = SendArgs::to(at("10.0.1.2:9"));
-    let frames = send(&mut host, socket, to, &[7; 4000]);
+    let frames = sent_frames(&mut host, socket, to, &[7; 4000]);
     assert_eq!(frames.len(), 3);
     assert_eq!(stamp(&mut host, socket), Some((LEFT, 0, frames[0].clone())));
     assert_eq!(stamp(&mut host, socket), None);
     let control = SendControl { segment: Some(100), ..SendControl::default() };
-    let frames = send(&mut host, socket, SendArgs { control, ..to }, &[7; 300]);
+    let frames = sent_frames(&mut host, socket, SendArgs { control, ..to }, &[7; 300]);
     assert_eq!(stamp(&mut host, socket), Some((LEFT, 0, frames[0].clone())));
     assert_eq!(stamp(&mut host, socket), None);
     let wide = SendControl { segment: Some(1473), ..SendControl::default() };
@@ -108,9 +90,9 @@ fn a_datagram_in_fragments_and_one_of_segments_is_stamped_once_and_one_that_fail
     assert_eq!(stamp(&mut host, socket), None);
     // What waited in a cork asks as its first piece did.
     let more = SendArgs { more: true, ..to };
-    assert!(send(&mut host, socket, more, b"a").is_empty());
+    assert!(sent_frames(&mut host, socket, more, b"a").is_empty());
     let none = SendControl { stamps: Some(StampKinds::default()), ..SendControl::default() };
-    let frames = send(&mut host, socket, SendArgs { control: none, ..to }, b"b");
+    let frames = sent_frames(&mut host, socket, SendArgs { control: none, ..to }, b"b");
     assert_eq!(stamp(&mut host, socket), Some((LEFT, 0, frames[0].clone())));
 }
 
@@ -118,7 +100,7 @@ fn a_datagram_in_fragments_and_one_of_segments_is_stamped_once_and_one_that_fail
 fn what_goes_to_ourselves_is_stamped_with_a_link_header_of_zeros() {
     let mut host = host();
     let socket = udp(&mut host, Family::Ipv4, StampOptions { kinds: SENT, ..Default::default() });
-    assert!(send(&mut host, socket, SendArgs::to(at("10.0.1.1:9")), b"here").is_empty());
+    assert!(sent_frames(&mut host, socket, SendArgs::to(at("10.0.1.1:9")), b"here").is_empty());
     let (_, _, packet) = stamp(&mut host, socket).unwrap();
     assert_eq!((&packet[..14], packet[14], &packet[42..]), (&[0; 14][..], 0x45, &b"here"[..]));
 }
@@ -154,7 +136,7 @@ fn stamps_that_nobody_reads_are_bounded() {
     let mut host = host();
     let socket = udp(&mut host, Family::Ipv4, StampOptions { kinds: SENT, keyed: true, times_only: true });
     for _ in 0..300 {
-        send(&mut host, socket, SendArgs::to(at("10.0.1.2:9")), b"x");
+        sent_frames(&mut host, socket, SendArgs::to(at("10.0.1.2:9")), b"x");
     }
     let count = host.stack.udp_reports(socket);
     assert!((100..200).contains(&count), "{count}");
