@@ -108,6 +108,10 @@ pub fn of_datagram(part: &Part<'_>, head: &Received, beside: &Beside, out: &mut 
     if has(open::GRO) && head.segment > 0 {
         out.push(libc::SOL_UDP, libc::UDP_GRO, &c_int::from(head.segment).to_ne_bytes());
     }
+    // In Linux's order: what IPv6 has to tell of an IPv4 datagram, too, comes first.
+    if part.socket.domain() == libc::AF_INET6 {
+        of_datagram6(wanted, head, out);
+    }
     let to = head.to;
     if is_v4(&to) {
         if has(open::PACKET_INFO) {
@@ -128,9 +132,6 @@ pub fn of_datagram(part: &Part<'_>, head: &Received, beside: &Beside, out: &mut 
             let (bytes, len) = address::encode(libc::AF_INET, &as_v4(&to));
             out.push(libc::SOL_IP, libc::IP_ORIGDSTADDR, &bytes[..len]);
         }
-    }
-    if part.socket.domain() == libc::AF_INET6 {
-        of_datagram6(wanted, head, out);
     }
 }
 

@@ -217,6 +217,7 @@ tests! {
             fast_opens_and_bounds_of_what_waits_unsent_are_those_of_the_kernels,
             ip_options_of_what_comes_are_told_as_the_kernel_tells_them,
             times_of_what_comes_are_told_as_the_kernel_tells_them,
+            ipv6_sockets_are_told_of_ipv4_datagrams_what_the_kernels_are,
             options_show_in_calls_as_they_do_on_the_kernel,
             an_option_that_comes_to_nothing_is_told_of_once,
             what_a_program_says_to_itself_is_there_at_once,
@@ -288,6 +289,7 @@ tests! {
         }
         programs_access {
             who_may_write_to_the_socket_may_attach_and_nobody_else,
+            a_socket_of_its_owner_alone_lets_nobody_else_attach_nor_ask,
             low_ports_are_for_root_and_for_whom_the_configuration_names,
             who_has_all_sockets_that_a_program_may_have_harms_no_other,
         }

@@ -40,12 +40,36 @@ pub fn who_may_write_to_the_socket_may_attach_and_nobody_else() {
     assert!(refused.starts_with("ENETDOWN\n") && refused.contains("Permission denied"), "{refused}");
 }
 
+pub fn a_socket_of_its_owner_alone_lets_nobody_else_attach_nor_ask() {
+    let mut lab = Lab::plan().programs("mode = \"0600\"").control("mode = \"0600\"").up();
+    for socket in [lab.programs_socket(), lab.socket()] {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&socket).expect("it is there").permissions());
+        assert_eq!(mode & 0o777, 0o600, "{}", socket.display());
+    }
+    assert_eq!(names(&lab, ROOT, "tcp:10.0.1.1:7000"), "Flumen\n");
+    let refused = names(&lab, NOBODY, "tcp:10.0.1.1:7000");
+    assert!(refused.starts_with("ENETDOWN\n") && refused.contains("Permission denied"), "{refused}");
+    assert!(lab.flumen().show("programs").ok);
+    let script = lab.file(
+        "ask.py",
+        "import socket, sys\n\
+         try:\n    socket.socket(socket.AF_UNIX).connect(sys.argv[1])\n    print('heard')\n\
+         except OSError as error:\n    print(error.strerror)\n",
+    );
+    for (user, wanted) in [(ROOT, "heard\n"), (NOBODY, "Permission denied\n")] {
+        let line = format!("setpriv {user} /usr/bin/python3 {script} {}", lab.socket().display());
+        assert_eq!(lab.router(&line).must(), wanted, "{user}");
+    }
+}
+
 pub fn low_ports_are_for_root_and_for_whom_the_configuration_names() {
     let lab = Lab::plan().programs("low_ports = [4321]").up();
     for (user, low) in [(ROOT, "Flumen\n"), (NOBODY, "EACCES\n"), ("--reuid 4321", "Flumen\n")] {
         assert_eq!(names(&lab, user, "tcp:10.0.1.1:80"), low, "{user}");
         assert_eq!(names(&lab, user, "udp:10.0.1.1:1023"), low, "{user}");
         assert_eq!(names(&lab, user, "tcp:10.0.1.1:1024"), "Flumen\n", "{user}");
+        assert_eq!(names(&lab, user, "tcp:fd00:1::1:80"), low, "{user}");
+        assert_eq!(names(&lab, user, "udp:fd00:1::1:1024"), "Flumen\n", "{user}");
     }
 }
 

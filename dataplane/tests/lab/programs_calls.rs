@@ -78,6 +78,19 @@ pub fn times_of_what_comes_are_told_as_the_kernel_tells_them() {
     assert_eq!(flumens, kernels);
 }
 
+const MAPPED: &str = include_str!("programs/mapped.py");
+
+/// Control messages of IPv4 datagrams on AF_INET6 sockets: those of IPv6's options, of IPv4's, and of both.
+pub fn ipv6_sockets_are_told_of_ipv4_datagrams_what_the_kernels_are() {
+    let lab = Lab::plan().programs("").up();
+    let script = lab.file("mapped.py", MAPPED);
+    let kernels = lab.client(&format!("python3 {script} 10.0.1.2")).must();
+    assert!(kernels.contains("('::ffff:10.0.1.2', True)") && kernels.ends_with("done\n"), "{kernels}");
+    let flumens = lab.run_on_flumen(&format!("python3 {script} 10.0.1.1")).must();
+    let same_address = flumens.replace("10.0.1.1", "10.0.1.2").replace("0a000101", "0a000102");
+    same(&same_address, &kernels);
+}
+
 const OPTION_EFFECTS: &str = include_str!("programs/option_effects.py");
 
 /// Options that the library honours, ioctls, and names and numbers of calls that few programs use.

@@ -8,11 +8,12 @@ const HERE: &str = "10.0.1.1";
 const THERE: &str = "10.0.1.2";
 /// At the client's link, and nobody's: its packets vanish.
 const SILENT: &str = "10.0.1.77";
+const SILENT6: &str = "fd00:1::77";
 
 const DEATH: &str = include_str!("programs/service_death.py");
 
 /// Accepts, and neither reads nor writes.
-const SILENT_SERVER: &str = "import socket,time\ns=socket.create_server(('10.0.1.2',7000),backlog=64)\nkept=[]\n\
+const SILENT_SERVER: &str = "import socket,time\ns=socket.create_server(('::',7000),family=socket.AF_INET6,dualstack_ipv6=True,backlog=64)\nkept=[]\n\
                              while True: kept.append(s.accept())\n";
 
 /// What each call comes to.
@@ -36,33 +37,44 @@ const ENDS: [(&str, &str); 17] = [
     ("recv in a child", "ECONNRESET"),
 ];
 
+/// Addresses of ours, of the peer, and of nobody who answers.
+const FAMILIES: [[&str; 3]; 2] = [[HERE, THERE, SILENT], ["fd00:1::1", "fd00:1::2", SILENT6]];
+
 fn dies(signal: Signal) {
-    let mut lab = Lab::plan().programs("").neighbour("lan", SILENT, "02:00:00:00:01:02").up();
+    let silent = "02:00:00:00:01:02";
+    let plan = Lab::plan().programs("").neighbour("lan", SILENT, silent).neighbour("lan", SILENT6, silent);
+    let mut lab = plan.up();
     let script = lab.file("service_death.py", DEATH);
     let server = lab.file("silent.py", SILENT_SERVER);
     let _server = lab.start_on_kernel(Role::Client, &format!("python3 {server}"));
     lab.wait_for_port(Role::Client, THERE, 7000);
-    let line = format!("python3 -u {script} {HERE} {THERE} 7000 {SILENT}");
-    let program = lab.start_on_flumen(&line);
-    // No thread of this one waits for news, and finds out for the others.
-    let restless = lab.start_on_flumen(&format!("{line} waiting"));
-    wait_until("all calls wait", 30, || [&program, &restless].iter().all(|one| one.log().contains("blocked")));
-    assert_eq!(program.log(), "blocked\n", "nothing ends before");
+    let lines = FAMILIES
+        .map(|[here, there, silent]| format!("python3 -u {script} {here} {there} 7000 {silent}"));
+    let programs = lines.each_ref().map(|line| lab.start_on_flumen(line));
+    // No thread of these waits for news, and finds out for the others.
+    let restless = lines.each_ref().map(|line| lab.start_on_flumen(&format!("{line} waiting")));
+    let all = || programs.iter().chain(&restless);
+    wait_until("all calls wait", 30, || all().all(|one| one.log().contains("blocked")));
+    assert!(programs.iter().all(|one| one.log() == "blocked\n"), "nothing ends before");
     let mut flumen = lab.take_flumen();
     flumen.signal(signal);
     flumen.ended();
-    wait_until("all calls end", 60, || program.log().contains("all ended"));
-    wait_until("all calls of the other end", 60, || restless.log().contains("all ended"));
-    for (of, last) in [(&program, ""), (&restless, "waiting")] {
+    wait_until("all calls end", 60, || all().all(|one| one.log().contains("all ended")));
+    let ends = programs.iter().map(|one| (one, "")).chain(restless.iter().map(|one| (one, "waiting")));
+    for (of, last) in ends {
         let said = of.log();
         for (call, end) in ENDS.iter().filter(|(call, _)| call.ends_with(last)) {
             assert!(said.lines().any(|line| line == format!("{call}: {end}")), "{call}: {end}\n{said}");
         }
     }
-    wait_until("there is no service", 20, || program.log().contains("not yet: ENETDOWN"));
-    assert_eq!(program.log().matches("flumen: ").count(), 1, "{}", program.log());
+    for program in &programs {
+        wait_until("there is no service", 20, || program.log().contains("not yet: ENETDOWN"));
+        assert_eq!(program.log().matches("flumen: ").count(), 1, "{}", program.log());
+    }
     lab.start_flumen();
-    wait_until("a new socket works", 60, || program.log().ends_with("again\n"));
+    for program in &programs {
+        wait_until("a new socket works", 60, || program.log().ends_with("again\n"));
+    }
 }
 
 pub fn every_call_that_waits_ends_when_the_service_is_killed_and_new_sockets_find_the_next_one() {

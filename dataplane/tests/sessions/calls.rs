@@ -2,10 +2,7 @@
 
 use crate::client::house;
 use flumen::session::policy::Claim;
-use flumen_ipc::message::Address;
 use flumen_ipc::{Flags, Op};
-use std::net::SocketAddr;
-use zerocopy::IntoBytes;
 
 const AT: &str = "10.0.1.1:8080";
 
@@ -93,35 +90,6 @@ fn a_port_that_connect_chose_is_bound_by_nobody_else_until_its_time_wait_is_over
                 house.close(&client, 3);
             }
         }
-    }
-}
-
-#[test]
-fn whose_an_address_is() {
-    let mut house = house(Claim::Owned);
-    let client = house.attach(0);
-    let mut whose = |at: &str, sends: u64| {
-        let at: SocketAddr = at.parse().unwrap();
-        house.call_with(&client, Op::Whose, 0, [6, sends, 0, 0], Address::from(at).as_bytes()).0
-    };
-    let (kernel, flumen, both) = (0, 1, 2);
-    for (at, sends, is) in [
-        (AT, 0, flumen),
-        (AT, 1, flumen),
-        ("0.0.0.0:80", 0, both),
-        ("[::]:80", 0, both),
-        ("10.0.9.9:80", 0, kernel),
-        ("10.0.1.77:80", 1, flumen),
-        ("192.0.2.5:80", 1, flumen),
-        ("192.0.2.77:80", 1, kernel), // the kernel has it
-        ("8.8.8.8:80", 1, kernel),    // no route
-        ("127.0.0.1:80", 1, kernel),
-        ("127.0.0.1:80", 0, kernel),
-        ("[::1]:80", 1, kernel),
-        ("[::ffff:10.0.1.1]:80", 1, flumen),
-        ("[2001:db8::1]:80", 1, flumen),
-    ] {
-        assert_eq!(whose(at, sends), is, "{at} {sends}");
     }
 }
 

@@ -45,31 +45,37 @@ pub fn house(claim: Claim) -> House {
 
 /// One with so many sockets.
 pub fn house_of(sockets: usize) -> House {
-    build(Claim::Owned, ListenSettings::default(), sockets)
+    build(policy(Claim::Owned), ListenSettings::default(), sockets)
 }
 
 /// One whose listeners do so.
 pub fn house_that_listens(claim: Claim, listen: ListenSettings) -> House {
-    build(claim, listen, 512)
+    build(policy(claim), listen, 512)
 }
 
-fn build(claim: Claim, listen: ListenSettings, sockets: usize) -> House {
+/// One with rules.
+pub fn house_with(policy: Policy) -> House {
+    build(policy, ListenSettings::default(), 512)
+}
+
+/// Without rules.
+pub fn policy(claim: Claim) -> Policy {
+    let kernel = vec!["192.0.2.77".parse().unwrap()];
+    Policy { claim, rules: Vec::new(), low_ports: LowPorts::Users(vec![33]), kernel }
+}
+
+fn build(policy: Policy, listen: ListenSettings, sockets: usize) -> House {
     let ((lan, lan_peer), (wan, wan_peer)) = (wire(LAN, 256), wire(WAN, 256));
     let mut rig = Parts::alone(vec![lan, wan]).build(&rib());
     let (control, ends) = order::channel(&Arc::new(Bell::new().unwrap())).unwrap();
     let (page, page_fd) = ServicePage::create().unwrap();
     let seen = ServicePage::open(page_fd).unwrap();
-    let policy = Policy {
-        claim,
-        rules: Vec::new(),
-        low_ports: LowPorts::Users(vec![33]),
-        kernel: vec!["192.0.2.77".parse().unwrap()],
-    };
     let link = |index, name: &str| links::Link {
         port: crate::workers::port(index),
         name: name.to_owned(),
         number: 100 + index as u32,
     };
+    let has_loopback = policy.claim == Claim::All;
     let settings = Settings {
         worker: 0,
         cpu: 0,
@@ -79,7 +85,7 @@ fn build(claim: Claim, listen: ListenSettings, sockets: usize) -> House {
         links: links::Links(vec![link(LAN, "lan"), link(WAN, "wan")]),
         listen,
     };
-    rig.worker.stack.set_loopback(claim == Claim::All);
+    rig.worker.stack.set_loopback(has_loopback);
     rig.worker.sessions = Some(Box::new(Sessions::new(settings, Arc::new(page), ends)));
     House { rig, control, _lan: lan_peer, _wan: wan_peer, allocations: 0, arenas: Vec::new(), page: seen }
 }

@@ -12,6 +12,7 @@ mod fast_open;
 mod hostile;
 mod loopback;
 mod pair;
+mod policy;
 mod race;
 #[path = "../common/scribbler.rs"]
 mod scribbler;

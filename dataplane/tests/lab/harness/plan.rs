@@ -34,6 +34,7 @@ pub struct Plan {
     tables: &'static str,
     linux: &'static [&'static str],
     programs: Option<&'static str>,
+    control: &'static str,
 }
 
 impl Default for Plan {
@@ -52,6 +53,7 @@ impl Default for Plan {
             tables: "",
             linux: &[],
             programs: None,
+            control: "",
         }
     }
 }
@@ -132,6 +134,12 @@ impl Plan {
     /// Flumen has sockets for programs; with these lines of TOML in their table.
     pub fn programs(mut self, toml: &'static str) -> Plan {
         self.programs = Some(toml);
+        self
+    }
+
+    /// Lines of TOML for the control socket.
+    pub fn control(mut self, toml: &'static str) -> Plan {
+        self.control = toml;
         self
     }
 
@@ -235,7 +243,7 @@ impl Plan {
             let _ =
                 writeln!(toml, "[programs]\nsocket = {:?}\n{keys}\n", socket.with_file_name("programs.sock"));
         }
-        let _ = writeln!(toml, "[control]\nsocket = {socket:?}\n");
+        let _ = writeln!(toml, "[control]\nsocket = {socket:?}\n{}\n", self.control);
         toml
     }
 }

@@ -13,14 +13,21 @@ def split(name):
     return address, int(port)
 
 
+def family_of(address):
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 def in_kernel(protocol, address, port):
-    wanted = socket.inet_aton(address)[::-1].hex().upper() + f":{port:04X}"
-    return any(line.split()[1] == wanted for line in list(open(f"/proc/net/{protocol}"))[1:])
+    bytes = socket.inet_pton(family_of(address), address)
+    words = "".join(bytes[at : at + 4][::-1].hex().upper() for at in range(0, len(bytes), 4))
+    file = f"/proc/net/{protocol}{6 if len(bytes) == 16 else ''}"
+    return any(line.split()[1] == f"{words}:{port:04X}" for line in list(open(file))[1:])
 
 
 def whose(name):
     protocol, at = name.split(":", 1)
-    one = socket.socket(socket.AF_INET, socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM)
+    family = family_of(split(at)[0])
+    one = socket.socket(family, socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM)
     try:
         one.bind(split(at))
         if protocol == "tcp":
@@ -39,7 +46,7 @@ def talk(names, rounds=100):
         epoll.register(one, select.EPOLLIN)
 
     for name in names:
-        listener = socket.create_server(split(name))
+        listener = socket.create_server(split(name), family=family_of(split(name)[0]))
         watch(listener)
         servers[listener.fileno()] = None
         client = socket.create_connection(split(name))

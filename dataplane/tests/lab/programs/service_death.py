@@ -13,6 +13,7 @@ import threading
 import time
 
 here, peer, port, silent = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+family, both = (socket.AF_INET6, "::") if ":" in here else (socket.AF_INET, "0.0.0.0")
 
 
 def connected():
@@ -20,20 +21,20 @@ def connected():
 
 
 def listener(address):
-    made = socket.socket()
+    made = socket.socket(family)
     made.bind((address, 0))
     made.listen()
     return made
 
 
 def named(address):
-    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made = socket.socket(family, socket.SOCK_DGRAM)
     made.bind((address, 0))
     return made
 
 
 def opening():
-    made = socket.socket()
+    made = socket.socket(family)
     made.setblocking(False)
     try:
         made.connect((silent, port))
@@ -107,9 +108,9 @@ CALLS = {
     "send while it opens": lambda: opening().send(b"x"),
     "connect": lambda: socket.create_connection((silent, port)),
     "accept": lambda: listener(here).accept(),
-    "accept of both": lambda: listener("0.0.0.0").accept(),
+    "accept of both": lambda: listener(both).accept(),
     "recv of datagrams": lambda: named(here).recv(1),
-    "recv of datagrams of both": lambda: named("0.0.0.0").recv(1),
+    "recv of datagrams of both": lambda: named(both).recv(1),
     "poll": lambda: in_poll(None),
     "poll without waiting": lambda: in_poll(0),
     "select": in_select,
