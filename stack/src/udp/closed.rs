@@ -1,7 +1,7 @@
 //! UDP and UDP-Lite ports that nobody listens on (RFC 1122 section 4.1.3.1): port unreachable, for intact datagrams only, and
 //! never for a group address. What TCP says then is in [`crate::tcp::sockets`].
 
-use crate::checksum;
+use crate::checksum::{self, Sum};
 use crate::ethernet::LinkCast;
 use crate::frame::{Frame, FramePool};
 use crate::icmp::v4::{self, sum_of};
@@ -23,36 +23,62 @@ pub fn udp4<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
     arrival: Arrival4<P::Frame>,
-    header_len: usize,
+    offset: usize,
 ) where
     P: FramePool,
     M: Probe,
 {
     // That worker looks at all the rest.
-    if let Some(worker) = elsewhere(stack, Protocol::Udp, &arrival.frame, header_len) {
+    if let Some(worker) = elsewhere(stack, Protocol::Udp, &arrival.frame, offset) {
         return stack.hand_over(worker, arrival.port, arrival.cast, arrival.frame);
     }
-    let trusted = trusts(stack, arrival.port);
-    let len = arrival.frame.packet_len() - header_len;
-    let reason = match transport_header::<UDP_HEADER_LEN>(&arrival.frame, header_len) {
-        None => DropReason::TransportMalformed,
-        Some(header) => {
-            let stated = u16::from_be_bytes([header[4], header[5]]);
-            let pseudo = checksum::pseudo_ipv4(arrival.source, arrival.destination, UDP, stated);
-            // RFC 768: a checksum of zero means that the sender made none.
-            let unchecked = trusted || header[6..8] == [0, 0];
-            if usize::from(stated) < UDP_HEADER_LEN || usize::from(stated) > len {
-                DropReason::TransportMalformed
-            } else if !unchecked
-                && !pseudo.plus(sum_of(&arrival.frame, header_len, usize::from(stated))).is_valid()
-            {
-                DropReason::TransportBadChecksum
-            } else {
-                DropReason::PortUnreachable
-            }
-        }
-    };
+    let pseudo = |len| checksum::pseudo_ipv4(arrival.source, arrival.destination, UDP, len);
+    // RFC 768: a checksum of zero means that the sender made none.
+    let reason = udp_reason(&arrival.frame, offset, pseudo, true, trusts(stack, arrival.port));
     end4(stack, turn, &arrival, reason);
+}
+
+/// A UDP datagram over IPv6 for a port that nobody listens on; `offset` is that of the UDP header.
+pub fn udp6<P, M>(
+    stack: &mut Stack<P::Frame>,
+    turn: &mut Turn<'_, P, M>,
+    arrival: Arrival6<P::Frame>,
+    offset: usize,
+) where
+    P: FramePool,
+    M: Probe,
+{
+    if let Some(worker) = elsewhere(stack, Protocol::Udp, &arrival.frame, offset) {
+        return stack.hand_over(worker, arrival.port, arrival.cast, arrival.frame);
+    }
+    let pseudo = |len| checksum::pseudo_ipv6(&arrival.source, &arrival.destination, UDP, u32::from(len));
+    // RFC 8200 section 8.1: over IPv6 the checksum is mandatory.
+    let reason = udp_reason(&arrival.frame, offset, pseudo, false, trusts(stack, arrival.port));
+    end6(stack, turn, &arrival, reason);
+}
+
+/// The end of a datagram that no socket took: what is wrong with it, or that nobody listens.
+fn udp_reason<F: Frame>(
+    frame: &F,
+    offset: usize,
+    pseudo: impl FnOnce(u16) -> Sum,
+    may_lack_checksum: bool,
+    trusted: bool,
+) -> DropReason {
+    let Some(header) = transport_header::<UDP_HEADER_LEN>(frame, offset) else {
+        return DropReason::TransportMalformed;
+    };
+    let stated = u16::from_be_bytes([header[4], header[5]]);
+    let len = usize::from(stated);
+    if len < UDP_HEADER_LEN || len > frame.packet_len() - offset {
+        return DropReason::TransportMalformed;
+    }
+    let is_intact = trusted
+        || match header[6..8] {
+            [0, 0] => may_lack_checksum,
+            _ => pseudo(stated).plus(sum_of(frame, offset, len)).is_valid(),
+        };
+    if is_intact { DropReason::PortUnreachable } else { DropReason::TransportBadChecksum }
 }
 
 /// A UDP-Lite datagram over IPv4 that no socket here took, which was looked at already: `reason` is its end, unless its
@@ -131,42 +157,6 @@ fn end6<P, M>(
             v6::Error::PORT_UNREACHABLE,
         );
     }
-}
-
-/// A UDP datagram over IPv6 for a port that nobody listens on; `offset` is that of the UDP header.
-pub fn udp6<P, M>(
-    stack: &mut Stack<P::Frame>,
-    turn: &mut Turn<'_, P, M>,
-    arrival: Arrival6<P::Frame>,
-    offset: usize,
-) where
-    P: FramePool,
-    M: Probe,
-{
-    // That worker looks at all the rest.
-    if let Some(worker) = elsewhere(stack, Protocol::Udp, &arrival.frame, offset) {
-        return stack.hand_over(worker, arrival.port, arrival.cast, arrival.frame);
-    }
-    let trusted = trusts(stack, arrival.port);
-    let len = arrival.frame.packet_len() - offset;
-    let reason = match transport_header::<UDP_HEADER_LEN>(&arrival.frame, offset) {
-        None => DropReason::TransportMalformed,
-        Some(header) => {
-            let stated = u16::from_be_bytes([header[4], header[5]]);
-            let pseudo = checksum::pseudo_ipv6(&arrival.source, &arrival.destination, UDP, u32::from(stated));
-            if usize::from(stated) < UDP_HEADER_LEN || usize::from(stated) > len {
-                DropReason::TransportMalformed
-            } else if !trusted
-                && (header[6..8] == [0, 0] // RFC 8200 section 8.1: over IPv6 the checksum is mandatory
-                    || !pseudo.plus(sum_of(&arrival.frame, offset, usize::from(stated))).is_valid())
-            {
-                DropReason::TransportBadChecksum
-            } else {
-                DropReason::PortUnreachable
-            }
-        }
-    };
-    end6(stack, turn, &arrival, reason);
 }
 
 /// The other worker whose socket a datagram is for; its header stands at `offset`.
