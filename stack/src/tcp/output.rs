@@ -577,7 +577,10 @@ impl Connection {
             self.timers.clear(Purpose::Pacing);
             // Everything left, the window has room, and the owner waits for some in the buffer: the buffer is too small.
             let starved = self.tx.starved && !self.sender.is_cwnd_limited();
-            let limit = match outstanding {
+            // A SYN alone is no data that the network holds, and Linux counts no time for it.
+            let only_syn = matches!(self.state, State::SynSent | State::SynReceived(_))
+                && nxt.since(self.sender.una()) == 1;
+            let limit = match outstanding && !only_syn {
                 false => Limit::Idle,
                 true if starved => Limit::Buffer,
                 true => Limit::Busy,

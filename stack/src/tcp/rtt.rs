@@ -116,15 +116,12 @@ impl RoundTrip {
         self.smallest.lower(MIN_RTT_WINDOW, ticks(now), rtt.max(1));
     }
 
-    /// What another connection learned of the path counts as little as possible: the timeout starts no lower
-    /// than it, and our own measurement is kept (as Linux's `tcp_init_metrics`).
-    pub(crate) fn remembered(&mut self, srtt: u32, variation: u32) {
+    /// What another connection learned of the path is the first timeout, if it is longer than what our handshake says: a SYN is
+    /// short, and data may take longer. The estimator keeps to our own measurements, and the next one ends this (as Linux's
+    /// `tcp_init_metrics`).
+    pub(crate) fn remembered(&mut self, srtt: u32) {
         if srtt > self.srtt8 >> 3 {
-            self.srtt8 = srtt.min(u32::MAX >> 4) << 3;
-            self.deviation4 = self.deviation4.max(variation.min(u32::MAX >> 4));
-            self.variation4 = self.deviation4.max(self.rto_min);
-            self.deviation4_max = self.variation4;
-            self.recompute();
+            self.rto = srtt.saturating_add(srtt.saturating_mul(2).max(self.rto_min)).min(self.rto_max);
         }
     }
 
@@ -235,6 +232,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_remembered_of_a_path_is_the_first_timeout_and_no_measurement() {
+        let mut rtt = new();
+        rtt.measured(10_000, Seq(1), Seq(1));
+        rtt.remembered(150_000);
+        assert_eq!((rtt.srtt(), rtt.rto()), (10_000, 150_000 + 300_000));
+        rtt.measured(10_000, Seq(2), Seq(2));
+        assert_eq!((rtt.srtt(), rtt.rto()), (10_000, 210_000));
+        rtt.remembered(9_999);
+        assert_eq!(rtt.rto(), 210_000, "it is no shorter than what the handshake says");
+        let mut blind = new();
+        blind.unmeasured();
+        blind.remembered(20_000);
+        assert_eq!((blind.srtt(), blind.rto()), (0, 220_000), "better than to know nothing");
+    }
+
+    #[test]
     fn a_round_trip_that_shrank_hardly_raises_the_timeout() {
         let mut rtt = new();
         (0..50).for_each(|round| rtt.measured(800_000, Seq(round + 1), Seq(round + 1)));
@@ -251,7 +264,7 @@ mod tests {
             rtt.measured(sample, Seq(1), Seq(1));
             assert!((200_001..=120_000_000).contains(&rtt.rto()));
         }
-        rtt.remembered(u32::MAX, u32::MAX);
+        rtt.remembered(u32::MAX);
         assert!(rtt.rto() <= 120_000_000);
     }
 }

@@ -87,3 +87,25 @@ fn must_24_must_25_must_27_must_29_keepalive_is_off_until_asked_for_and_one_lost
     assert_eq!((probes, last), (2, 30_000));
     assert_eq!(script.tcp().take_error(), Some(SocketError::TimedOut));
 }
+
+/// What a connection was busy with are data, on their way or held back: not its SYN, however long that takes.
+#[test]
+fn time_is_counted_as_busy_from_the_first_data_to_their_acknowledgment() {
+    let mut script = Script { host: Host::connect(plain(), 5000), window: 1000 };
+    let busy = |script: &mut Script| {
+        let host = &mut script.host;
+        host.tcp.info(&host.pools.cx()).sender.busy
+    };
+    script.expect(&[(SYN, 5000, 0, 0)]);
+    script.at(50);
+    assert_eq!(busy(&mut script), ms(0));
+    let _ = script.inject(SYN | ACK, 1000, 5001, b"");
+    script.expect(&[(ACK, 5001, 1001, 0)]);
+    script.at(60).host.send(b"for a while").unwrap();
+    script.expect(&[(ACK | PSH, 5001, 1001, 11)]);
+    script.at(90);
+    let _ = script.inject(ACK, 1001, 5012, b"");
+    script.expect(&[]);
+    script.at(200);
+    assert_eq!(busy(&mut script), ms(30));
+}

@@ -192,10 +192,10 @@ impl Sender {
         self.agreed = agreed;
         self.mss = mss.max(1);
         self.window.cwnd = u32::from(self.initial_window);
+        self.rtt.unmeasured();
         if let Some(path) = remembered {
             self.remember(path);
         }
-        self.rtt.unmeasured();
         if self.retransmitted > 1 {
             self.window.cwnd = 1; // RFC 5681 section 3.1: a SYN that was lost leaves a window of one
         }
@@ -216,9 +216,7 @@ impl Sender {
             let most = u32::from(self.max_reordering);
             self.reordering = path.reordering.clamp(u32::from(self.first_reordering), most) as u16;
         }
-        if self.rtt.srtt() > 0 {
-            self.rtt.remembered(duration_micros(path.srtt), duration_micros(path.rttvar));
-        }
+        self.rtt.remembered(duration_micros(path.srtt));
     }
 
     /// Begins with a window of so many segments instead of the host's (Linux's route metric `initcwnd`). A window that
