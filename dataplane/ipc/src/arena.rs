@@ -245,6 +245,19 @@ impl Arena {
         &self.geometry
     }
 
+    /// In a child after fork, of the arena of its parent: what this process writes from now on, but to cells and rings, is seen by
+    /// nobody else; and the words that it reads there are zeros. Sockets live on.
+    pub fn part_from_service(&self) {
+        let (begin, len) = (self.at(0).cast(), self.geometry.cells());
+        let (access, flags) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE,
+        );
+        // SAFETY: the pages in front of the cells are this mapping's. What refers to them reads and writes atomics, and finds others.
+        // Where the kernel has no memory for it, a child that goes on with a call of its parent's may disturb the parent's.
+        unsafe { libc::mmap(begin, len, access, flags, -1, 0) };
+    }
+
     /// Its first words.
     pub fn head(&self) -> &Head {
         // SAFETY: see `at`; a head is made of atomics.
@@ -436,6 +449,25 @@ mod tests {
         assert!(first != second && second != third, "the one that is left sleeps another sleep");
         program.head().get_up();
         assert_eq!(service.sleep(), None);
+    }
+
+    #[test]
+    fn a_child_parts_from_the_service_and_its_sockets_stay() {
+        let (service, fd) = Arena::create(SMALL).unwrap();
+        let child = Arena::open(&fd, SMALL).unwrap();
+        service.news().mark(1);
+        service.rx(5).copy_in(0, b"bytes");
+        child.part_from_service();
+        assert_eq!(child.news().take(), None);
+        child.kicks(0).mark(7);
+        child.head().lie_down();
+        assert!(child.call(3).claim());
+        assert_eq!((service.kicks(0).take(), service.sleep(), service.call(3).claim()), (None, None, true));
+        let mut bytes = [0; 5];
+        child.rx(5).copy_out(0, &mut bytes);
+        assert_eq!(&bytes, b"bytes");
+        child.cell(127).program.rx_head.store(5, SeqCst);
+        assert_eq!(service.cell(127).program.rx_head.load(SeqCst), 5);
     }
 
     #[test]

@@ -226,6 +226,10 @@ impl CallSlot {
                 self.sleeping.store(0, Relaxed);
                 return Some(self.result.load(Relaxed));
             }
+            if state == FREE {
+                // It was asked before a fork, by the parent ([`crate::Arena::part_from_service`]).
+                return None;
+            }
             let slept = wake::futex_wait(&self.state, state, Duration::from_millis(500));
             if slept == wake::Slept::TimedOut && !alive() {
                 return None;

@@ -98,7 +98,7 @@ fn take(listener: &SocketRef, part: &Part<'_>, flags: c_int) -> Result<Accepted>
 fn take_for(listener: &SocketRef, part: &Part<'_>, flags: c_int, behind: &Behind) -> Result<Accepted> {
     let Behind { fd, cookie, .. } = *behind;
     let mut answer: Answer = [0; CALL_DATA];
-    let attachment = part.attachment;
+    let attachment = part.attachment();
     let mut peer = Address::NONE;
     let slot = attachment.open_in_free_slot(|slot| {
         let args = [slot.into(), cookie, 0, 0];
@@ -113,7 +113,7 @@ fn take_for(listener: &SocketRef, part: &Part<'_>, flags: c_int, behind: &Behind
         lost();
         return Err(Errno(libc::ENOMEM));
     };
-    socket.place(attachment, slot, part.worker, attachment.arena(), slot);
+    socket.place(attachment, slot, part.worker, attachment.home(), slot);
     attachment.set_socket(slot, &socket);
     let Some(new) = socket.placed() else { return Err(Errno(libc::EBADF)) };
     new.set_open(part.open_flags() & INHERITED, true);

@@ -10,23 +10,15 @@
 
 use crate::attach::{self, Attachment};
 use crate::errno::{Errno, Result, from_libc};
-use crate::lock::Lock;
+use crate::home::HomeRef;
 use crate::socket::{SocketRef, State};
 use crate::{pool, real, table};
 use core::ffi::{CStr, c_int};
-use flumen_ipc::{Arena, Op};
+use flumen_ipc::Op;
 use std::collections::BTreeSet;
 
 /// The environment variable with the descriptors that a program inherits: numbers, with commas between them.
 pub const INHERITED: &CStr = c"FLUMEN_INHERITED";
-
-/// Arenas of other programs that sockets of ours live in, by the name of their program.
-static HOMES: Lock<Vec<([u8; 16], &'static Arena)>> = Lock::new(Vec::new());
-
-/// In a child after fork.
-pub fn free_lock_after_fork() {
-    HOMES.free_after_fork();
-}
 
 /// Keeps a socket for who will adopt it.
 pub fn hold(socket: &SocketRef) {
@@ -57,7 +49,7 @@ pub fn adopt(fd: c_int) -> Result<bool> {
     }
     let Ok(attachment) = attach::ensure() else { return Ok(false) };
     let slot = attachment.take_slot().ok_or(Errno(libc::ENOBUFS))?;
-    match adopt_into(attachment, slot, fd) {
+    match adopt_into(&attachment, slot, fd) {
         Ok(()) => Ok(true),
         Err(error) => {
             attachment.give_slot(slot);
@@ -66,21 +58,17 @@ pub fn adopt(fd: c_int) -> Result<bool> {
     }
 }
 
-fn adopt_into(attachment: &'static Attachment, slot: u32, fd: c_int) -> Result<()> {
+/// In a child after fork: a descriptor of a socket that its parent opened while the service made the child's attachment.
+pub fn adopt_again(fd: c_int) {
+    drop(table::remove(fd));
+    if let Err(error) = adopt(fd) {
+        attach::complain_of(&format!("descriptor {fd} cannot be taken over"), error);
+    }
+}
+
+fn adopt_into(attachment: &Attachment, slot: u32, fd: c_int) -> Result<()> {
     let (found, memory) = attachment.adopt(slot, fd)?;
-    let home = if found.home == attachment.token() {
-        attachment.arena()
-    } else {
-        let mut homes = HOMES.lock();
-        match homes.iter().find(|(name, _)| *name == found.home) {
-            Some((_, arena)) => arena,
-            None => {
-                let arena: &'static Arena = Box::leak(Box::new(Arena::open(memory, found.geometry)?));
-                homes.push((found.home, arena));
-                arena
-            }
-        }
-    };
+    let home = HomeRef::open(found.home, memory, found.geometry)?;
     let socket = pool::take(found.domain as c_int, found.kind as c_int, found.protocol as c_int)
         .ok_or(Errno(libc::ENOMEM))?;
     socket.place(attachment, slot, found.worker, home, found.slot);

@@ -3,14 +3,16 @@
 //!
 //! It is made when a socket needs it for the first time, so that programs that never open one cost nothing. It lives as
 //! long as the process: sockets point to it. When the service dies it is dead, its sockets with it; a socket that is opened
-//! afterwards makes a new one. A child after fork gets its own ([`Attachment::inherit`], [`install`]).
+//! afterwards makes a new one. A child after fork gets its own ([`Attachment::inherit`]), and leaves its parent's ([`leave`]).
 
 use crate::errno::{Errno, Result};
+use crate::home::HomeRef;
 use crate::limits::MAX_TOLD;
-use crate::lock::Lock;
+use crate::lock::{self, Lock};
 use crate::own::Own;
-use crate::socket::{Socket, SocketRef};
+use crate::socket::{Socket, SocketRef, State};
 use core::ffi::c_int;
+use core::ops::Deref;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
 use core::time::Duration;
@@ -37,13 +39,15 @@ pub type Answer = [u8; CALL_DATA];
 /// The connection to the service.
 #[derive(Debug)]
 pub struct Attachment {
-    arena: Arena,
+    home: HomeRef,
     page: ServicePage,
     connection: Own,
     bell: Own,
     workers: Vec<WorkerBell>,
     token: [u8; 16],
     dead: AtomicBool,
+    /// It is the parent's, after a fork.
+    left: AtomicBool,
     /// The epoll sets were told that it is dead.
     mourned: AtomicBool,
     /// When somebody who does not wait last looked whether the service lives: seconds of the coarse clock.
@@ -54,6 +58,8 @@ pub struct Attachment {
     taken: Vec<AtomicU64>,
     /// The socket in each slot.
     sockets: Vec<AtomicPtr<Socket>>,
+    /// Another one that was left, and could not be given up then.
+    older: AtomicPtr<Attachment>,
 }
 
 /// What wakes a worker.
@@ -67,18 +73,52 @@ struct WorkerBell {
 static CURRENT: AtomicPtr<Attachment> = AtomicPtr::new(null_mut());
 static MAKING: Lock<()> = Lock::new(());
 
+/// Attachments that were left in children after fork, by calls that may still be at them.
+static LEFT: AtomicPtr<Attachment> = AtomicPtr::new(null_mut());
+
+/// An attachment that a call uses. As long as threads do, it lives.
+#[derive(Debug)]
+pub struct Using(&'static Attachment);
+
+impl Deref for Using {
+    type Target = Attachment;
+    #[inline]
+    fn deref(&self) -> &Attachment {
+        self.0
+    }
+}
+
+impl Drop for Using {
+    #[inline]
+    fn drop(&mut self) {
+        lock::end_to_hold();
+    }
+}
+
 /// The attachment, if there is one.
 #[inline]
-pub fn current() -> Option<&'static Attachment> {
-    // SAFETY: attachments live for ever.
-    unsafe { CURRENT.load(Acquire).as_ref() }
+pub fn current() -> Option<Using> {
+    lock::begin_to_hold();
+    // SAFETY: an attachment that is the process's is given up only by a thread that is alone, and uses none ([`leave`]).
+    let there = unsafe { CURRENT.load(Acquire).as_ref() };
+    if there.is_none() {
+        lock::end_to_hold();
+    }
+    there.map(Using)
+}
+
+/// From now on the bell rings when there are news; look for what is there already before you sleep.
+pub fn sleep() -> Option<Sleeping> {
+    let attachment = current()?;
+    attachment.arena().head().lie_down();
+    Some(Sleeping(attachment))
 }
 
 /// The attachment; made when there is none, or when the last one is dead.
 ///
 /// # Errors
 /// The service is not there, or lets nobody in.
-pub fn ensure() -> Result<&'static Attachment> {
+pub fn ensure() -> Result<Using> {
     let usable = || current().filter(|attachment| !attachment.is_dead());
     if let Some(attachment) = usable() {
         return Ok(attachment);
@@ -89,30 +129,79 @@ pub fn ensure() -> Result<&'static Attachment> {
     }
     let attachment = Attachment::make(&Hello::new(attach::ATTACH))?;
     let is_another = current().is_some();
-    let attachment = install(attachment);
+    install(attachment);
     drop(making);
     crate::watcher::reserve();
     if is_another {
         crate::epoll::state::mourn();
     }
-    Ok(attachment)
+    current().ok_or(Errno(libc::ENETDOWN))
 }
 
-/// Makes an attachment that of the process: in a child after fork. The one before is still there, for its sockets.
-pub fn install(attachment: Attachment) -> &'static Attachment {
-    let attachment = Box::leak(Box::new(attachment));
-    CURRENT.store(attachment, Release);
-    attachment
+/// Makes an attachment that of the process. The one before is still there, for its sockets.
+fn install(attachment: Attachment) {
+    CURRENT.store(Box::into_raw(Box::new(attachment)), Release);
 }
 
-/// In a child after fork that has no sockets: the next one makes an attachment.
-pub fn forget() {
-    CURRENT.store(null_mut(), Release);
+/// In a child after fork: the parent's connection must end with the parent, and the child's is `now`, if it has sockets; else the
+/// next one makes it. All sockets of the parent's live with the child's, or are nobody's.
+///
+/// What is the parent's is given up, but the memory that sockets live in. When the fork was in a signal handler that interrupted a
+/// call, that call may still be at it. Then it stays, changed so that nothing that is written there is seen by the parent and the
+/// service, until there is a fork without.
+pub fn leave(now: Option<Attachment>) {
+    let before = CURRENT.load(Acquire);
+    let lost = match now {
+        Some(now) => {
+            install(now);
+            // SAFETY: as of `current`.
+            let (before, now) = unsafe { (before.as_ref(), CURRENT.load(Acquire).as_ref()) };
+            before.zip(now).map(|(before, now)| now.take_over(before)).unwrap_or_default()
+        }
+        None => {
+            CURRENT.store(null_mut(), Release);
+            // SAFETY: as above.
+            if let Some(before) = unsafe { before.as_ref() } {
+                before.each_socket(|socket| socket.decide(State::Kernel));
+            }
+            Vec::new()
+        }
+    };
+    // SAFETY: as above.
+    if let Some(parents) = unsafe { before.as_ref() } {
+        parents.close_descriptors();
+        if lock::is_holding() {
+            parents.home.part_from_service();
+        }
+        parents.older.store(LEFT.swap(before, Relaxed), Relaxed);
+    }
+    if !lock::is_holding() {
+        give_up();
+    }
+    lost.into_iter().for_each(crate::adopt::adopt_again);
+}
+
+/// Gives up what was left.
+fn give_up() {
+    let mut next = LEFT.swap(null_mut(), Relaxed);
+    while !next.is_null() {
+        // SAFETY: made by `install`; no other thread is here, this one uses none, and it is in no list any more.
+        let one = unsafe { Box::from_raw(next) };
+        next = one.older.load(Relaxed);
+        if one.has_residents() {
+            // A call of the parent's, which a signal handler with a fork interrupted, placed a socket there.
+            let one = Box::into_raw(one);
+            // SAFETY: it is back in the list.
+            unsafe { (*one).older.store(LEFT.load(Relaxed), Relaxed) };
+            LEFT.store(one, Relaxed);
+        }
+    }
 }
 
 /// In a child after fork: what other threads of the parent were doing is of no concern here.
 pub fn free_locks_after_fork() {
-    MAKING.free_after_fork();
+    MAKING.free_after_fork(|| ());
+    TOLD.free_after_fork(Vec::new);
 }
 
 /// A new connection to the service, for [`flumen_ipc::attach`] messages.
@@ -155,8 +244,58 @@ impl Attachment {
         self.sockets.iter().filter_map(|place| unsafe { place.load(Acquire).as_ref() }).for_each(look);
     }
 
+    /// In a child after fork: the sockets of its parent are the child's, by the child's connection. The service gave it those that the
+    /// parent had when it was asked, and meanwhile other threads may have opened some and closed others. Gives the descriptors of
+    /// those that the service does not know the child has.
+    fn take_over(&self, parent: &Attachment) -> Vec<c_int> {
+        let mut lost = Vec::new();
+        for (slot, (mine, theirs)) in (0..).zip(self.sockets.iter().zip(&parent.sockets)) {
+            let (known, there) = (mine.load(Relaxed), theirs.load(Relaxed));
+            let is_taken = self
+                .taken
+                .get(slot as usize / 64)
+                .is_some_and(|word| word.load(Relaxed) >> (slot % 64) & 1 != 0);
+            // SAFETY: sockets live for ever.
+            match unsafe { there.as_ref() } {
+                Some(socket) if known == there => {
+                    socket.move_to(self);
+                    if !lock::is_holding() && socket.references.load(Relaxed) == 0 {
+                        // Its last name was closed, or was about to be, while a thread of the parent was in a call on it.
+                        crate::pool::finish(socket);
+                    }
+                    continue;
+                }
+                Some(socket) => {
+                    socket.decide(State::Kernel);
+                    crate::table::each_of(socket, |fd| lost.push(fd));
+                }
+                None => {}
+            }
+            if is_taken {
+                for worker in 0..self.workers() {
+                    self.let_go(worker, slot);
+                }
+            }
+        }
+        lost
+    }
+
+    /// It is a process's that forked, and this is the child.
+    #[inline]
+    pub fn was_left(&self) -> bool {
+        self.left.load(Relaxed)
+    }
+
+    /// Sockets point to it.
+    fn has_residents(&self) -> bool {
+        let mut any = false;
+        self.each_socket(|socket| any |= socket.is_of(self));
+        any
+    }
+
     /// In a child after fork: the parent's connection must end with the parent.
-    pub fn close_descriptors(&self) {
+    fn close_descriptors(&self) {
+        self.left.store(true, Release);
         self.dead.store(true, Release);
         self.connection.close();
         self.bell.close();
@@ -197,31 +336,38 @@ impl Attachment {
         }
         let mut descriptors = descriptors.into_iter();
         let mut next = || descriptors.next().ok_or(Errno(libc::EPROTO));
-        let arena = Arena::open(next()?, welcome.geometry)?;
+        let home = HomeRef::open(welcome.token, next()?, welcome.geometry)?;
         let page = ServicePage::open(next()?)?;
         let bell = Own::new(next()?)?;
         let worker = |_| Ok(WorkerBell { bell: Own::new(next()?)?, rung: AtomicU32::new(0) });
         let workers = (0..welcome.geometry.workers).map(worker).collect::<Result<_>>()?;
         let slots = welcome.geometry.slots;
         Ok(Attachment {
-            arena,
+            home,
             page,
             connection: Own::new(connection)?,
             bell,
             workers,
             token: welcome.token,
             dead: AtomicBool::new(false),
+            left: AtomicBool::new(false),
             mourned: AtomicBool::new(false),
             looked: AtomicU64::new(0),
             hint: AtomicU32::new(0),
             taken: (0..slots / 64).map(|_| AtomicU64::new(0)).collect(),
             sockets: (0..slots).map(|_| AtomicPtr::new(null_mut())).collect(),
+            older: AtomicPtr::new(null_mut()),
         })
     }
 
     /// The memory.
     pub fn arena(&self) -> &Arena {
-        &self.arena
+        &self.home
+    }
+
+    /// The memory, for a socket to live in.
+    pub fn home(&self) -> HomeRef {
+        self.home.clone()
     }
 
     /// What the service tells all programs.
@@ -229,7 +375,7 @@ impl Attachment {
         &self.page
     }
 
-    /// Readable once there are news, if this process says that it sleeps ([`Attachment::sleep`]).
+    /// Readable once there are news, if this process says that it sleeps ([`sleep`]).
     pub fn bell(&self) -> BorrowedFd<'_> {
         self.bell.fd()
     }
@@ -358,7 +504,7 @@ impl Attachment {
 
     /// This process lets go of the slot's socket. Nobody waits: the worker takes it before it does what is asked later.
     pub(crate) fn let_go(&self, worker: u32, slot: u32) {
-        self.arena.closes(worker as usize).mark(slot);
+        self.arena().closes(worker as usize).mark(slot);
         self.ring(worker);
         self.give_slot(slot);
     }
@@ -366,7 +512,7 @@ impl Attachment {
     /// Tells the worker that rings or cursors of a slot changed.
     #[inline]
     pub fn kick(&self, worker: u32, slot: u32) {
-        self.arena.kicks(worker as usize).mark(slot);
+        self.arena().kicks(worker as usize).mark(slot);
         self.ring(worker);
     }
 
@@ -390,24 +536,18 @@ impl Attachment {
     pub fn take_news(&self, mut tell: impl FnMut(u32)) {
         // No more rounds than there are groups: workers that go on marking must not keep us here.
         for _ in 0..=self.sockets.len() / 64 {
-            let Some(group) = self.arena.news().take() else { return };
+            let Some(group) = self.arena().news().take() else { return };
             tree::numbers(group).for_each(&mut tell);
         }
     }
 
     /// News that do not come from a worker: who waits for the slot looks again.
     pub fn tell_ourselves(&self, slot: u32) {
-        self.arena.news().mark(slot);
-        if self.arena.sleep().is_some() {
+        self.arena().news().mark(slot);
+        if self.arena().sleep().is_some() {
             // One that rings already (EAGAIN) rings on.
             let _rings = rustix::io::write(self.bell(), &1u64.to_ne_bytes());
         }
-    }
-
-    /// From now on the bell rings when there are news; look for what is there already before you sleep.
-    pub fn sleep(&self) -> Sleeping<'_> {
-        self.arena.head().lie_down();
-        Sleeping(self)
     }
 
     /// Silences the bell; to be done before news are taken.
@@ -447,9 +587,9 @@ impl Attachment {
             return dead;
         }
         let Some(number) = self.claim() else { return dead };
-        let call = self.arena.call(number);
+        let call = self.arena().call(number);
         call.submit(op, slot, args, data);
-        self.arena.call_marks(worker as usize).mark(number);
+        self.arena().call_marks(worker as usize).mark(number);
         self.ring(worker);
         let beside = self.page.is_beside(worker as usize);
         let Some(result) = call.wait(beside, || self.look()) else { return dead };
@@ -460,11 +600,11 @@ impl Attachment {
 
     /// A free call slot; waits when all are on their way.
     fn claim(&self) -> Option<u32> {
-        let calls = self.arena.geometry().calls;
+        let calls = self.arena().geometry().calls;
         loop {
             let hint = self.hint.load(Relaxed);
             for number in (hint..hint + calls).map(|number| number % calls) {
-                if self.arena.call(number).claim() {
+                if self.arena().call(number).claim() {
                     self.hint.store(number, Relaxed);
                     return Some(number);
                 }
@@ -479,11 +619,11 @@ impl Attachment {
 
 /// While it lives, the bell rings for news.
 #[derive(Debug)]
-pub struct Sleeping<'a>(&'a Attachment);
+pub struct Sleeping(Using);
 
-impl Drop for Sleeping<'_> {
+impl Drop for Sleeping {
     fn drop(&mut self) {
-        self.0.arena.head().get_up();
+        self.0.arena().head().get_up();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::attach::Answer;
 use crate::errno::{Errno, Result};
+use crate::lock::Turn;
 use crate::memory::Vectors;
 use crate::socket::{Part, open};
 use crate::wait::{self, Patience};
@@ -120,7 +121,7 @@ pub fn receive_now(part: &Part<'_>, to: &Vectors<'_>, flags: c_int) -> Result<Op
         return Err(Errno(error as c_int));
     }
     let ended = part.cell.flags().intersects(Flags::READ_END);
-    let _turn = wait::turn_to_read(part)?;
+    let turn = wait::turn_to_read(part)?;
     let waiting = part.cell.readable();
     let peeked = flags & libc::MSG_PEEK != 0;
     let Some((start, head, ahead)) = next(part, peeked, waiting)? else {
@@ -139,6 +140,9 @@ pub fn receive_now(part: &Part<'_>, to: &Vectors<'_>, flags: c_int) -> Result<Op
         true => Beside::Options(read_options(part.rx(), behind, [received, returned])),
         false => Beside::Nothing,
     };
+    if !turn.is_mine() {
+        return Ok(None);
+    }
     if !peeked {
         part.cell.program.rx_head.store(behind + (received + returned) as u64, Release);
         part.kick();
@@ -260,7 +264,7 @@ pub fn send(
         }
         let turn = wait::turn_to_write(part)?;
         if part.cell.room(ring.size()) >= whole as u64 {
-            let sent = put(part, from, outgoing, flags);
+            let Some(sent) = put(part, from, outgoing, flags, &turn) else { continue };
             if sent.is_ok() {
                 zero_copy::sent(part, flags);
             }
@@ -273,8 +277,14 @@ pub fn send(
     }
 }
 
-/// Writes the record; the turn is held, and there is room.
-fn put(part: &Part<'_>, from: &Vectors<'_>, outgoing: &Outgoing, flags: c_int) -> Result<usize> {
+/// Writes the record; the turn is held, and there is room. `None`: the turn was the parent's.
+fn put(
+    part: &Part<'_>,
+    from: &Vectors<'_>,
+    outgoing: &Outgoing,
+    flags: c_int,
+    turn: &Turn<'_>,
+) -> Option<Result<usize>> {
     let more = flags & libc::MSG_MORE != 0;
     let mut head = ToSend { len: from.len() as u32, ..outgoing.head };
     let destination = simple(&head).map(|to| hash(&to));
@@ -282,14 +292,20 @@ fn put(part: &Part<'_>, from: &Vectors<'_>, outgoing: &Outgoing, flags: c_int) -
     let known = destination.filter(|to| *to == part.socket.sent_to() && !more && !corked);
     head.flags |= if more { ToSend::MORE } else { 0 } | if known.is_none() { ToSend::WAITED_FOR } else { 0 };
     let start = part.cell.program.tx_tail.load(Relaxed);
+    if !turn.is_mine() {
+        return None;
+    }
     part.tx().copy_in(start, head.as_bytes());
     from.into_ring(0, from.len(), part.tx(), start + TO_SEND_HEAD as u64);
     let end = start + (TO_SEND_HEAD + from.len()) as u64;
+    if !turn.is_mine() {
+        return None;
+    }
     part.cell.program.tx_tail.store(end, SeqCst);
     if known.is_some() {
         part.kick();
         part.be_heard();
-        return Ok(from.len());
+        return Some(Ok(from.len()));
     }
     if more {
         part.set_open(open::CORKED, true);
@@ -300,7 +316,7 @@ fn put(part: &Part<'_>, from: &Vectors<'_>, outgoing: &Outgoing, flags: c_int) -
     }
     part.be_heard();
     part.socket.set_sent_to(destination.filter(|_| sent.is_ok()).unwrap_or(0));
-    sent.map(|_| from.len())
+    Some(sent.map(|_| from.len()))
 }
 
 /// Where a datagram goes that asks for nothing special.

@@ -55,7 +55,7 @@ pub fn whose(protocol: c_int, address: &Address, purpose: Purpose) -> Result<Who
 /// The socket is the kernel's from now on; what Flumen has of it is let go.
 pub fn to_kernel(fd: c_int, socket: &Socket) {
     if let Some(part) = socket.part() {
-        part.attachment.let_go(part.worker, part.slot);
+        part.attachment().let_go(part.worker, part.slot);
     }
     socket.decide(State::Kernel);
     table::remove(fd);
@@ -66,14 +66,14 @@ pub fn to_kernel(fd: c_int, socket: &Socket) {
 /// # Errors
 /// Those of fcntl(2).
 fn leave_to_kernel(fd: c_int, socket: &Socket) -> Result<()> {
-    if socket.kind() != libc::SOCK_DGRAM || attach::current().is_none_or(Attachment::is_dead) {
+    if socket.kind() != libc::SOCK_DGRAM || attach::current().is_none_or(|attachment| attachment.is_dead()) {
         to_kernel(fd, socket);
     } else if let Some(part) = socket.part() {
         // Of both: Flumen's part would hear others than the peer.
         if part.open_flags() & open::NONBLOCK == 0 {
             set_kernels_flags(fd, |flags| flags & !libc::O_NONBLOCK)?;
         }
-        part.attachment.let_go(part.worker, part.slot);
+        part.attachment().let_go(part.worker, part.slot);
         socket.decide(State::Undecided);
     }
     Ok(())
@@ -114,11 +114,11 @@ fn worker_for(attachment: &Attachment, socket: &Socket, port: u16) -> u32 {
 /// Opens the socket in Flumen, for this port of its own (0: none is named). It is undecided still.
 fn open_part<'a>(fd: c_int, socket: &'a Socket, port: u16) -> Result<Part<'a>> {
     let attachment = attach::ensure()?;
-    let worker = worker_for(attachment, socket, port);
+    let worker = worker_for(&attachment, socket, port);
     let cookie = options::cookie(fd)?;
     let args = [socket.domain() as u64, socket.kind() as u64, socket.protocol() as u64, cookie];
     let slot = attachment.open_in_free_slot(|slot| attachment.call(worker, Op::Open, slot, args, &[]))?;
-    socket.place(attachment, slot, worker, attachment.arena(), slot);
+    socket.place(&attachment, slot, worker, attachment.home(), slot);
     attachment.set_socket(slot, socket);
     let part = socket.placed().ok_or(Errno(libc::EBADF))?;
     // SAFETY: asks for the flags.
@@ -130,7 +130,7 @@ fn open_part<'a>(fd: c_int, socket: &'a Socket, port: u16) -> Result<Part<'a>> {
 
 /// What was begun came to nothing: the socket is undecided, as before.
 fn abandon(part: &Part<'_>) {
-    part.attachment.let_go(part.worker, part.slot);
+    part.attachment().let_go(part.worker, part.slot);
 }
 
 /// The kernel's socket of both kinds never blocks: whoever waits, waits for both.
@@ -420,7 +420,7 @@ pub fn send_to<'a>(fd: c_int, socket: &'a SocketRef, address: &Address) -> Resul
         State::Flumen => Ok(socket.part()),
         State::Both => {
             let part = socket.part().ok_or(Errno(libc::EBADF))?;
-            let mine = crate::routes::whose(part.attachment, socket.protocol(), address)?;
+            let mine = crate::routes::whose(part.attachment(), socket.protocol(), address)?;
             Ok((mine != Whose::Kernel).then_some(part))
         }
         State::Undecided => match whose_reached(socket, address)? {
@@ -439,7 +439,7 @@ pub fn send_to<'a>(fd: c_int, socket: &'a SocketRef, address: &Address) -> Resul
 /// Whose the peer of an undecided socket is: remembered, for it may be asked for each datagram.
 fn whose_reached(socket: &Socket, address: &Address) -> Result<Whose> {
     match attach::current().filter(|attachment| !attachment.is_dead()) {
-        Some(attachment) => crate::routes::whose(attachment, socket.protocol(), address),
+        Some(attachment) => crate::routes::whose(&attachment, socket.protocol(), address),
         None => whose(socket.protocol(), address, Purpose::Reach),
     }
 }
@@ -490,9 +490,12 @@ fn connect_part_with(
 ) -> Result<usize> {
     let count = from.len().min(part.tx().size());
     {
-        let _turn = wait::turn_to_write(part)?;
+        let turn = wait::turn_to_write(part)?;
         let tail = part.cell.program.tx_tail.load(Relaxed);
         from.into_ring(0, count, part.tx(), tail);
+        if !turn.is_mine() {
+            return Err(Errno(libc::EINTR));
+        }
         part.cell.program.tx_tail.store(tail + count as u64, SeqCst);
     }
     match part.call(Op::Connect, [1, 0, 0, 0], address.as_bytes()) {

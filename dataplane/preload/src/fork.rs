@@ -10,90 +10,90 @@
 //! a program with sockets of ours gets a fork instead. _Fork runs none either, and gets them from us. What libc does by
 //! itself with clone (system, popen, posix_spawn) executes a program at once, and has no use for sockets of ours before.
 //!
+//! A fork may be in a signal handler that interrupted one of our own calls, which then goes on in both. What it held is held on
+//! ([`lock::is_holding`]); the parent's connection, which it may be about to use, is dead for the child and out of its reach
+//! ([`attach::leave`]): what was asked and not answered is asked once more by the child's own; and what the handler interrupted in the
+//! tables of the epoll sets is finished before they begin anew ([`state`]).
+//!
 //! A child for which the service has no place keeps the kernel's sockets behind the descriptors, which are connected to nobody;
 //! standard error says so.
 
 use crate::attach::{self, Attachment};
+use crate::calls::stdio;
 use crate::epoll::state::{self, Held};
+use crate::home;
 use crate::lock::{self, Lock};
 use crate::poll::{self, Asleep};
-use crate::socket::State;
+use crate::socket::Slow;
 use crate::{real, table};
-use libc::pid_t;
+use libc::{pid_t, sigset_t};
 
-/// What lives from before a fork to after it.
-#[derive(Default)]
+/// What lives from before a fork to after it. (It is let go in this order.)
 struct Forking {
     child: Option<Attachment>,
+    asleep: Asleep,
+    streams: stdio::Quiet,
+    homes: home::Quiet,
+    /// `None`: the fork is in a signal handler that interrupted this thread there.
     registry: Option<Held>,
-    asleep: Option<Asleep>,
+    /// No handler runs while there is this: it might fork itself.
+    mask: sigset_t,
 }
 
-/// (Whoever forks holds the registry, so there is one at a time.)
+/// (Whoever forks holds the registry, or interrupted a thread that does; so there is one at a time.)
 static FORKING: Lock<Option<Forking>> = Lock::new(None);
 
 // SAFETY: guards and attachments in it are made and dropped by the one thread that forks.
 unsafe impl Send for Forking {}
 
 extern "C" fn prepare() {
-    let mut forking = Forking { registry: state::hold(), ..Forking::default() };
-    if let Some(attachment) =
-        attach::current().filter(|attachment| attachment.has_sockets() && !attachment.is_dead())
-    {
-        match attachment.inherit() {
-            Ok(child) => forking.child = Some(child),
-            Err(error) if attachment.look() => {
-                attach::complain_of("a child has none of its parent's sockets", error)
+    let mask = lock::block_signals();
+    let registry = state::hold();
+    let parent = attach::current().filter(|attachment| attachment.has_sockets() && !attachment.is_dead());
+    let child = parent.and_then(|parent| match parent.inherit() {
+        Ok(child) => Some(child),
+        Err(error) => {
+            if parent.look() {
+                attach::complain_of("a child has none of its parent's sockets", error);
             }
-            Err(_dead) => {}
+            None
         }
-    }
+    });
     crate::spare::before_fork();
-    forking.asleep = Some(poll::hold_for_fork());
-    *FORKING.lock() = Some(forking);
+    let asleep = poll::hold_for_fork();
+    let (streams, homes) = (stdio::hold_for_fork(), home::hold_for_fork());
+    *FORKING.lock() = Some(Forking { child, asleep, streams, homes, registry, mask });
 }
 
 extern "C" fn parent() {
     let forking = FORKING.lock().take();
-    if let Some(Forking { child, registry, asleep }) = forking {
-        drop(asleep);
-        drop(registry);
+    if let Some(Forking { child, asleep, streams, homes, registry, mask }) = forking {
+        drop((asleep, streams, homes, registry));
         drop(child);
+        lock::restore_signals(&mask);
     }
 }
 
 extern "C" fn child() {
-    lock::forget_thread();
-    // Asked for now: a child that goes into a sandbox may not ask later.
-    lock::thread();
+    lock::begin_anew_after_fork();
     attach::free_locks_after_fork();
     let forking = FORKING.lock().take();
-    let Some(Forking { child, registry, asleep }) = forking else { return };
-    crate::adopt::free_lock_after_fork();
+    let Some(Forking { child, asleep, streams, homes, registry, mask }) = forking else { return };
+    drop((streams, homes));
     crate::spare::free_lock_after_fork();
     poll::begin_anew_after_fork(asleep);
     crate::watcher::begin_anew_after_fork();
     state::free_after_fork(registry);
     table::count_anew();
     // Another thread of the parent, ours for signals among them, may have had one.
-    table::each(0, u32::MAX, |_, socket| socket.slow.free_after_fork());
-    let before = attach::current();
-    let now = child.map(attach::install);
-    if let Some(before) = before {
-        before.each_socket(|socket| match now {
-            Some(now) => socket.move_to(now),
-            None => socket.decide(State::Kernel),
-        });
-        before.close_descriptors();
-        match now {
-            Some(_) => crate::watcher::reserve(),
-            None => attach::forget(),
-        }
-    }
-    if let Some(mut registry) = state::hold() {
-        registry.begin_anew();
+    table::each(0, u32::MAX, |_, socket| socket.slow.free_after_fork(Slow::default));
+    let has_sockets = child.is_some();
+    attach::leave(child);
+    if has_sockets {
+        crate::watcher::reserve();
     }
     crate::signals::begin_anew_after_fork();
+    lock::restore_signals(&mask);
 }
 
 /// At load: from now on forks are noticed.

@@ -12,6 +12,7 @@
 //!   socket      one socket: states, readiness;  pool: its memory;  table: descriptor → socket
 //!   epoll, poll, select      waiting for many;  watcher: where threads sleep that do
 //!   fork, exec, spawn        other processes with the same sockets;  rights, adopt: sockets that come from others
+//!   home        the arenas that sockets live in
 //!   spare       descriptors of closed connections for the next ones;  sandbox: programs that give up system calls
 //!   signals     SIGIO and SIGURG
 //!   attach      the connection to the service: arena, calls, kicks, news
@@ -41,6 +42,7 @@ pub mod epoll;
 pub mod errno;
 pub mod exec;
 pub mod fork;
+pub mod home;
 pub mod ioctl;
 pub mod limits;
 pub mod lock;

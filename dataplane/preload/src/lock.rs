@@ -46,9 +46,15 @@ impl<T> Lock<T> {
         Guard { lock: self, mask }
     }
 
-    /// In a child after fork, where no other thread is: whoever held the lock is in the parent.
-    pub fn free_after_fork(&self) {
-        self.word.store(0, Release);
+    /// In a child after fork, where no other thread is: whoever held the lock is in the parent, and may have been in the midst of
+    /// changing the value, which begins anew then. (What it was before stays as it is in memory: nobody can tell what it is.)
+    pub fn free_after_fork(&self, anew: impl FnOnce() -> T) {
+        if self.word.load(Acquire) != 0 {
+            // SAFETY: no other thread is here, and this one does not hold it: that would have kept signals out, and with them the
+            // handler that it may be in.
+            unsafe { self.value.get().write(anew()) };
+            self.word.store(0, Release);
+        }
     }
 }
 
@@ -125,7 +131,8 @@ impl<T> Drop for TryGuard<'_, T> {
     }
 }
 
-fn block_signals() -> libc::sigset_t {
+/// Keeps signals out of this thread; what was kept out before.
+pub fn block_signals() -> libc::sigset_t {
     let mut all = core::mem::MaybeUninit::<libc::sigset_t>::uninit();
     let mut before = core::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: both are live; sigfillset and pthread_sigmask write them whole.
@@ -137,13 +144,36 @@ fn block_signals() -> libc::sigset_t {
     }
 }
 
-fn restore_signals(mask: &libc::sigset_t) {
+/// Keeps out what was kept out before.
+pub fn restore_signals(mask: &libc::sigset_t) {
     // SAFETY: the mask is live.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask, core::ptr::null_mut()) };
 }
 
 thread_local! {
     static THREAD: Cell<u32> = const { Cell::new(0) };
+    /// Sockets and attachments that calls of this thread hold.
+    static HELD: Cell<u32> = const { Cell::new(0) };
+    /// Turns that it has, or is about to take.
+    static TURNS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// This thread begins to hold a socket or an attachment. (To be said before it does.)
+#[inline]
+pub fn begin_to_hold() {
+    HELD.with(|held| held.set(held.get().wrapping_add(1)));
+}
+
+/// It lets go of it. (To be said afterwards.)
+#[inline]
+pub fn end_to_hold() {
+    HELD.with(|held| held.set(held.get().wrapping_sub(1)));
+}
+
+/// True when this thread holds something. Whoever forks and does, does so in a signal handler that interrupted a call of this
+/// library, which goes on afterwards, in the child as well.
+pub fn is_holding() -> bool {
+    HELD.with(|held| held.get() != 0)
 }
 
 /// The number of this thread.
@@ -157,19 +187,48 @@ pub fn thread() -> u32 {
     })
 }
 
-/// In a child after fork: the thread has another number.
-pub fn forget_thread() {
+/// How many forks there are between the first process and this one.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// Changes with every fork, in the child.
+#[inline]
+pub fn generation() -> u32 {
+    GENERATION.load(Relaxed)
+}
+
+/// In a child after fork: the thread has another number, and the turns that it had are its parent's.
+pub fn begin_anew_after_fork() {
+    GENERATION.fetch_add(1, Relaxed);
     THREAD.with(|number| number.set(0));
+    // Asked for now: a child that goes into a sandbox may not ask later.
+    thread();
 }
 
 /// A turn that was taken.
 #[derive(Debug)]
-pub struct Turn<'a>(&'a AtomicU32);
+pub struct Turn<'a> {
+    word: &'a AtomicU32,
+    owner: u32,
+    generation: u32,
+}
+
+impl Turn<'_> {
+    /// False in a child after a fork in a signal handler that interrupted the turn: it is the parent's, which ends what it began.
+    /// To be asked before anything is moved on; who has it no more begins again.
+    #[inline]
+    pub fn is_mine(&self) -> bool {
+        self.generation == generation()
+    }
+}
 
 impl Drop for Turn<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.0.store(0, Release);
+        if self.is_mine() {
+            // (Between the look and this there may be a fork, and the parent may have given it up: it is given up once.)
+            let _given_up = self.word.compare_exchange(self.owner, 0, Release, Relaxed);
+        }
+        TURNS.with(|turns| turns.set(turns.get().wrapping_sub(1)));
     }
 }
 
@@ -179,33 +238,75 @@ const PATIENCE: u32 = 1000;
 /// Takes a turn; `None` when a signal handler interrupted this very thread in its turn.
 #[inline]
 pub fn turn(word: &AtomicU32) -> Option<Turn<'_>> {
-    let me = thread();
-    if word.compare_exchange(0, me, Acquire, Relaxed).is_ok() {
-        Some(Turn(word))
-    } else {
-        wait_for_turn(word, me)
+    let turns = TURNS.with(|turns| turns.replace(turns.get().wrapping_add(1)));
+    let taken = match try_turn(word, turns) {
+        Ok(turn) => Some(turn),
+        Err(owner) => wait_for_turn(word, turns, owner),
+    };
+    if taken.is_none() {
+        TURNS.with(|turns| turns.set(turns.get().wrapping_sub(1)));
+    }
+    taken
+}
+
+/// Takes it unless another has it, who is told. `turns`: how many the thread has that were interrupted.
+#[inline]
+fn try_turn(word: &AtomicU32, turns: u32) -> Result<Turn<'_>, u32> {
+    let (generation, owner) = (self::generation(), thread());
+    let taken = match word.compare_exchange(0, owner, Acquire, Relaxed) {
+        // This thread has none: a child took it, in the moment after it was forked, under the number of this thread, and found out.
+        Err(other) if other == owner && turns == 0 => Ok(owner),
+        taken => taken,
+    };
+    match taken {
+        // A child knows not whether its parent took it or itself: then it is the parent's.
+        Ok(_) if generation != self::generation() => Err(owner),
+        taken => taken.map(|_| Turn { word, owner, generation }),
     }
 }
 
 #[cold]
-fn wait_for_turn(word: &AtomicU32, me: u32) -> Option<Turn<'_>> {
+fn wait_for_turn(word: &AtomicU32, turns: u32, mut owner: u32) -> Option<Turn<'_>> {
+    let mut rounds = 0u32;
+    while owner != thread() {
+        rounds = rounds.wrapping_add(1);
+        if rounds.is_multiple_of(PATIENCE) && is_gone(owner) {
+            // Another may be faster.
+            let _taken = word.compare_exchange(owner, 0, Acquire, Relaxed);
+        } else {
+            rest(word, owner, rounds);
+        }
+        owner = match try_turn(word, turns) {
+            Ok(turn) => return Some(turn),
+            Err(owner) => owner,
+        };
+    }
+    None
+}
+
+/// As [`turn`], of a word that no other process has, and that is given up by setting it to 0. False: a signal handler interrupted
+/// this very thread in its turn.
+#[inline]
+pub fn turn_within(word: &AtomicU32) -> bool {
     let mut rounds = 0u32;
     loop {
-        match word.compare_exchange(0, me, Acquire, Relaxed) {
-            Ok(_) => return Some(Turn(word)),
-            Err(owner) if owner == me => return None,
+        match word.compare_exchange(0, thread(), Acquire, Relaxed) {
+            Ok(_) => return true,
+            Err(owner) if owner == thread() => return false,
             Err(owner) => {
                 rounds = rounds.wrapping_add(1);
-                if rounds.is_multiple_of(PATIENCE) {
-                    if is_gone(owner) && word.compare_exchange(owner, me, Acquire, Relaxed).is_ok() {
-                        return Some(Turn(word));
-                    }
-                    wake::futex_wait(word, owner, Duration::from_millis(1));
-                } else {
-                    std::thread::yield_now();
-                }
+                rest(word, owner, rounds);
             }
         }
+    }
+}
+
+/// Lets the owner run, for a while and then for longer.
+fn rest(word: &AtomicU32, owner: u32, rounds: u32) {
+    if rounds.is_multiple_of(PATIENCE) {
+        wake::futex_wait(word, owner, Duration::from_millis(1));
+    } else {
+        std::thread::yield_now();
     }
 }
 
@@ -240,5 +341,21 @@ mod tests {
         let dead = std::thread::spawn(thread).join().unwrap();
         word.store(dead, SeqCst);
         assert!(turn(&word).is_some());
+    }
+
+    #[test]
+    fn a_child_gives_no_turn_up_that_its_parent_has() {
+        let word = AtomicU32::new(0);
+        let mine = turn(&word).unwrap();
+        let parents = thread();
+        begin_anew_after_fork();
+        assert!(!mine.is_mine());
+        drop(mine);
+        assert_eq!(word.load(SeqCst), parents);
+        word.store(0, SeqCst);
+        let mine = turn(&word).unwrap();
+        assert!(mine.is_mine());
+        drop(mine);
+        assert_eq!(word.load(SeqCst), 0);
     }
 }

@@ -5,7 +5,7 @@
 use crate::limits::{MAX_OWN, OWN_DESCRIPTORS_FROM};
 use crate::real;
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicI32, AtomicU32, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::*};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -22,7 +22,14 @@ fn places() -> impl Iterator<Item = &'static AtomicI32> {
 
 /// A descriptor that the program cannot close.
 #[derive(Debug)]
-pub struct Own(&'static AtomicI32);
+pub struct Own {
+    place: &'static AtomicI32,
+    /// The place is another's by now.
+    is_closed: AtomicBool,
+}
+
+/// A number beyond those that there can be.
+const CLOSED: c_int = c_int::MAX;
 
 impl Own {
     /// Moves a descriptor up and makes it ours.
@@ -46,25 +53,25 @@ impl Own {
         };
         USED.fetch_max(index as u32 + 1, AcqRel);
         LEAST.fetch_min(high, AcqRel);
-        Ok(Own(place))
+        Ok(Own { place, is_closed: AtomicBool::new(false) })
     }
 
     /// The number; it changes when the program wants it for something else.
     pub fn number(&self) -> c_int {
-        self.0.load(Acquire)
+        if self.is_closed.load(Acquire) { CLOSED } else { self.place.load(Acquire) }
     }
 
-    /// Closes it, though others may hold this: in a child after fork, which has no use for it. Its number is -1 from then on.
+    /// Closes it, though others may hold this: in a child after fork, which has no use for it. Its number is one that nobody has from
+    /// then on.
     pub fn close(&self) {
-        let fd = self.0.swap(-1, AcqRel);
-        if fd >= 0 {
-            close(fd);
+        if !self.is_closed.swap(true, AcqRel) {
+            close(self.place.swap(-1, AcqRel));
         }
     }
 
     /// The descriptor, for one call.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: it is open as long as `self` lives.
+        // SAFETY: it is open as long as `self` lives; or it is closed, and the number nobody's.
         unsafe { BorrowedFd::borrow_raw(self.number()) }
     }
 }

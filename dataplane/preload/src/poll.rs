@@ -57,8 +57,7 @@ pub fn hold_for_fork() -> Asleep {
 }
 
 /// In a child after fork: those who slept are in the parent, and the bell is another one.
-pub fn begin_anew_after_fork(asleep: Option<Asleep>) {
-    let Some(Asleep(mut watchers)) = asleep else { return };
+pub fn begin_anew_after_fork(Asleep(mut watchers): Asleep) {
     for Place(watcher) in watchers.taken.drain(..) {
         // SAFETY: see `Place`; its thread is in the parent, its memory a copy here.
         unsafe { (*watcher).close() };
@@ -203,7 +202,7 @@ pub fn wait(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_
         }
         if timeout == Some(Duration::ZERO) {
             // Of a dead service the next call tells.
-            attach::current().into_iter().for_each(attach::Attachment::look_now_and_then);
+            attach::current().into_iter().for_each(|attachment| attachment.look_now_and_then());
             return Ok(0);
         }
         let left = deadline.map(|(time, begin)| time.saturating_sub(begin.elapsed()));
@@ -214,7 +213,7 @@ pub fn wait(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_
             }
         }
         let bed = Bed::find()?;
-        let sleeping = attach::current().map(attach::Attachment::sleep);
+        let sleeping = attach::sleep();
         ready = look(fds);
         let mut slept = Ok(());
         if ready == 0
@@ -250,17 +249,17 @@ fn sleep_in_sandbox(
     mask: Option<&sigset_t>,
 ) -> Result<usize> {
     let attachment = attach::current();
-    let sleeping = attachment.map(attach::Attachment::sleep);
+    let sleeping = attach::sleep();
     let mut ready = look(fds);
     if ready == 0 {
         let round = left.map_or(sandbox::ROUND, |left| left.min(sandbox::ROUND));
-        let bell = attachment.map(|attachment| attachment.bell().as_raw_fd());
+        let bell = attachment.as_ref().map(|attachment| attachment.bell().as_raw_fd());
         let bell = bell.map(|fd| pollfd { fd, events: libc::POLLIN, revents: 0 });
         let asked = kernels.all().iter().filter(|one| one.fd >= 0);
         let mut list: Vec<pollfd> = asked.copied().chain(bell).collect();
         let slept = ask(&mut list, Some(round), mask);
         let rang = bell.is_some() && list.last().is_some_and(|bell| bell.revents != 0);
-        if let Some(attachment) = attachment {
+        if let Some(attachment) = &attachment {
             if rang {
                 attachment.silence();
             } else {

@@ -58,7 +58,8 @@ pub fn take(domain: c_int, kind: c_int, protocol: c_int) -> Option<SocketRef> {
     let socket = take_free()?;
     socket.begin(domain, kind, protocol);
     socket.references.store(1, Release);
-    Some(SocketRef(socket))
+    // SAFETY: the one reference.
+    unsafe { SocketRef::from_raw(core::ptr::from_ref(socket).cast_mut()) }
 }
 
 fn take_free() -> Option<&'static Socket> {
@@ -98,12 +99,13 @@ pub(crate) fn finish_unwatched(socket: &'static Socket) {
             crate::signals::let_go(&part.cell.signaller);
         }
         let near = part.is_near();
-        part.attachment.let_go(part.worker, part.slot);
+        part.attachment().let_go(part.worker, part.slot);
         if near {
-            part.attachment.page().await_turn(part.worker as usize);
+            part.attachment().page().await_turn(part.worker as usize);
         }
     }
     socket.decide(crate::socket::State::Kernel);
+    socket.leave_home();
     FREE.push(socket);
 }
 

@@ -13,7 +13,8 @@
 //! names it in calls, kicks and news.
 
 use crate::attach::Attachment;
-use crate::lock::Lock;
+use crate::home::{Home, HomeRef};
+use crate::lock::{self, Lock};
 use crate::signals::Asked;
 use crate::spare::Behind;
 use core::ffi::c_int;
@@ -121,6 +122,8 @@ pub struct Slow {
     pub journal: Vec<Remembered>,
     /// What was asked for about signals.
     pub signals: Option<Asked>,
+    /// Where it lived before: calls that began then may still be there.
+    homes: Vec<HomeRef>,
 }
 
 /// One socket.
@@ -137,7 +140,7 @@ pub struct Socket {
     home_slot: AtomicU32,
     worker: AtomicU32,
     attachment: AtomicPtr<Attachment>,
-    home: AtomicPtr<Arena>,
+    home: AtomicPtr<Home>,
     /// Datagrams: where the last one went that was waited for, as a hash; 0 when the next is to be waited for.
     sent_to: AtomicU64,
     /// True once it was put into an epoll set.
@@ -154,6 +157,8 @@ pub struct Socket {
     pub(crate) remembers: AtomicBool,
     /// True once it had an owner, or O_ASYNC, in this process: see [`crate::signals`].
     pub(crate) signals: AtomicBool,
+    /// True once it left a home for another one.
+    moved: AtomicBool,
     /// What only the slow paths touch.
     pub slow: Lock<Slow>,
 }
@@ -180,7 +185,8 @@ impl Socket {
             cookie: AtomicU64::new(0),
             remembers: AtomicBool::new(false),
             signals: AtomicBool::new(false),
-            slow: Lock::new(Slow { journal: Vec::new(), signals: None }),
+            moved: AtomicBool::new(false),
+            slow: Lock::new(Slow { journal: Vec::new(), signals: None, homes: Vec::new() }),
         }
     }
 
@@ -190,7 +196,6 @@ impl Socket {
         self.kind.store(kind, Relaxed);
         self.protocol.store(protocol, Relaxed);
         self.attachment.store(null_mut(), Relaxed);
-        self.home.store(null_mut(), Relaxed);
         self.sent_to.store(0, Relaxed);
         self.zero_copy.store(0, Relaxed);
         self.watched.store(false, Relaxed);
@@ -202,28 +207,43 @@ impl Socket {
         if self.signals.swap(false, Relaxed) {
             self.slow.lock().signals = None;
         }
+        if self.moved.swap(false, Relaxed) {
+            self.slow.lock().homes.clear();
+        }
         self.state.store(State::Undecided as u32, Release);
     }
 
     /// Gives it memory: where its cell and rings are, and what it is called in this process. The state is still as it was.
-    pub fn place(
-        &self,
-        attachment: &'static Attachment,
-        slot: u32,
-        worker: u32,
-        home: &'static Arena,
-        home_slot: u32,
-    ) {
+    pub fn place(&self, attachment: &Attachment, slot: u32, worker: u32, home: HomeRef, home_slot: u32) {
         self.slot.store(slot, Relaxed);
         self.worker.store(worker, Relaxed);
         self.home_slot.store(home_slot, Relaxed);
-        self.home.store(core::ptr::from_ref(home).cast_mut(), Relaxed);
+        let home = home.into_raw();
+        // SAFETY: what a socket's word counts for is made into a user once: it is no socket's word any more.
+        if let Some(before) = unsafe { HomeRef::from_raw(self.home.swap(home, Relaxed)) } {
+            // The same, nearly always. Another, when what was Flumen's, and not any more, is opened with another service.
+            if !before.is(home) {
+                self.moved.store(true, Relaxed);
+                self.slow.lock().homes.push(before);
+            }
+        }
         self.attachment.store(core::ptr::from_ref(attachment).cast_mut(), Release);
     }
 
     /// In a child after fork: the same slot, in the attachment of the child.
-    pub fn move_to(&self, attachment: &'static Attachment) {
+    pub fn move_to(&self, attachment: &Attachment) {
         self.attachment.store(core::ptr::from_ref(attachment).cast_mut(), Release);
+    }
+
+    /// True when it is of this attachment.
+    pub fn is_of(&self, attachment: &Attachment) -> bool {
+        core::ptr::eq(self.attachment.load(Relaxed), attachment)
+    }
+
+    /// Nobody has it any more: it needs no memory.
+    pub(crate) fn leave_home(&self) {
+        // SAFETY: as in `place`.
+        drop(unsafe { HomeRef::from_raw(self.home.swap(null_mut(), AcqRel)) });
     }
 
     /// Accept made the descriptor behind it, which may serve again ([`crate::spare`]).
@@ -289,13 +309,14 @@ impl Socket {
     /// As [`Socket::part`], also before it was decided: for who decides.
     #[inline]
     pub fn placed(&self) -> Option<Part<'_>> {
-        // SAFETY: pointers to attachments and arenas come from references that live for ever.
-        let (attachment, home) =
-            unsafe { (self.attachment.load(Acquire).as_ref()?, self.home.load(Relaxed).as_ref()?) };
+        if self.attachment.load(Acquire).is_null() {
+            return None;
+        }
+        // SAFETY: records of homes live for ever; this one has a user, the socket, which whoever asks holds.
+        let home = unsafe { self.home.load(Relaxed).as_ref()? }.arena();
         let home_slot = self.home_slot.load(Relaxed);
         Some(Part {
             socket: self,
-            attachment,
             home,
             cell: home.cell(home_slot),
             home_slot,
@@ -346,12 +367,10 @@ impl Socket {
 pub struct Part<'a> {
     /// The socket.
     pub socket: &'a Socket,
-    /// This process's connection to the service.
-    pub attachment: &'static Attachment,
     /// The arena that holds cell and rings.
-    pub home: &'static Arena,
+    pub home: &'a Arena,
     /// The words.
-    pub cell: &'static Cell,
+    pub cell: &'a Cell,
     home_slot: u32,
     /// Its number in calls, kicks and news.
     pub slot: u32,
@@ -359,23 +378,32 @@ pub struct Part<'a> {
     pub worker: u32,
 }
 
-impl Part<'_> {
+impl<'a> Part<'a> {
+    /// This process's connection to the service. (Asked for whenever it is wanted: when a signal handler forks, the call that it
+    /// interrupted goes on in the child with another one.)
+    #[inline]
+    pub fn attachment(&self) -> &'a Attachment {
+        // SAFETY: a socket that was placed has one, which lives as long as it is a socket's, and as long as a call is on its way
+        // that may have asked for it.
+        unsafe { &*self.socket.attachment.load(Acquire) }
+    }
+
     /// What came.
     #[inline]
-    pub fn rx(&self) -> Ring<'static> {
+    pub fn rx(&self) -> Ring<'a> {
         self.home.rx(self.home_slot)
     }
 
     /// What is to go.
     #[inline]
-    pub fn tx(&self) -> Ring<'static> {
+    pub fn tx(&self) -> Ring<'a> {
         self.home.tx(self.home_slot)
     }
 
     /// Tells the worker that rings or cursors changed.
     #[inline]
     pub fn kick(&self) {
-        self.attachment.kick(self.worker, self.slot);
+        self.attachment().kick(self.worker, self.slot);
     }
 
     /// What it said last went to this node.
@@ -389,7 +417,7 @@ impl Part<'_> {
     #[inline]
     pub fn be_heard(&self) {
         if self.is_near() {
-            self.attachment.page().await_turn(self.worker as usize);
+            self.attachment().page().await_turn(self.worker as usize);
         }
     }
 
@@ -418,24 +446,35 @@ impl Part<'_> {
     /// Nothing will happen to this socket any more: the service has let go of it, or is dead.
     #[inline]
     pub fn is_over(&self) -> bool {
-        self.cell.flags().intersects(Flags::GONE) || self.attachment.is_dead()
+        self.cell.flags().intersects(Flags::GONE) || self.attachment().is_dead()
     }
 
     /// Asks the worker something about this socket.
     pub fn call(&self, op: flumen_ipc::Op, args: [u64; 4], data: &[u8]) -> crate::errno::Result<i64> {
-        crate::errno::from_raw(self.attachment.call(self.worker, op, self.slot, args, data))
+        crate::errno::from_raw(self.ask(|to| (to.call(self.worker, op, self.slot, args, data), 0)).0)
     }
 
     /// As [`Part::call`]; also the answer's data.
-    pub fn call_for<'a>(
+    pub fn call_for<'b>(
         &self,
         op: flumen_ipc::Op,
         args: [u64; 4],
         data: &[u8],
-        answer: &'a mut crate::attach::Answer,
-    ) -> crate::errno::Result<(i64, &'a [u8])> {
-        let (result, len) = self.attachment.call_for(self.worker, op, self.slot, args, data, answer);
+        answer: &'b mut crate::attach::Answer,
+    ) -> crate::errno::Result<(i64, &'b [u8])> {
+        let (result, len) = self.ask(|to| to.call_for(self.worker, op, self.slot, args, data, answer));
         Ok((crate::errno::from_raw(result)?, answer.get(..len).unwrap_or_default()))
+    }
+
+    /// Asks. A call that a signal handler interrupted which forked is asked once more in the child, by the child's connection.
+    fn ask(&self, mut ask: impl FnMut(&Attachment) -> (i64, usize)) -> (i64, usize) {
+        loop {
+            let attachment = self.attachment();
+            let answer = ask(attachment);
+            if !attachment.was_left() || core::ptr::eq(attachment, self.attachment()) {
+                return answer;
+            }
+        }
     }
 
     /// There was no room to write: the worker shall tell when there is.
@@ -589,6 +628,7 @@ pub struct SocketRef(pub(crate) &'static Socket);
 impl SocketRef {
     /// Holds a socket, unless nobody has it any more.
     pub(crate) fn hold(socket: &'static Socket) -> Option<SocketRef> {
+        lock::begin_to_hold();
         let mut count = socket.references.load(Relaxed);
         while count > 0 {
             match socket.references.compare_exchange_weak(count, count + 1, Acquire, Relaxed) {
@@ -596,7 +636,25 @@ impl SocketRef {
                 Err(now) => count = now,
             }
         }
+        lock::end_to_hold();
         None
+    }
+
+    /// As a word that counts as a reference, for [`SocketRef::from_raw`]: in a table, not in a call.
+    pub(crate) fn into_raw(self) -> *mut Socket {
+        lock::end_to_hold();
+        core::ptr::from_ref(core::mem::ManuallyDrop::new(self).0).cast_mut()
+    }
+
+    /// The reference that a word counts as; `None` for null.
+    ///
+    /// # Safety
+    /// It is a socket with a reference that was counted, and no other is made of it.
+    pub(crate) unsafe fn from_raw(word: *mut Socket) -> Option<SocketRef> {
+        // SAFETY: sockets live for ever.
+        let socket = unsafe { word.as_ref() }?;
+        lock::begin_to_hold();
+        Some(SocketRef(socket))
     }
 
     /// True when nobody else holds it.
@@ -607,6 +665,7 @@ impl SocketRef {
 
 impl Clone for SocketRef {
     fn clone(&self) -> SocketRef {
+        lock::begin_to_hold();
         self.0.references.fetch_add(1, Relaxed);
         SocketRef(self.0)
     }
@@ -626,5 +685,6 @@ impl Drop for SocketRef {
         if self.0.references.fetch_sub(1, AcqRel) == 1 {
             crate::pool::finish(self.0);
         }
+        lock::end_to_hold();
     }
 }

@@ -95,7 +95,7 @@ pub fn receive_behind(
 
 /// Takes what is there; says whether reading stopped at the urgent mark.
 fn take(part: &Part<'_>, to: &Vectors<'_>, done: &mut usize, flags: c_int, ahead: u64) -> Result<bool> {
-    let _turn = wait::turn_to_read(part)?;
+    let turn = wait::turn_to_read(part)?;
     let cell = part.cell;
     let head = cell.program.rx_head.load(Relaxed) + ahead;
     let peeked = flags & libc::MSG_PEEK != 0;
@@ -115,6 +115,9 @@ fn take(part: &Part<'_>, to: &Vectors<'_>, done: &mut usize, flags: c_int, ahead
     }
     if flags & libc::MSG_TRUNC == 0 {
         to.from_ring(*done, count, ring, head);
+    }
+    if !turn.is_mine() {
+        return Ok(false);
     }
     *done += count;
     if !peeked {
@@ -189,7 +192,7 @@ impl Stamps {
     fn ask(self, part: &Part<'_>, end: u64) {
         if self.0 != 0 {
             // A connection that is over has none; the write says so.
-            part.attachment.call(part.worker, Op::Stamp, part.slot, [end, self.0, 0, 0], &[]);
+            part.attachment().call(part.worker, Op::Stamp, part.slot, [end, self.0, 0, 0], &[]);
         }
     }
 }
@@ -272,10 +275,13 @@ fn push(
 /// The first write of a connection that waits for it (TCP_FASTOPEN_CONNECT): what finds room goes with the SYN, or later.
 fn open_with(part: &Part<'_>, fd: c_int, from: &Vectors<'_>, patience: Patience) -> Result<usize> {
     let (count, end) = {
-        let _turn = wait::turn_to_write(part)?;
+        let turn = wait::turn_to_write(part)?;
         let tail = part.cell.program.tx_tail.load(Relaxed);
         let count = from.len().min(part.cell.room(part.tx().size()) as usize);
         from.into_ring(0, count, part.tx(), tail);
+        if !turn.is_mine() {
+            return Err(Errno(libc::EINTR));
+        }
         part.cell.program.tx_tail.store(tail + count as u64, SeqCst);
         (count, tail + count as u64)
     };
@@ -298,9 +304,15 @@ fn put(
     turn: Turn<'_>,
 ) {
     let tail = part.cell.program.tx_tail.load(Relaxed);
+    if !turn.is_mine() {
+        return;
+    }
     from.into_ring(*done, count, part.tx(), tail);
     let end = tail + count as u64;
     stamps.ask(part, end);
+    if !turn.is_mine() {
+        return;
+    }
     part.cell.program.tx_tail.store(end, SeqCst);
     *done += count;
     drop(turn);
@@ -308,7 +320,7 @@ fn put(
     let how = said(libc::MSG_MORE, SEND_MORE) | said(libc::MSG_EOR, SEND_RECORD);
     if how != 0 && *done == from.len() {
         // What went wrong is found out by the next call.
-        part.attachment.call(part.worker, Op::Send, part.slot, [end, how, 0, 0], &[]);
+        part.attachment().call(part.worker, Op::Send, part.slot, [end, how, 0, 0], &[]);
     } else {
         part.kick();
     }

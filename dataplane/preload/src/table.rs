@@ -4,6 +4,7 @@
 //! the same socket; sockets are never anything else ([`crate::pool`]), so the count that it touched was a count.
 
 use crate::limits::MAX_DESCRIPTORS;
+use crate::lock;
 use crate::socket::{Socket, SocketRef, State};
 use core::ffi::c_int;
 use core::ptr::null_mut;
@@ -72,8 +73,7 @@ pub(crate) fn hold(entry: &AtomicPtr<Socket>, mut found: *mut Socket) -> Option<
 pub fn set(fd: c_int, socket: &SocketRef) -> bool {
     let Some(entry) = make_entry(fd) else { return false };
     EVER.store(true, Relaxed);
-    let reference = core::mem::ManuallyDrop::new(socket.clone());
-    let before = entry.swap(core::ptr::from_ref(reference.0).cast_mut(), AcqRel);
+    let before = entry.swap(socket.clone().into_raw(), AcqRel);
     forget(before);
     true
 }
@@ -88,8 +88,8 @@ pub fn remove(fd: c_int) -> Option<SocketRef> {
 }
 
 fn owned(pointer: *mut Socket) -> Option<SocketRef> {
-    // SAFETY: sockets live for ever; the entry's reference was counted and is now the caller's.
-    unsafe { pointer.as_ref() }.map(SocketRef)
+    // SAFETY: the entry's reference was counted and is now the caller's.
+    unsafe { SocketRef::from_raw(pointer) }
 }
 
 fn forget(pointer: *mut Socket) {
@@ -122,9 +122,24 @@ pub fn each(first: u32, last: u32, mut look: impl FnMut(c_int, SocketRef)) {
     }
 }
 
+/// Calls `look` with every descriptor that names this socket, whatever became of it.
+pub fn each_of(socket: &Socket, mut look: impl FnMut(c_int)) {
+    for fd in 0..HIGHEST.load(Acquire) * ENTRIES as u32 {
+        let names = |entry: &AtomicPtr<Socket>| core::ptr::eq(entry.load(Acquire), socket);
+        if entry(fd as c_int).is_some_and(names) {
+            look(fd as c_int);
+        }
+    }
+}
+
 /// In a child after fork: references that calls of other threads held are in the parent. Counts are those of the
-/// table's entries again. Only the one thread of the child may run, and it must hold no reference.
+/// table's entries again. When the fork was in a signal handler that interrupted a call, some are those of the one thread that goes
+/// on here, and nobody can tell which: then the counts stay. A socket that another thread was at may then live longer here than
+/// its descriptors.
 pub fn count_anew() {
+    if lock::is_holding() {
+        return;
+    }
     let entries = || {
         let chunks = HIGHEST.load(Acquire) as usize;
         (0..chunks * ENTRIES).filter_map(|fd| {

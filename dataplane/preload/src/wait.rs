@@ -81,7 +81,7 @@ pub fn until(
         }
         // Who asks again and again without waiting must hear of a dead service, too: the caller finds it when it looks.
         let was_over = part.is_over();
-        part.attachment.look_now_and_then();
+        part.attachment().look_now_and_then();
         return if part.is_over() && !was_over { Ok(()) } else { Err(Errno(libc::EAGAIN)) };
     }
     if part.socket.state() == State::Both {
@@ -90,6 +90,7 @@ pub fn until(
     let word = &part.cell.worker.seq;
     let program = &part.cell.program;
     let waiters = if events & libc::EPOLLOUT as u32 != 0 { &program.writers } else { &program.readers };
+    let generation = lock::generation();
     waiters.fetch_add(1, SeqCst);
     let slept = loop {
         let seen = word.load(SeqCst);
@@ -111,11 +112,14 @@ pub fn until(
             Slept::Woken => {}
             Slept::Interrupted => break Err(Errno(libc::EINTR)),
             Slept::TimedOut => {
-                part.attachment.look();
+                part.attachment().look();
             }
         }
     };
-    waiters.fetch_sub(1, SeqCst);
+    // A child that was forked in a signal handler meanwhile was never counted.
+    if lock::generation() == generation {
+        waiters.fetch_sub(1, SeqCst);
+    }
     slept
 }
 

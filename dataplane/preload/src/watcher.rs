@@ -81,7 +81,7 @@ pub fn reserve() {
 
 /// In a child after fork: the set is the parent's.
 pub fn begin_anew_after_fork() {
-    SPARE.free_after_fork();
+    SPARE.free_after_fork(|| None);
     *SPARE.lock() = None;
 }
 
@@ -124,7 +124,7 @@ impl Watcher {
     /// Hears the bell of the attachment that is the process's now.
     pub fn follow(&mut self) {
         let now = attach::current();
-        let pointer = now.map_or(null(), core::ptr::from_ref);
+        let pointer = now.as_deref().map_or(null(), core::ptr::from_ref);
         let Some(attachment) = now.filter(|_| pointer != self.follows) else { return };
         self.follows = pointer;
         let edge = libc::EPOLLIN | libc::EPOLLET;
@@ -171,7 +171,7 @@ pub fn sleep(watcher: c_int, timeout: Option<Duration>, mask: Option<&libc::sigs
     let seen = events.get(..count).unwrap_or_default();
     let saw = |data: u64| seen.iter().any(|event| { event.u64 } == data);
     if saw(CONNECTION) {
-        attach::current().map(Attachment::look);
+        attach::current().map(|attachment| attachment.look());
     }
     Ok(Woken { watched: saw(WATCHED), timed_out: count == 0 })
 }

@@ -38,7 +38,7 @@ fn count(part: &Part<'_>) {
         let (made, told) = split(word);
         Some(join(made.wrapping_add(1), told))
     });
-    part.attachment.tell_ourselves(part.slot);
+    part.attachment().tell_ourselves(part.slot);
 }
 
 /// Calls that were made: each brought a notice.

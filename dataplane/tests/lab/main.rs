@@ -273,6 +273,9 @@ tests! {
             a_hundred_thousand_sockets_of_programs_are_open_at_a_time_and_all_are_freed,
             memory_of_closed_connections_goes_back_to_the_system,
         }
+        programs_churn {
+            sockets_that_come_and_go_by_every_way_leave_nothing_behind,
+        }
         programs_service {
             every_call_that_waits_ends_when_the_service_is_killed_and_new_sockets_find_the_next_one,
             every_call_that_waits_ends_when_the_service_is_stopped_and_new_sockets_find_the_next_one,

@@ -152,14 +152,21 @@ const WAITING: &str = include_str!("programs/waiting.c");
 /// As most programs of a distribution are compiled.
 const FORTIFIED: &str = "-O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -D_FILE_OFFSET_BITS=64";
 
+/// Compiles a program of ours: where it stands.
+#[track_caller]
+pub fn compiled(lab: &Lab, name: &str, source: &str, how: &str) -> String {
+    lab.file("calls.h", COMMON);
+    let source = lab.file(&format!("{name}.c"), source);
+    let binary = lab.folder().join(name).display().to_string();
+    lab.client(&format!("gcc {how} -o {binary} {source} -lpthread")).must();
+    binary
+}
+
 /// Compiles a program and runs it on addresses of the client with the kernel's sockets, and on some of the router's host
 /// with Flumen's: all its checks, more than `least`, hold on both. `calls`: functions of libc that it must call for it to mean anything.
 fn both(source: &str, how: &str, least: u32, calls: &[&str]) {
     let lab = Lab::plan().programs("").up();
-    lab.file("calls.h", COMMON);
-    let source = lab.file("program.c", source);
-    let binary = lab.folder().join("program").display().to_string();
-    lab.client(&format!("gcc {how} -o {binary} {source} -lpthread")).must();
+    let binary = compiled(&lab, "program", source, how);
     let called = lab.client(&format!("nm -D --undefined-only {binary}")).must();
     for call in calls {
         assert!(called.contains(&format!(" {call}@")), "no {call} in {called}");

@@ -81,19 +81,19 @@ fn figures(lab: &mut Lab, what: &str, begin: Instant) {
 }
 
 /// What there was before the programs came.
-struct Before {
+pub struct Before {
     held: [u64; 5],
     shared: u64,
 }
 
 impl Before {
-    fn of(lab: &mut Lab) -> Before {
+    pub fn of(lab: &mut Lab) -> Before {
         Before { held: held(lab), shared: memory(lab, "RssShmem") }
     }
 
     /// Waits until it is so again.
     #[track_caller]
-    fn is_now(&self, lab: &mut Lab) {
+    pub fn is_now(&self, lab: &mut Lab) {
         let mut last = [0; 5];
         let begin = Instant::now();
         while last != self.held || memory(lab, "RssShmem") > self.shared {

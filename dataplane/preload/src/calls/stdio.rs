@@ -1,7 +1,7 @@
 //! fdopen(3) on a socket: libc's streams read and write by functions that nobody can stand in front of, so the stream is one
 //! whose functions are ours (fopencookie(3)). Such a stream has no descriptor; fileno(3) learns it from here.
 
-use crate::lock::Lock;
+use crate::lock::{Guard, Lock};
 use crate::{errno, table};
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr::null_mut;
@@ -24,6 +24,16 @@ unsafe extern "C" {
 /// Streams of ours: address and descriptor.
 static STREAMS: Lock<Vec<(usize, c_int)>> = Lock::new(Vec::new());
 static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// While it is held no stream is made or closed: for a fork.
+pub struct Quiet {
+    _guard: Guard<'static, Vec<(usize, c_int)>>,
+}
+
+/// Before a fork.
+pub fn hold_for_fork() -> Quiet {
+    Quiet { _guard: STREAMS.lock() }
+}
 
 fn descriptor(cookie: *mut c_void) -> c_int {
     cookie.addr() as c_int

@@ -6,11 +6,11 @@
 use super::registry::Registry;
 use super::watch::Watch;
 use crate::attach;
-use crate::lock::{self, Turn};
+use crate::lock;
 use crate::socket::Socket;
 use core::cell::UnsafeCell;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
 
 struct Shared(UnsafeCell<Registry<Watch>>);
 
@@ -19,12 +19,14 @@ unsafe impl Sync for Shared {}
 
 static WORD: AtomicU32 = AtomicU32::new(0);
 static REGISTRY: Shared = Shared(UnsafeCell::new(Registry::new()));
+/// In a child after fork: the sets are as the parent left them, and their watchers the parent's.
+static IS_PARENTS: AtomicBool = AtomicBool::new(false);
 /// Sockets that a signal handler closed while its own thread had the registry, linked by `next_free`.
 static LEFT: AtomicPtr<Socket> = AtomicPtr::new(null_mut());
 
 /// The registry, held.
 pub struct Held {
-    turn: Option<Turn<'static>>,
+    _turn: (),
 }
 
 impl core::ops::Deref for Held {
@@ -57,14 +59,23 @@ impl Drop for Held {
                 break;
             }
         }
-        self.turn = None;
+        // (It may have been taken under another number, before a fork in a signal handler.)
+        WORD.store(0, Release);
     }
 }
 
 /// Takes the registry; `None` in a signal handler that interrupted its own thread here.
 #[inline]
 pub fn hold() -> Option<Held> {
-    lock::turn(&WORD).map(|turn| Held { turn: Some(turn) })
+    if !lock::turn_within(&WORD) {
+        return None;
+    }
+    let mut held = Held { _turn: () };
+    if IS_PARENTS.load(Relaxed) {
+        IS_PARENTS.store(false, Relaxed);
+        held.begin_anew();
+    }
+    Some(held)
 }
 
 /// The last descriptor of a socket that is watched was closed. False when it has to wait: it is taken care of later.
@@ -104,8 +115,10 @@ pub fn mourn() {
     }
 }
 
-/// In the child: the one thread has the turn under a number that is not its own any more.
+/// In the child: the one thread has the turn under a number that is not its own any more. What it interrupted there itself, if the
+/// fork is in a signal handler (`None`), comes to its end first; the sets begin anew for who holds them next.
 pub fn free_after_fork(held: Option<Held>) {
+    IS_PARENTS.store(true, Relaxed);
+    WORD.store(if held.is_some() { 0 } else { lock::thread() }, Release);
     core::mem::forget(held);
-    WORD.store(0, Release);
 }

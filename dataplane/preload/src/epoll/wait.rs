@@ -86,7 +86,7 @@ pub fn wait(
         }
         if at_once {
             // Of a dead service the next call tells.
-            attach::current().into_iter().for_each(attach::Attachment::look_now_and_then);
+            attach::current().into_iter().for_each(|attachment| attachment.look_now_and_then());
             return Ok(0);
         }
         let left = match (timeout, deadline) {
@@ -184,7 +184,7 @@ pub fn sleep(
         })
     };
     let place = place.ok_or(Errno(libc::ENOMEM));
-    let sleeping = attach::current().map(attach::Attachment::sleep);
+    let sleeping = attach::sleep();
     let nothing_yet = quiet(number);
     let slept = match place {
         Ok(place) if nothing_yet => watcher::sleep(place, timeout, mask),

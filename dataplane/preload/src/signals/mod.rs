@@ -225,7 +225,7 @@ pub fn let_go(signaller: &AtomicU32) {
 
 /// In a child after fork, which has sockets and no thread.
 pub fn begin_anew_after_fork() {
-    MAKING.free_after_fork();
+    MAKING.free_after_fork(|| ());
     THREAD.store(0, Release);
     let has_sockets = SET.load(Acquire).checked_sub(1).is_some_and(|set| {
         state::hold().is_some_and(|registry| registry.sets.get(set).is_some_and(|set| !set.items.is_empty()))
