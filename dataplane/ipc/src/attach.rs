@@ -16,7 +16,7 @@
 //! executed another program, its sockets have one owner less.
 
 use crate::arena::Geometry;
-use crate::limits::MAX_DESCRIPTORS;
+use crate::limits::{MAX_DESCRIPTORS, MAX_PASSED};
 use core::mem::MaybeUninit;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -115,12 +115,35 @@ pub fn send(socket: impl AsFd, message: &[u8], descriptors: &[BorrowedFd<'_>]) -
     Ok(())
 }
 
+/// What came in one message.
+#[derive(Debug)]
+pub struct Received {
+    /// Bytes of the message; 0: the other end is gone.
+    pub len: usize,
+    /// What came beside it.
+    pub descriptors: Vec<OwnedFd>,
+    /// False: there was no room for all of it.
+    pub is_whole: bool,
+}
+
 /// Receives one message and what came beside it: bytes of the message (0: the other end is gone), descriptors.
 ///
 /// # Errors
 /// The system's; a message longer than `message`.
 pub fn receive(socket: impl AsFd, message: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let received = receive_any(socket, message)?;
+    if !received.is_whole {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the message is too long"));
+    }
+    Ok((received.len, received.descriptors))
+}
+
+/// Receives one message, as long as it may be, and all descriptors beside it: whoever closes these may have to wait.
+///
+/// # Errors
+/// The system's.
+pub fn receive_any(socket: impl AsFd, message: &mut [u8]) -> io::Result<Received> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_PASSED))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC;
     let received = loop {
@@ -135,10 +158,9 @@ pub fn receive(socket: impl AsFd, message: &mut [u8]) -> io::Result<(usize, Vec<
             descriptors.extend(rights);
         }
     }
-    if received.flags.intersects(rustix::net::ReturnFlags::TRUNC | rustix::net::ReturnFlags::CTRUNC) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the message is too long"));
-    }
-    Ok((received.bytes, descriptors))
+    let is_whole =
+        !received.flags.intersects(rustix::net::ReturnFlags::TRUNC | rustix::net::ReturnFlags::CTRUNC);
+    Ok(Received { len: received.bytes, descriptors, is_whole })
 }
 
 #[cfg(test)]

@@ -28,5 +28,8 @@ pub const MAX_IP_OPTIONS: usize = 40;
 /// Rounds in which [`crate::DirtyTree::take`] looks for a bit before it gives up: a hostile writer must not keep it busy.
 pub const TREE_ROUNDS: usize = 130;
 
+/// The most descriptors that the kernel passes beside one message (SCM_MAX_FD).
+pub const MAX_PASSED: usize = 253;
+
 /// Descriptors that one message of the attach protocol carries: arena, page, bell of the program, and a bell for each worker.
 pub const MAX_DESCRIPTORS: usize = 3 + MAX_WORKERS;

@@ -12,6 +12,7 @@
 //! The connection of a process is its attachment. Nothing here waits; events are edge-triggered, so that every connection
 //! is read until it has no more.
 
+use super::aside::Aside;
 use super::limits::{ORDERS, RECLAIM_INTERVAL, RECLAIMED_AT_ONCE};
 use super::order::{ControlEnds, Done, Found, Order};
 use super::program::{Program, Shared};
@@ -70,6 +71,7 @@ pub struct AttachServer {
     geometry: Geometry,
     per_user: usize,
     connections: Vec<Option<Connection>>,
+    aside: Aside,
     places: Vec<Option<Kept>>,
     /// There was no descriptor for a connection that waits.
     is_starved: bool,
@@ -189,6 +191,7 @@ impl AttachServer {
             geometry: settings.geometry,
             per_user: settings.programs_per_user,
             connections: std::iter::repeat_with(|| None).take(places + SPARE).collect(),
+            aside: Aside::new().map_err(system("begin a thread for it"))?,
             places: std::iter::repeat_with(|| None).take(places).collect(),
             is_starved: false,
             next_reclaim: Instant::now(),
@@ -217,6 +220,11 @@ impl AttachServer {
             let kept = kept.as_ref()?;
             Some(ProgramRow { place: place as u16, user: kept.user, is_gone: kept.connection.is_none() })
         })
+    }
+
+    /// Descriptors of programs that are not closed yet.
+    pub fn closing(&self) -> usize {
+        self.aside.waiting()
     }
 
     /// Something happened. True when the workers are to be woken.
@@ -304,14 +312,19 @@ impl AttachServer {
         loop {
             let Some(Some(connection)) = self.connections.get(index) else { return ordered };
             let mut buffer = [0; size_of::<Hello>()];
-            match attach::receive(&connection.socket, &mut buffer) {
+            match attach::receive_any(&connection.socket, &mut buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return ordered,
-                Ok((len, descriptors)) if len == buffer.len() => {
-                    let Ok(hello) = Hello::read_from_bytes(&buffer) else { return ordered };
-                    ordered |= self.hear(index, &hello, &descriptors);
+                Ok(message) => {
+                    let hello = Hello::read_from_bytes(&buffer).ok();
+                    let hello = hello.filter(|_| message.is_whole && message.len == buffer.len());
+                    match &hello {
+                        Some(hello) => ordered |= self.hear(index, hello, &message.descriptors),
+                        // The end, or something that is no message of ours.
+                        None => ordered |= self.part(index),
+                    }
+                    self.aside.close(message.descriptors);
                 }
-                // The end, an error, or something that is no message of ours.
-                Ok(_) | Err(_) => return self.part(index) || ordered,
+                Err(_) => return self.part(index) || ordered,
             }
         }
     }
@@ -558,6 +571,7 @@ impl AttachServer {
         let fd = connection.socket.as_raw_fd();
         // The kernel forgets it anyway when it is closed.
         let _ = self.registry.deregister(&mut SourceFd(&fd));
+        self.aside.part(&connection.socket);
         let place = match connection.state {
             State::New => return false,
             State::Waiting(place) | State::Attached(place) | State::Adopting(place) => place,

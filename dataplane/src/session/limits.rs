@@ -66,6 +66,12 @@ pub const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 /// Datagrams that are moved for one socket in one turn before others have theirs.
 pub const DATAGRAMS_A_TURN: usize = 256;
 
+/// Descriptors that programs passed and that wait to be closed ([`super::aside`]); beyond these sockets are told not to linger.
+pub const MAX_ASIDE: usize = 256;
+
+/// Messages that are looked for in the queue of a connection that ends: more than its buffer holds.
+pub const LEFT_IN_A_QUEUE: usize = 1024;
+
 /// How often the control thread looks for rings that nobody uses: what is free for that long is given back.
 pub const RECLAIM_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -17,6 +17,7 @@
 //!    1 │     0      │ place in the table of sockets
 //! ```
 
+pub mod aside;
 pub mod attach;
 pub mod calls;
 mod cookies;

@@ -1,7 +1,9 @@
 //! The attach server, with a process at one end and, in place of the workers, the test at the other.
 
 use core::time::Duration;
+use flumen::session::aside::Aside;
 use flumen::session::attach::{AttachServer, Settings};
+use flumen::session::limits::MAX_ASIDE;
 use flumen::session::order::{self, Done, Found, Order, WorkerEnds};
 use flumen::session::program::{Program, Shared};
 use flumen::session::socket::Credentials;
@@ -415,4 +417,61 @@ fn each_program_rings_each_worker_with_a_bell_of_its_own_until_it_parts() {
     assert_eq!(hears(&door), [false, false]);
     ring(&others[1]);
     assert_eq!(hears(&door), [false, true]);
+}
+
+/// A socket of the kernel that waits for its peer when it is closed, and that peer.
+fn lingering() -> (OwnedFd, std::net::TcpStream) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (peer, _) = listener.accept().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    while std::io::Write::write(&mut &socket, &[0; 65_536]).is_ok() {}
+    let socket = OwnedFd::from(socket);
+    rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::from_secs(3600))).unwrap();
+    (socket, peer)
+}
+
+#[test]
+fn nobody_waits_for_a_socket_that_lingers() {
+    let mut door = door(8, 8);
+    let (program, place, _) = door.attached();
+    // One that is asked about, one that is left behind a message that ends the connection, and one behind a message of no bytes.
+    let (sockets, peers): (Vec<_>, Vec<_>) = (0..3).map(|_| lingering()).unzip();
+    let [asked, left, behind] = sockets.try_into().unwrap();
+    attach::send(&program, Hello::new(ADOPT).as_bytes(), &[asked.as_fd()]).unwrap();
+    drop(asked);
+    door.turn();
+    assert_eq!(door.server.closing(), 1, "it waits for its peer");
+    for (message, socket) in
+        [(&b"nonsense"[..], None), (b"", None), (b"more", Some(left)), (b"", Some(behind))]
+    {
+        let beside: Vec<_> = socket.iter().map(AsFd::as_fd).collect();
+        attach::send(&program, message, &beside).unwrap();
+    }
+    door.turn();
+    assert_eq!(door.server.closing(), 3);
+    // The others are served meanwhile.
+    assert!(matches!(door.order(), Some(Order::Adopt { .. })));
+    door.done(Done::Adopted(place, Ok(None)));
+    assert!(matches!(door.order(), Some(Order::Detach(gone)) if gone == place));
+    door.attached();
+    assert_eq!(door.server.closing(), 3, "still");
+    drop(peers);
+    for _ in 0..1000 {
+        if door.server.closing() == 0 {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{} are not closed", door.server.closing());
+}
+
+#[test]
+fn more_sockets_than_may_linger_linger_no_more() {
+    let aside = Aside::new().unwrap();
+    let (sockets, peers): (Vec<_>, Vec<_>) = (0..=MAX_ASIDE).map(|_| lingering()).unzip();
+    aside.close(sockets);
+    // The last one was closed at once.
+    assert_eq!(aside.waiting(), MAX_ASIDE);
+    drop(peers);
 }
