@@ -234,7 +234,8 @@ static void churn(int rounds) {
     int maps_now = lines_of("/proc/self/maps", NULL), arenas_now = lines_of("/proc/self/maps", "flumen-arena");
     int fds_now = descriptors();
     long memory_now = resident();
-    CHECK(arenas_now == arenas && maps_now <= maps + 2 && fds_now == fds && memory_now < memory + 512);
+    // The kernel's sockets behind closed ones are kept for the next, 32 at most; one lost in a round would be 225.
+    CHECK(arenas_now == arenas && maps_now <= maps + 2 && fds_now <= fds + 32 && memory_now < memory + 512);
     printf("maps %d %d, arenas %d %d, descriptors %d %d, KiB %ld %ld\n", maps, maps_now, arenas, arenas_now, fds, fds_now,
            memory, memory_now);
 }
