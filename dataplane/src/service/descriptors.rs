@@ -1,10 +1,12 @@
 //! Descriptors of the service: several for each program, and so more than the usual 1024.
 
-use crate::session::limits::descriptors_a_program;
+use crate::session::limits::{MAX_ASIDE, descriptors_a_program};
+use flumen_ipc::limits::MAX_PASSED;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors beside those of programs: standard ones, ports, control connections, routes, and some to spare.
-const OTHERS: u64 = 512;
+/// Descriptors beside those of programs: standard ones, ports, control connections, routes, and some to spare; what programs passed
+/// and is not closed yet, and what comes in one more message.
+const OTHERS: u64 = 512 + (MAX_ASIDE + MAX_PASSED) as u64;
 
 /// Raises the soft limit of this process as far as so many programs need, and tells the operator when that is not permitted:
 /// programs beyond it will be turned away.

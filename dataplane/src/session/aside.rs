@@ -1,73 +1,96 @@
-//! What programs passed to the control thread is closed by a thread that nobody waits for.
+//! What programs passed to the control thread is closed by threads that nobody waits for.
 //!
-//! A descriptor that came in a message is one that a program chose. Whoever closes it last may have to wait: a socket of TCP
-//! that lingers (SO_LINGER) waits for its peer, for as long as the program that set it wished. So the control thread closes none
-//! of them, neither those that it took nor those that are left in the queue of a connection that ends.
+//! A descriptor that came in a message is one that a program chose, and whoever closes it last may have to wait: a socket of TCP
+//! that lingers (SO_LINGER) waits for its peer for as long as the program that set it wished, and a connection has what nobody took of
+//! its queue closed with it. So the control thread closes none of them. Each user has a thread for them, so that one user's
+//! descriptors wait for nobody else's; it ends when it has nothing left.
 
-use super::limits::{LEFT_IN_A_QUEUE, MAX_ASIDE};
-use flumen_ipc::attach;
-use rustix::net::{Shutdown, sockopt};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// Where descriptors go that are to be closed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Aside {
-    closer: Sender<OwnedFd>,
+    closers: Vec<Closer>,
+    /// Those that no thread could be had for: tried again with the next.
+    unbegun: Vec<(u32, Vec<OwnedFd>)>,
+}
+
+/// A user's thread.
+#[derive(Debug)]
+struct Closer {
+    user: u32,
+    descriptors: Sender<OwnedFd>,
     waiting: Arc<AtomicUsize>,
 }
 
-impl Aside {
-    /// Begins the thread, which ends with this.
-    ///
-    /// # Errors
-    /// The system's: there is no thread for it.
-    pub fn new() -> io::Result<Aside> {
-        let (closer, descriptors) = channel();
+impl Closer {
+    fn begin(user: u32) -> io::Result<Closer> {
+        let (descriptors, passed): (_, Receiver<OwnedFd>) = channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let left = Arc::clone(&waiting);
         std::thread::Builder::new().name("flumen-closer".to_owned()).spawn(move || {
-            for descriptor in descriptors {
-                drop::<OwnedFd>(descriptor);
+            for descriptor in passed {
+                drop(descriptor);
                 left.fetch_sub(1, Ordering::Relaxed);
             }
         })?;
-        Ok(Aside { closer, waiting })
+        Ok(Closer { user, descriptors, waiting })
     }
 
-    /// Descriptors that are not closed yet.
-    pub fn waiting(&self) -> usize {
+    fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
+}
 
-    /// Closes what a program passed.
-    pub fn close(&self, descriptors: impl IntoIterator<Item = OwnedFd>) {
-        for descriptor in descriptors {
-            if self.waiting() < MAX_ASIDE {
-                self.waiting.fetch_add(1, Ordering::Relaxed);
-                // The thread stands as long as this does.
-                let _taken = self.closer.send(descriptor);
-            } else {
-                // So many have one reason only. Where it is no socket there is nothing to be set.
-                let _lingers_no_more = sockopt::set_socket_linger(&descriptor, None);
-            }
+impl Aside {
+    /// Descriptors that are not closed yet.
+    pub fn waiting(&self) -> usize {
+        let unbegun: usize = self.unbegun.iter().map(|(_, descriptors)| descriptors.len()).sum();
+        self.closers.iter().map(Closer::waiting).sum::<usize>() + unbegun
+    }
+
+    /// Those of a user.
+    pub fn waiting_of(&self, user: u32) -> usize {
+        let of_user = self.closers.iter().find(|closer| closer.user == user);
+        of_user.map_or(0, Closer::waiting)
+    }
+
+    /// Closes what a user passed.
+    pub fn close(&mut self, user: u32, descriptors: Vec<OwnedFd>) {
+        if !descriptors.is_empty() {
+            self.unbegun.push((user, descriptors));
+        }
+        for (user, descriptors) in core::mem::take(&mut self.unbegun) {
+            self.hand_over(user, descriptors);
         }
     }
 
-    /// Empties the queue of a connection that is to be closed of what its program passed and nobody took.
-    pub fn part(&self, connection: &OwnedFd) {
-        // Nothing comes behind what is in the queue now.
-        let _connected = rustix::net::shutdown(connection, Shutdown::Both);
-        for _ in 0..LEFT_IN_A_QUEUE {
-            // A message of no bytes looks like the end, so that all are looked for.
-            match attach::receive_any(connection, &mut []) {
-                Ok(message) => self.close(message.descriptors),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => {}
-            }
+    fn hand_over(&mut self, user: u32, descriptors: Vec<OwnedFd>) {
+        if self.waiting_of(user) == 0 {
+            // Threads that have nothing to do end with their senders.
+            self.closers.retain(|closer| closer.waiting() > 0 || closer.user == user);
+        }
+        let at = match self.closers.iter().position(|closer| closer.user == user) {
+            Some(at) => at,
+            None => match Closer::begin(user) {
+                Ok(closer) => {
+                    self.closers.push(closer);
+                    self.closers.len() - 1
+                }
+                Err(error) => {
+                    tracing::warn!(%error, user, "no thread to close what a program passed: it stays open for now");
+                    return self.unbegun.push((user, descriptors));
+                }
+            },
+        };
+        for descriptor in descriptors {
+            self.closers[at].waiting.fetch_add(1, Ordering::Relaxed);
+            // The thread takes what is sent for as long as the sender stands.
+            let _taken = self.closers[at].descriptors.send(descriptor);
         }
     }
 }

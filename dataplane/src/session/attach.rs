@@ -13,7 +13,9 @@
 //! is read until it has no more.
 
 use super::aside::Aside;
-use super::limits::{ORDERS, RECLAIM_INTERVAL, RECLAIMED_AT_ONCE};
+use super::limits::{
+    MAX_ASIDE, MAX_ASIDE_OF_USER, MESSAGES_AT_ONCE, ORDERS, RECLAIM_INTERVAL, RECLAIMED_AT_ONCE,
+};
 use super::order::{ControlEnds, Done, Found, Order};
 use super::program::{Program, Shared};
 use super::reclaim::Reclaim;
@@ -26,7 +28,7 @@ use flumen_ipc::{Arena, Geometry};
 use flumen_stack::socket::Family;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use rustix::net::{SocketFlags, sockopt};
+use rustix::net::{Shutdown, SocketFlags, sockopt};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -191,7 +193,7 @@ impl AttachServer {
             geometry: settings.geometry,
             per_user: settings.programs_per_user,
             connections: std::iter::repeat_with(|| None).take(places + SPARE).collect(),
-            aside: Aside::new().map_err(system("begin a thread for it"))?,
+            aside: Aside::default(),
             places: std::iter::repeat_with(|| None).take(places).collect(),
             is_starved: false,
             next_reclaim: Instant::now(),
@@ -245,6 +247,10 @@ impl AttachServer {
 
     fn accept(&mut self) {
         for _ in 0..ACCEPTS_AT_ONCE {
+            if self.aside.waiting() >= MAX_ASIDE {
+                self.is_starved = true;
+                return;
+            }
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let socket = match rustix::net::accept_with(&self.listener, flags) {
                 Ok(socket) => socket,
@@ -256,20 +262,28 @@ impl AttachServer {
                     return;
                 }
             };
-            let Ok(user) = sockopt::socket_peercred(&socket) else { continue };
-            let user = Credentials {
-                uid: user.uid.as_raw(),
-                gid: user.gid.as_raw(),
-                pid: user.pid.as_raw_nonzero().get(),
+            let user = match sockopt::socket_peercred(&socket) {
+                Ok(user) => Credentials {
+                    uid: user.uid.as_raw(),
+                    gid: user.gid.as_raw(),
+                    pid: user.pid.as_raw_nonzero().get(),
+                },
+                Err(_) => {
+                    self.aside.close(u32::MAX, vec![socket]);
+                    continue;
+                }
             };
             let Some(free) = self.connections.iter().position(Option::is_none) else {
                 let _gone = refuse(&socket, libc::EMFILE);
+                let _connected = rustix::net::shutdown(&socket, Shutdown::Both);
+                self.aside.close(user.uid, vec![socket]);
                 continue;
             };
             let token = Token(self.first + 2 + free);
             let fd = socket.as_raw_fd();
-            if self.registry.register(&mut SourceFd(&fd), token, Interest::READABLE).is_ok() {
-                self.connections[free] = Some(Connection { socket, user, state: State::New });
+            match self.registry.register(&mut SourceFd(&fd), token, Interest::READABLE) {
+                Ok(()) => self.connections[free] = Some(Connection { socket, user, state: State::New }),
+                Err(_) => self.aside.close(user.uid, vec![socket]),
             }
         }
         // More may wait.
@@ -309,8 +323,9 @@ impl AttachServer {
     /// Reads what a process says. True when the workers are to be woken.
     fn read(&mut self, index: usize) -> bool {
         let mut ordered = false;
-        loop {
+        for _ in 0..MESSAGES_AT_ONCE {
             let Some(Some(connection)) = self.connections.get(index) else { return ordered };
+            let user = connection.user.uid;
             let mut buffer = [0; size_of::<Hello>()];
             match attach::receive_any(&connection.socket, &mut buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return ordered,
@@ -322,11 +337,21 @@ impl AttachServer {
                         // The end, or something that is no message of ours.
                         None => ordered |= self.part(index),
                     }
-                    self.aside.close(message.descriptors);
+                    self.aside.close(user, message.descriptors);
+                    if self.aside.waiting_of(user) > MAX_ASIDE_OF_USER {
+                        ordered |= self.part(index);
+                    }
                 }
                 Err(_) => return self.part(index) || ordered,
             }
         }
+        // It may have more to say: the kernel tells so anew, behind what others say.
+        if let Some(Some(connection)) = self.connections.get(index) {
+            let fd = connection.socket.as_raw_fd();
+            let token = Token(self.first + 2 + index);
+            let _still_registered = self.registry.reregister(&mut SourceFd(&fd), token, Interest::READABLE);
+        }
+        ordered
     }
 
     /// A process said something. True when the workers are to be woken.
@@ -571,7 +596,9 @@ impl AttachServer {
         let fd = connection.socket.as_raw_fd();
         // The kernel forgets it anyway when it is closed.
         let _ = self.registry.deregister(&mut SourceFd(&fd));
-        self.aside.part(&connection.socket);
+        // Its end is told now, and it is closed aside, with what nobody took of its queue.
+        let _connected = rustix::net::shutdown(&connection.socket, Shutdown::Both);
+        self.aside.close(connection.user.uid, vec![connection.socket]);
         let place = match connection.state {
             State::New => return false,
             State::Waiting(place) | State::Attached(place) | State::Adopting(place) => place,

@@ -66,11 +66,14 @@ pub const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 /// Datagrams that are moved for one socket in one turn before others have theirs.
 pub const DATAGRAMS_A_TURN: usize = 256;
 
-/// Descriptors that programs passed and that wait to be closed ([`super::aside`]); beyond these sockets are told not to linger.
+/// Descriptors of one user that wait to be closed ([`super::aside`]): who passes more is parted with.
+pub const MAX_ASIDE_OF_USER: usize = 64;
+
+/// Those of all users: while there are so many, no connection is accepted.
 pub const MAX_ASIDE: usize = 256;
 
-/// Messages that are looked for in the queue of a connection that ends: more than its buffer holds.
-pub const LEFT_IN_A_QUEUE: usize = 1024;
+/// Messages of one connection that are read before others have their turn.
+pub const MESSAGES_AT_ONCE: usize = 64;
 
 /// How often the control thread looks for rings that nobody uses: what is free for that long is given back.
 pub const RECLAIM_INTERVAL: Duration = Duration::from_secs(1);

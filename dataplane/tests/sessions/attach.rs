@@ -3,7 +3,7 @@
 use core::time::Duration;
 use flumen::session::aside::Aside;
 use flumen::session::attach::{AttachServer, Settings};
-use flumen::session::limits::MAX_ASIDE;
+use flumen::session::limits::MAX_ASIDE_OF_USER;
 use flumen::session::order::{self, Done, Found, Order, WorkerEnds};
 use flumen::session::program::{Program, Shared};
 use flumen::session::socket::Credentials;
@@ -424,6 +424,7 @@ fn lingering() -> (OwnedFd, std::net::TcpStream) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let socket = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (peer, _) = listener.accept().unwrap();
+    sockopt::set_socket_send_buffer_size(&socket, 4096).unwrap();
     socket.set_nonblocking(true).unwrap();
     while std::io::Write::write(&mut &socket, &[0; 65_536]).is_ok() {}
     let socket = OwnedFd::from(socket);
@@ -435,27 +436,25 @@ fn lingering() -> (OwnedFd, std::net::TcpStream) {
 fn nobody_waits_for_a_socket_that_lingers() {
     let mut door = door(8, 8);
     let (program, place, _) = door.attached();
-    // One that is asked about, one that is left behind a message that ends the connection, and one behind a message of no bytes.
-    let (sockets, peers): (Vec<_>, Vec<_>) = (0..3).map(|_| lingering()).unzip();
-    let [asked, left, behind] = sockets.try_into().unwrap();
+    // One that is asked about, and one behind a message of no bytes, which ends the connection.
+    let (asked, asked_peer) = lingering();
+    let (behind, behind_peer) = lingering();
+    let peers = [asked_peer, behind_peer];
     attach::send(&program, Hello::new(ADOPT).as_bytes(), &[asked.as_fd()]).unwrap();
     drop(asked);
     door.turn();
     assert_eq!(door.server.closing(), 1, "it waits for its peer");
-    for (message, socket) in
-        [(&b"nonsense"[..], None), (b"", None), (b"more", Some(left)), (b"", Some(behind))]
-    {
-        let beside: Vec<_> = socket.iter().map(AsFd::as_fd).collect();
-        attach::send(&program, message, &beside).unwrap();
-    }
+    attach::send(&program, b"", &[]).unwrap();
+    attach::send(&program, b"more", &[behind.as_fd()]).unwrap();
+    drop(behind);
     door.turn();
-    assert_eq!(door.server.closing(), 3);
+    assert_eq!(door.server.closing(), 2, "and the connection with what is in its queue");
     // The others are served meanwhile.
     assert!(matches!(door.order(), Some(Order::Adopt { .. })));
     door.done(Done::Adopted(place, Ok(None)));
     assert!(matches!(door.order(), Some(Order::Detach(gone)) if gone == place));
     door.attached();
-    assert_eq!(door.server.closing(), 3, "still");
+    assert_eq!(door.server.closing(), 2, "still");
     drop(peers);
     for _ in 0..1000 {
         if door.server.closing() == 0 {
@@ -467,11 +466,40 @@ fn nobody_waits_for_a_socket_that_lingers() {
 }
 
 #[test]
-fn more_sockets_than_may_linger_linger_no_more() {
-    let aside = Aside::new().unwrap();
-    let (sockets, peers): (Vec<_>, Vec<_>) = (0..=MAX_ASIDE).map(|_| lingering()).unzip();
-    aside.close(sockets);
-    // The last one was closed at once.
-    assert_eq!(aside.waiting(), MAX_ASIDE);
-    drop(peers);
+fn who_passes_more_than_may_wait_is_parted_with_and_others_wait_for_nothing_of_his() {
+    let mut door = door(8, 8);
+    let (program, place, _) = door.attached();
+    let (socket, peer) = lingering();
+    // The first one makes the others wait: all are the same user's.
+    let hello = Hello::new(ADOPT);
+    attach::send(&program, hello.as_bytes(), &[socket.as_fd()]).unwrap();
+    drop(socket);
+    door.turn();
+    let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut passed = 1;
+    while passed < MAX_ASIDE_OF_USER {
+        // Who is still adopting is parted with for asking again; so each asks as somebody new.
+        let asks = door.say(Hello::new(INHERIT));
+        drop(asks);
+        door.turn();
+        passed = door.server.closing();
+    }
+    assert!(matches!(door.order(), Some(Order::Adopt { .. })));
+    door.done(Done::Adopted(place, Ok(None)));
+    assert!(receive(&program).is_some(), "it is attached, and answered");
+    attach::send(&program, hello.as_bytes(), &[one.as_fd()]).unwrap();
+    door.turn();
+    assert!(receive(&program).unwrap().0.is_empty(), "one too many: it is parted with");
+    assert!(matches!(door.order(), Some(Order::Adopt { .. })));
+    door.done(Done::Adopted(place, Ok(None)));
+    assert!(matches!(door.order(), Some(Order::Detach(gone)) if gone == place));
+    // Another user's are closed at once.
+    let mut aside = Aside::default();
+    let (stuck, stuck_peer) = lingering();
+    aside.close(1, vec![stuck]);
+    let (free, free_peer) = std::os::unix::net::UnixStream::pair().unwrap();
+    aside.close(2, vec![free.into()]);
+    assert_eq!(std::io::Read::read(&mut &free_peer, &mut [0; 1]).unwrap(), 0, "the end");
+    assert_eq!(aside.waiting_of(1), 1);
+    drop((peer, stuck_peer));
 }
