@@ -79,6 +79,11 @@ extern "C" fn child() {
     attach::free_locks_after_fork();
     let forking = FORKING.lock().take();
     let Some(Forking { child, asleep, streams, homes, registry, mask }) = forking else { return };
+    // What a handler interrupted in the registry goes on with sockets and attachments that it holds no reference to.
+    let is_interrupted = registry.is_none();
+    if is_interrupted {
+        lock::begin_to_hold();
+    }
     drop((streams, homes));
     crate::spare::free_lock_after_fork();
     poll::begin_anew_after_fork(asleep);
@@ -93,6 +98,9 @@ extern "C" fn child() {
         crate::watcher::reserve();
     }
     crate::signals::begin_anew_after_fork();
+    if is_interrupted {
+        lock::end_to_hold();
+    }
     lock::restore_signals(&mask);
 }
 
