@@ -3,6 +3,7 @@
 use super::order::{Done, Found, Order};
 use super::program::{Place, Program, Seat};
 use super::socket::{Kind, Socket};
+use super::turn::enqueue;
 use super::{Errno, Sessions, limits};
 use crate::builtin::host::Host;
 use core::sync::atomic::Ordering::Acquire;
@@ -196,6 +197,9 @@ impl Sessions {
         if socket.owners == 0 {
             socket.closing = true;
             self.serve(host, handle, false);
+        } else {
+            // What it wrote last it told of by its own name in the tables, or was about to: looked for once more, for the others.
+            enqueue(socket, handle, &mut self.queue);
         }
     }
 

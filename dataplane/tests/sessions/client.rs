@@ -247,12 +247,18 @@ impl Client {
 
     /// Writes what there is room for, and kicks.
     pub fn write(&self, slot: u32, bytes: &[u8]) -> usize {
+        let count = self.write_without_kick(slot, bytes);
+        self.kick(slot);
+        count
+    }
+
+    /// Writes what there is room for.
+    pub fn write_without_kick(&self, slot: u32, bytes: &[u8]) -> usize {
         let (cell, ring) = (self.arena.cell(slot), self.arena.tx(slot));
         let count = bytes.len().min(cell.room(ring.size()) as usize);
         let tail = cell.program.tx_tail.load(Relaxed);
         ring.copy_in(tail, &bytes[..count]);
         cell.program.tx_tail.store(tail + count as u64, Release);
-        self.kick(slot);
         count
     }
 

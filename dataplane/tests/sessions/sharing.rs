@@ -1,6 +1,6 @@
 //! Sockets that several processes have, processes that end, and sockets that wait to be adopted.
 
-use crate::client::{House, house};
+use crate::client::{Client, House, house};
 use core::time::Duration;
 use flumen::session::order::{Done, Found, Order};
 use flumen::session::policy::Claim;
@@ -55,6 +55,29 @@ fn a_child_goes_on_with_what_the_parent_closed() {
     house.turns(4);
     assert!(client.flags(1).contains(Flags::READ_END) && !client.flags(1).contains(Flags::ERROR));
     assert_eq!(house.call(&parent, Op::Open, 2, args), 0, "and its home is free");
+}
+
+#[test]
+fn what_a_process_wrote_before_it_let_go_is_sent_for_those_who_still_have_the_socket() {
+    let mut house = house(Claim::Owned);
+    let (parent, client) = (house.attach(0), house.attach(0));
+    house.connected(&parent, &client, AT);
+    // The memory is the parent's; the kick is the child's, and nobody took it when the child is gone.
+    let written_by = |child: &Client, bytes: &[u8]| {
+        parent.write_without_kick(2, bytes);
+        child.kick(2);
+    };
+    let child = house.fork(&parent);
+    written_by(&child, b"ended");
+    house.kill(&child);
+    assert_eq!(client.read(1, 100), b"ended");
+    assert!(matches!(house.control.done.pop(), Ok(Done::Gone(program)) if program.place == child.place));
+    let child = house.fork(&parent);
+    written_by(&child, b"closed");
+    child.let_go(2);
+    house.turns(4);
+    assert_eq!(client.read(1, 100), b"closed");
+    assert!(!client.flags(1).contains(Flags::READ_END), "the parent has it");
 }
 
 #[test]
