@@ -230,6 +230,7 @@ tests! {
             nc_carries_datagrams,
             curl_and_wget_fetch_every_byte,
             small_programs_are_clean_under_valgrind,
+            socket_calls_are_clean_under_valgrind,
             socat_serves_many_with_a_process_for_each,
             socat_relays_between_the_kernel_and_flumen_and_over_udp,
             iperf_runs_both_ways,

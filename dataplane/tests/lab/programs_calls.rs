@@ -145,7 +145,7 @@ pub fn what_a_program_says_to_itself_is_there_at_once() {
 }
 
 const COMMON: &str = include_str!("programs/calls.h");
-const CALLS: &str = include_str!("programs/calls.c");
+pub const CALLS: &str = include_str!("programs/calls.c");
 const PROCESSES: &str = include_str!("programs/processes.c");
 const WAITING: &str = include_str!("programs/waiting.c");
 
