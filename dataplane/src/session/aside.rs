@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 #[derive(Debug, Default)]
 pub struct Aside {
     closers: Vec<Closer>,
-    /// Those that no thread could be had for: tried again with the next.
+    /// Those that no thread could be had for: tried again now and then.
     unbegun: Vec<(u32, Vec<OwnedFd>)>,
 }
 
@@ -59,12 +59,16 @@ impl Aside {
         of_user.map_or(0, Closer::waiting)
     }
 
+    /// Tries again to close what there was no thread for.
+    pub fn try_again(&mut self) {
+        for (user, descriptors) in core::mem::take(&mut self.unbegun) {
+            self.hand_over(user, descriptors);
+        }
+    }
+
     /// Closes what a user passed.
     pub fn close(&mut self, user: u32, descriptors: Vec<OwnedFd>) {
         if !descriptors.is_empty() {
-            self.unbegun.push((user, descriptors));
-        }
-        for (user, descriptors) in core::mem::take(&mut self.unbegun) {
             self.hand_over(user, descriptors);
         }
     }

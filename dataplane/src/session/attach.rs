@@ -268,6 +268,7 @@ impl AttachServer {
                     gid: user.gid.as_raw(),
                     pid: user.pid.as_raw_nonzero().get(),
                 },
+                // Nobody's, then: no user has this number (setuid(2) takes it for none).
                 Err(_) => {
                     self.aside.close(u32::MAX, vec![socket]);
                     continue;
@@ -302,6 +303,7 @@ impl AttachServer {
         if core::mem::take(&mut self.is_starved) {
             self.look_again();
         }
+        self.aside.try_again();
         if now >= self.next_reclaim {
             self.next_reclaim = now + RECLAIM_INTERVAL;
             self.places.iter_mut().flatten().for_each(|kept| kept.reclaim.look());

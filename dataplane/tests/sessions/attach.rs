@@ -3,7 +3,7 @@
 use core::time::Duration;
 use flumen::session::aside::Aside;
 use flumen::session::attach::{AttachServer, Settings};
-use flumen::session::limits::MAX_ASIDE_OF_USER;
+use flumen::session::limits::{MAX_ASIDE, MAX_ASIDE_OF_USER, MESSAGES_AT_ONCE};
 use flumen::session::order::{self, Done, Found, Order, WorkerEnds};
 use flumen::session::program::{Program, Shared};
 use flumen::session::socket::Credentials;
@@ -502,4 +502,50 @@ fn who_passes_more_than_may_wait_is_parted_with_and_others_wait_for_nothing_of_h
     assert_eq!(std::io::Read::read(&mut &free_peer, &mut [0; 1]).unwrap(), 0, "the end");
     assert_eq!(aside.waiting_of(1), 1);
     drop((peer, stuck_peer));
+}
+
+#[test]
+fn nobody_new_is_heard_while_too_much_waits_to_be_closed() {
+    let mut door = door(8, 8);
+    let (program, _, _) = door.attached();
+    let (socket, peer) = lingering();
+    attach::send(&program, Hello::new(ADOPT).as_bytes(), &[socket.as_fd()]).unwrap();
+    drop(socket);
+    door.turn();
+    while door.server.closing() < MAX_ASIDE {
+        let waiting = door.server.closing();
+        assert_eq!(refused(&door.say(Hello::new(INHERIT))), libc::ESRCH);
+        assert_eq!(door.server.closing(), waiting + 1);
+    }
+    let late = door.say(Hello::new(INHERIT));
+    assert!(receive(&late).is_none(), "it waits to be accepted");
+    drop(peer);
+    for _ in 0..1000 {
+        door.server.housekeeping(std::time::Instant::now());
+        door.turn();
+        if receive(&late).is_some() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("it waits for ever, {} are not closed", door.server.closing());
+}
+
+#[test]
+fn who_never_stops_asking_is_heard_again_behind_the_others() {
+    let mut door = door(8, 8);
+    let (program, _, _) = door.attached();
+    // What asks for nothing is answered at once.
+    for _ in 0..MESSAGES_AT_ONCE + 3 {
+        attach::send(&program, Hello::new(ADOPT).as_bytes(), &[]).unwrap();
+    }
+    let mut events = Events::with_capacity(16);
+    let mut answers = Vec::new();
+    loop {
+        door.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        let Some(event) = events.iter().next() else { break };
+        door.server.on_event(event.token());
+        answers.push(core::iter::from_fn(|| receive(&program)).count());
+    }
+    assert_eq!(answers[..2], [MESSAGES_AT_ONCE, 3]);
 }
