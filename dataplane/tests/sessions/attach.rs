@@ -419,16 +419,20 @@ fn each_program_rings_each_worker_with_a_bell_of_its_own_until_it_parts() {
     assert_eq!(hears(&door), [false, true]);
 }
 
-/// A socket of the kernel that waits for its peer when it is closed, and that peer.
+/// A socket of the kernel that waits for its peer when it is closed, and that peer: far more is in its send buffer than the
+/// peer's receive buffer will ever take, whenever the kernel comes round to moving it.
 fn lingering() -> (OwnedFd, std::net::TcpStream) {
+    const WRITTEN: usize = 131_072;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    sockopt::set_socket_recv_buffer_size(&listener, 2304).unwrap();
     let socket = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (peer, _) = listener.accept().unwrap();
-    sockopt::set_socket_send_buffer_size(&socket, 4096).unwrap();
+    assert!(sockopt::socket_recv_buffer_size(&peer).unwrap() < WRITTEN / 4);
+    sockopt::set_socket_send_buffer_size(&socket, WRITTEN * 3 / 2).unwrap();
     socket.set_nonblocking(true).unwrap();
-    while std::io::Write::write(&mut &socket, &[0; 65_536]).is_ok() {}
+    assert_eq!(std::io::Write::write(&mut &socket, &[0; WRITTEN]).unwrap(), WRITTEN);
     let socket = OwnedFd::from(socket);
-    rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::from_secs(3600))).unwrap();
+    sockopt::set_socket_linger(&socket, Some(Duration::from_secs(3600))).unwrap();
     (socket, peer)
 }
 
