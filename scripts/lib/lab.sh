@@ -47,8 +47,8 @@ lab_up() {
     local role client router server
     lab_check_run
     client=$(lab_ns client) router=$(lab_ns router) server=$(lab_ns server)
-    # Another lab that goes takes the empty parent along: once more.
-    mkdir -p "$(lab_dir)" 2>/dev/null || mkdir -p "$(lab_dir)"
+    # Another lab that goes takes the empty parent along: then once more.
+    poll 2 mkdir -p "$(lab_dir)" 2>/dev/null || mkdir -p "$(lab_dir)"
 
     for role in "${LAB_ROLES[@]}"; do
         ip netns add "$(lab_ns "$role")"

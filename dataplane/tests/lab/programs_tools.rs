@@ -1,6 +1,6 @@
 //! Unmodified programs on Flumen's sockets: the small tools of every day, as servers and as clients of the kernel's peers.
 
-use super::harness::{Ends, Host, IPV4, Lab, Role, noise, over_each_family, wait_until};
+use super::harness::{Ends, Host, IPV4, Lab, Outcome, Role, noise, over_each_family, wait_until};
 use super::programs_calls::{CALLS, compiled};
 use std::fs;
 
@@ -190,6 +190,16 @@ fn moved(said: &str) -> f64 {
     sum["bytes"].as_f64().unwrap_or_else(|| panic!("no sum in {said}"))
 }
 
+/// Runs an iperf3 client until it is let in: its server closes the listener after each client, and opens it anew when it is ready for
+/// the next (who asked whether it listens was one, too).
+pub fn let_in(run: impl Fn() -> Outcome) -> String {
+    let mut outcome = None;
+    wait_until("iperf3 lets a client in", 20, || {
+        outcome.insert(run()).ok || !outcome.as_ref().is_some_and(|outcome| outcome.text.contains("unable to connect"))
+    });
+    outcome.expect("it ran").must()
+}
+
 /// Runs of a few megabytes each: both ways, in parallel, and of datagrams.
 const IPERF3: [&str; 5] = ["-n 64M", "-n 64M -R", "-n 64M -P 4", "-u -b 50M -n 2M", "-u -b 50M -n 2M -R"];
 
@@ -198,7 +208,7 @@ pub fn iperf3_serves_tcp_and_udp_both_ways_and_in_parallel() {
         let _server = lab.start_on_flumen(&format!("iperf3 -s -B {here}"));
         lab.wait_for_port(Role::Client, here, 5201);
         for options in IPERF3 {
-            let said = lab.client(&format!("iperf3 -J -c {here} {options}")).must();
+            let said = let_in(|| lab.client(&format!("iperf3 -J -c {here} {options}")));
             assert!(moved(&said) > 1e6, "{options}: {said}");
         }
     });
@@ -209,7 +219,7 @@ pub fn iperf3_is_a_client_over_tcp_and_udp_both_ways_and_in_parallel() {
         let _server = lab.start_on_kernel(Role::Client, &format!("iperf3 -s -B {there}"));
         lab.wait_for_port(Role::Client, there, 5201);
         for options in IPERF3 {
-            let said = lab.run_on_flumen(&format!("iperf3 -J -c {there} {options}")).must();
+            let said = let_in(|| lab.run_on_flumen(&format!("iperf3 -J -c {there} {options}")));
             assert!(moved(&said) > 1e6, "{options}: {said}");
         }
     });

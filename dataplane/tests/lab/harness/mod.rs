@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Invariants
-//! 1. One lab at a time on a machine: a lock file is held from before `up` to after `down`.
+//! 1. A few labs may stand on a machine at a time, each in namespaces of its own; one whose test measures, or takes all that
+//!    there is, stands alone ([`Share`]). Lock files say so, held from before `up` to after `down`.
 //! 2. A lab goes when its value goes, also while a failed test unwinds. What a killed run left behind is
 //!    removed before the next lab stands: names contain the process id.
 //! 3. Nothing waits without a deadline; nothing sleeps for luck.
@@ -28,6 +29,7 @@ pub use plan::{Action, Plan};
 pub use programs::Program;
 pub use wire::Wire;
 
+use std::cell::Cell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -97,7 +99,16 @@ pub struct Lab {
     run: String,
     plan: Plan,
     flumen: Option<Flumen>,
-    _alone: File,
+    _share: File,
+}
+
+/// How the labs of this process's tests share the machine with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// Others may stand at the same time.
+    WithOthers,
+    /// No other may.
+    Alone,
 }
 
 impl Lab {
@@ -113,12 +124,11 @@ impl Lab {
 
     fn raise(plan: Plan) -> Lab {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let alone = lock();
-        sweep();
+        let share = lock(SHARE.get());
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let run = format!("t{}-{count}", std::process::id());
         let router = plan.chosen();
-        let mut lab = Lab { run, plan, flumen: None, _alone: alone };
+        let mut lab = Lab { run, plan, flumen: None, _share: share };
         let mut arguments = vec!["up".to_owned(), "--run".to_owned(), lab.run.clone()];
         arguments.extend(lab.plan.arguments(router));
         script(&arguments).must();
@@ -227,11 +237,28 @@ fn script(arguments: &[String]) -> Outcome {
     inside::finish(Command::new(lab).args(arguments))
 }
 
-/// Waits for the lab lock of this machine.
-fn lock() -> File {
+thread_local! {
+    static SHARE: Cell<Share> = const { Cell::new(Share::Alone) };
+}
+
+/// The labs of this thread's test share the machine so.
+pub fn share_with(share: Share) {
+    SHARE.set(share);
+}
+
+/// Waits for the lab lock of this machine. Who wants it alone waits at a door that nobody else passes meanwhile: it comes to its
+/// turn, though others come all the time.
+fn lock(share: Share) -> File {
     // Not everywhere is there a folder for locks: in a container, for one.
-    let file = File::create("/run/flumen-lab.lock").expect("root may write to /run");
-    file.lock().expect("the lock of the labs");
+    let [door, file] = ["/run/flumen-lab.door", "/run/flumen-lab.lock"]
+        .map(|path| File::create(path).expect("root may write to /run"));
+    door.lock().expect("the door of the labs");
+    sweep();
+    match share {
+        Share::WithOthers => file.lock_shared(),
+        Share::Alone => file.lock(),
+    }
+    .expect("the lock of the labs");
     file
 }
 
