@@ -5,6 +5,7 @@ use super::facts::{Facts, Nic, Xdp};
 use super::{Finding, Level};
 use crate::config::layout::PortLayout;
 use crate::config::model::{AfXdp, ChecksumPolicy, Port, PortKind, XdpMode};
+use crate::port::tap::{DEVICE, may_open_device};
 
 /// Judges one port.
 pub fn examine(port: &Port, planned: &PortLayout, facts: &Facts, findings: &mut Vec<Finding>) {
@@ -36,9 +37,15 @@ pub fn examine(port: &Port, planned: &PortLayout, facts: &Facts, findings: &mut 
 
 /// A TAP needs the device node, and the interface or the right to make it.
 fn examine_tap(about: String, interface: &str, facts: &Facts) -> Finding {
-    if !std::path::Path::new("/dev/net/tun").exists() {
-        return Finding::error(about, "there is no /dev/net/tun", "a port of kind tap cannot be opened")
-            .command("modprobe tun");
+    const CANNOT: &str = "a port of kind tap cannot be opened";
+    if let Err(error) = may_open_device() {
+        let (found, command) = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                (format!("may not open {DEVICE}"), format!("chmod 0666 {DEVICE}"))
+            }
+            _ => (format!("cannot open {DEVICE}: {error}"), "modprobe tun".to_owned()),
+        };
+        return Finding::error(about, found, CANNOT).command(command);
     }
     match facts.interfaces.get(interface) {
         Some(_) => Finding::ok(about, format!("tap: {interface} is there")),

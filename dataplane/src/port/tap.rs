@@ -16,6 +16,7 @@ use flumen_stack::counters::Counters;
 use flumen_stack::egress::TxQueue;
 use flumen_stack::{Burst, DropReason, Frame, FramePool, PortId};
 use rustix::io::Errno;
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -38,6 +39,9 @@ pub enum TapError {
         /// Who we are.
         user: u32,
     },
+    /// We may not open the kernel's device, or there is none.
+    #[error("cannot open {device}: {0}; {advice}", device = DEVICE, advice = advice(.0))]
+    NoDevice(io::Error),
     /// Another process has it.
     #[error("the TAP interface {0} is in use by another process")]
     Busy(String),
@@ -49,6 +53,25 @@ pub enum TapError {
         /// What the kernel says.
         source: io::Error,
     },
+}
+
+/// Where TAP interfaces come from.
+pub const DEVICE: &str = "/dev/net/tun";
+
+/// What to do where it cannot be opened.
+fn advice(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => format!("run as root, or let everybody: `chmod 0666 {DEVICE}`"),
+        _ => "`modprobe tun` makes it, where the kernel has it".to_owned(),
+    }
+}
+
+/// Whether this process may open it.
+///
+/// # Errors
+/// The kernel's.
+pub fn may_open_device() -> io::Result<()> {
+    File::options().read(true).write(true).open(DEVICE).map(drop)
 }
 
 /// One end of a TAP.
@@ -72,6 +95,7 @@ impl TapPort {
     /// # Errors
     /// What the kernel does not allow, in words that say what to do.
     pub fn open(interface: &str, room: usize) -> Result<TapPort, TapError> {
+        may_open_device().map_err(TapError::NoDevice)?;
         let ours = !Path::new("/sys/class/net").join(interface).exists();
         let builder = DeviceBuilder::new().name(interface).layer(Layer::L2);
         // One that was there keeps the state that its owner gave it.
