@@ -14,7 +14,8 @@
 
 use super::aside::Aside;
 use super::limits::{
-    MAX_ASIDE, MAX_ASIDE_OF_USER, MESSAGES_AT_ONCE, ORDERS, RECLAIM_INTERVAL, RECLAIMED_AT_ONCE,
+    MAX_ASIDE, MAX_ASIDE_OF_USER, MAX_SILENT_OF_USER, MESSAGES_AT_ONCE, ORDERS, RECLAIM_INTERVAL,
+    RECLAIMED_AT_ONCE, SILENT_AT_MOST,
 };
 use super::order::{ControlEnds, Done, Found, Order};
 use super::program::{Program, Shared};
@@ -88,6 +89,13 @@ struct Connection {
     socket: OwnedFd,
     user: Credentials,
     state: State,
+    since: Instant,
+}
+
+impl Connection {
+    fn is_silent(&self) -> bool {
+        self.state == State::New
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,10 +240,7 @@ impl AttachServer {
     /// Something happened. True when the workers are to be woken.
     pub fn on_event(&mut self, token: Token) -> bool {
         match token.0.checked_sub(self.first) {
-            Some(0) => {
-                self.accept();
-                false
-            }
+            Some(0) => self.accept(),
             Some(1) => {
                 self.answered.silence();
                 self.collect()
@@ -245,21 +250,23 @@ impl AttachServer {
         }
     }
 
-    fn accept(&mut self) {
+    /// Takes connections. True when the workers are to be woken.
+    fn accept(&mut self) -> bool {
+        let (mut ordered, mut heard) = (false, None);
         for _ in 0..ACCEPTS_AT_ONCE {
             if self.aside.waiting() >= MAX_ASIDE {
                 self.is_starved = true;
-                return;
+                return ordered;
             }
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let socket = match rustix::net::accept_with(&self.listener, flags) {
                 Ok(socket) => socket,
                 Err(rustix::io::Errno::INTR) => continue,
-                Err(rustix::io::Errno::AGAIN) => return,
+                Err(rustix::io::Errno::AGAIN) => return ordered,
                 // There is no descriptor for it: it waits until the next look.
                 Err(_) => {
                     self.is_starved = true;
-                    return;
+                    return ordered;
                 }
             };
             let user = match sockopt::socket_peercred(&socket) {
@@ -274,7 +281,12 @@ impl AttachServer {
                     continue;
                 }
             };
-            let Some(free) = self.connections.iter().position(Option::is_none) else {
+            if heard.replace(user.uid) != Some(user.uid) {
+                ordered |= self.hear_silent_ones_of(user.uid);
+            }
+            let may_wait = self.silent_ones_of(user.uid).count() < MAX_SILENT_OF_USER;
+            let free = self.connections.iter().position(Option::is_none);
+            let Some(free) = free.filter(|_| may_wait) else {
                 let _gone = refuse(&socket, libc::EMFILE);
                 let _connected = rustix::net::shutdown(&socket, Shutdown::Both);
                 self.aside.close(user.uid, vec![socket]);
@@ -283,12 +295,48 @@ impl AttachServer {
             let token = Token(self.first + 2 + free);
             let fd = socket.as_raw_fd();
             match self.registry.register(&mut SourceFd(&fd), token, Interest::READABLE) {
-                Ok(()) => self.connections[free] = Some(Connection { socket, user, state: State::New }),
+                Ok(()) => {
+                    let connection = Connection { socket, user, state: State::New, since: Instant::now() };
+                    self.connections[free] = Some(connection);
+                }
                 Err(_) => self.aside.close(user.uid, vec![socket]),
             }
         }
         // More may wait.
         self.look_again();
+        ordered
+    }
+
+    /// Connections of a user that have said nothing yet.
+    fn silent_ones_of(&self, user: u32) -> impl Iterator<Item = usize> {
+        let silent = self.connections.iter().enumerate().filter(move |(_, connection)| {
+            connection.as_ref().is_some_and(|one| one.is_silent() && one.user.uid == user)
+        });
+        silent.map(|(index, _)| index)
+    }
+
+    /// When a user has as many silent connections as he may, some of them may have spoken meanwhile: many programs that begin at
+    /// once are no attack. True when the workers are to be woken.
+    fn hear_silent_ones_of(&mut self, user: u32) -> bool {
+        if self.silent_ones_of(user).count() < MAX_SILENT_OF_USER {
+            return false;
+        }
+        let silent: Vec<usize> = self.silent_ones_of(user).collect();
+        let mut ordered = false;
+        for index in silent {
+            ordered |= self.read(index);
+        }
+        ordered
+    }
+
+    /// Parts with those that have said nothing for too long.
+    fn part_with_silent_ones(&mut self, now: Instant) {
+        for index in 0..self.connections.len() {
+            let is_late = |one: &Connection| one.is_silent() && now >= one.since + SILENT_AT_MOST;
+            if self.connections[index].as_ref().is_some_and(is_late) {
+                self.turn_away(index, libc::ETIMEDOUT);
+            }
+        }
     }
 
     /// Has the kernel tell anew that connections wait.
@@ -306,6 +354,7 @@ impl AttachServer {
         self.aside.try_again();
         if now >= self.next_reclaim {
             self.next_reclaim = now + RECLAIM_INTERVAL;
+            self.part_with_silent_ones(now);
             self.places.iter_mut().flatten().for_each(|kept| kept.reclaim.look());
             return;
         }
@@ -613,8 +662,8 @@ impl AttachServer {
     }
 }
 
-/// Connections beyond the programs: of processes that have not said yet what they want.
-const SPARE: usize = 16;
+/// Connections beyond the programs, of processes that have not said yet what they want: two users may have as many as they may.
+const SPARE: usize = 2 * MAX_SILENT_OF_USER;
 
 fn refuse(socket: &OwnedFd, status: i32) -> io::Result<()> {
     attach::send(socket, Welcome::plain(status as u32).as_bytes(), &[])

@@ -72,6 +72,13 @@ pub const MAX_ASIDE_OF_USER: usize = 64;
 /// Those of all users: while there are so many, no connection is accepted.
 pub const MAX_ASIDE: usize = 256;
 
+/// Connections of one user that have said nothing yet: as many as are accepted at once, so that programs may begin in great
+/// numbers. One more is refused (EMFILE).
+pub const MAX_SILENT_OF_USER: usize = 64;
+
+/// How long a connection may be silent: programs say what they want when they have connected.
+pub const SILENT_AT_MOST: Duration = Duration::from_secs(10);
+
 /// Messages of one connection that are read before others have their turn.
 pub const MESSAGES_AT_ONCE: usize = 64;
 

@@ -3,7 +3,9 @@
 use core::time::Duration;
 use flumen::session::aside::Aside;
 use flumen::session::attach::{AttachServer, Settings};
-use flumen::session::limits::{MAX_ASIDE, MAX_ASIDE_OF_USER, MESSAGES_AT_ONCE};
+use flumen::session::limits::{
+    MAX_ASIDE, MAX_ASIDE_OF_USER, MAX_SILENT_OF_USER, MESSAGES_AT_ONCE, SILENT_AT_MOST,
+};
 use flumen::session::order::{self, Done, Found, Order, WorkerEnds};
 use flumen::session::program::{Program, Shared};
 use flumen::session::socket::Credentials;
@@ -70,12 +72,18 @@ impl Door {
         }
     }
 
-    /// A process connects and says something.
-    fn say(&mut self, hello: Hello) -> OwnedFd {
+    /// A process connects, and says nothing.
+    fn connect(&mut self) -> OwnedFd {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket =
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
         rustix::net::connect(&socket, &SocketAddrUnix::new(&self.path).unwrap()).unwrap();
+        socket
+    }
+
+    /// A process connects and says something.
+    fn say(&mut self, hello: Hello) -> OwnedFd {
+        let socket = self.connect();
         self.say_more(&socket, hello, &[]);
         socket
     }
@@ -552,4 +560,48 @@ fn who_never_stops_asking_is_heard_again_behind_the_others() {
         answers.push(core::iter::from_fn(|| receive(&program)).count());
     }
     assert_eq!(answers[..2], [MESSAGES_AT_ONCE, 3]);
+}
+
+#[test]
+fn who_says_nothing_takes_no_place_from_others_and_not_for_long() {
+    let mut door = door(2, 2);
+    let silent: Vec<_> = (0..MAX_SILENT_OF_USER)
+        .map(|_| {
+            let socket = door.connect();
+            door.turn();
+            socket
+        })
+        .collect();
+    assert!(silent.iter().all(|socket| receive(socket).is_none()), "they are waited for");
+    let more = door.connect();
+    door.turn();
+    assert_eq!(refused(&more), libc::EMFILE, "one too many");
+    // One of them speaks: it is heard, and there is room for one.
+    door.say_more(&silent[0], Hello::new(INHERIT), &[]);
+    assert_eq!(refused(&silent[0]), libc::ESRCH);
+    let late = door.connect();
+    door.turn();
+    assert!(receive(&late).is_none());
+    // Many that spoke before anybody listened are no attack.
+    for socket in silent[1..].iter().chain([&late]) {
+        attach::send(socket, Hello::new(INHERIT).as_bytes(), &[]).unwrap();
+    }
+    let another = door.connect();
+    door.turn();
+    assert!(receive(&another).is_none(), "it is waited for");
+    for socket in silent[1..].iter().chain([&late]) {
+        assert_eq!(refused(socket), libc::ESRCH);
+    }
+    let (attached, ..) = door.attached();
+    let now = std::time::Instant::now();
+    door.server.housekeeping(now + SILENT_AT_MOST / 2);
+    assert!(receive(&another).is_none(), "it still is");
+    door.server.housekeeping(now + SILENT_AT_MOST);
+    assert_eq!(refused(&another), libc::ETIMEDOUT);
+    door.turn();
+    assert!(receive(&attached).is_none(), "who is attached may be silent");
+    assert!(
+        rustix::net::send(&attached, b"", rustix::net::SendFlags::empty()).is_ok(),
+        "and is not parted with"
+    );
 }
