@@ -280,6 +280,40 @@ fn bulk_and_a_kernel_thread_that_kicks_exclude_each_other() {
 }
 
 #[test]
+fn what_is_reserved_is_named_and_so_are_those_for_whom() {
+    let programs = |lines: &str| plus(&format!("[programs]\n{lines}\n"));
+    right(&programs("reserve = []"));
+    at_most(32, |count| {
+        programs(&format!("reserve = [{}]", ["{ protocol = \"tcp\", users = [] }"].repeat(count).join(", ")))
+    });
+    at_most(64, |count| {
+        programs(&format!("reserve = [{{ protocol = \"tcp\", users = [{}] }}]", vec!["33"; count].join(", ")))
+    });
+    right(&programs(
+        "reserve = [{ address = \"192.0.2.1\", users = [] }, { protocol = \"tcp\", ports = [443], users = [33] }]",
+    ));
+    wrong(&programs("reserve = [{ users = [33] }]"), "{ users = [33] }", "an empty rule", "");
+    wrong(
+        &programs("reserve = [{ address = \"192.0.2.1\" }]"),
+        "{ address = \"192.0.2.1\" }",
+        "nobody is named",
+        "root alone",
+    );
+    wrong(
+        &programs("reserve = [{ ports = [22], users = [] }]"),
+        "[22]",
+        "needs a protocol that has ports",
+        "tcp",
+    );
+    wrong(
+        &programs("reserve = [{ address = \"192.0.2.1\", users = [-1] }]"),
+        "-1",
+        "out of range",
+        "0 to 4294967294",
+    );
+}
+
+#[test]
 fn a_core_that_spins_has_no_latency() {
     wrong(&core("idle = \"spin\"\nmax_latency = \"1us\""), "\"1us\"", "never sleeps", "adaptive");
     wrong(&core("max_latency = 50"), "50", "length of time", "unit");
@@ -523,6 +557,7 @@ fn every_key_is_read_a_value_of_the_wrong_type_is_noticed() {
                 format!("{}{name} = {{ {line} }}", port("af_xdp"))
             }
             "a rule" => format!("{}never = [{{ {line} }}]", port("af_xdp")),
+            "a reservation" => format!("[programs]\nreserve = [{{ {line} }}]"),
             "an entry of `ports`" if key == "port" => format!("[[core]]\ncpu = 0\nports = [{{ {line} }}]"),
             "an entry of `ports`" => {
                 format!("{}[[core]]\ncpu = 0\nports = [{{ port = \"p\", {line} }}]", port("pcap"))

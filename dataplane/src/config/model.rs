@@ -25,7 +25,7 @@ pub mod virtual_ports;
 pub use manners::{Detection, Manners, RouterAdvertisement};
 pub use multicast::Multicast;
 pub use policy::{Routing, Table};
-pub use programs::{Claimed, LowPorts, Programs};
+pub use programs::{Claimed, LowPorts, Programs, Reservation};
 pub use service::{HttpService, Service, ServiceKind, SizedResponse};
 pub use transport::{Buffer, Congestion, Ecn, MtuProbing, Sockets, SynCookies, Tcp, Udp};
 pub use virtual_ports::{TagPriority, TagProtocol, Tap, Vlan};

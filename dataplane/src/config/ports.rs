@@ -313,6 +313,11 @@ pub fn read_rules(value: &Value<'_>) -> Option<Vec<PacketRule>> {
 
 fn read_rule(value: &Value<'_>) -> Option<PacketRule> {
     let section = value.table(&schema::RULE, RULES_EXAMPLE)?;
+    read_rule_of(value, &section)
+}
+
+/// What a table says of addresses, protocol and ports: one of them at least.
+pub fn read_rule_of(value: &Value<'_>, section: &Section<'_>) -> Option<PacketRule> {
     let destination = section.value("address").and_then(|value| addresses::read_prefix_or_address(&value));
     let protocol = section.value("protocol").and_then(|value| read_protocol(&value));
     let ports = section.value("ports").and_then(|value| {
@@ -328,7 +333,7 @@ fn read_rule(value: &Value<'_>) -> Option<PacketRule> {
         }
         Some(elements.iter().filter_map(read_port_range).collect())
     });
-    if section.keys().next().is_none() {
+    if !["address", "protocol", "ports"].iter().any(|key| section.value(key).is_some()) {
         value.wrong("an empty rule", "name an address, a protocol or ports");
     }
     Some(PacketRule { destination, protocol, ports: ports.unwrap_or_default() })

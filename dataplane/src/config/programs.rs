@@ -1,9 +1,10 @@
 //! `[programs]`: who may have sockets in the data plane, which, and how many.
 
 use super::bounds;
-use super::model::{Claimed, LowPorts, Programs};
-use super::ports::{read_rules, size};
+use super::model::{Claimed, LowPorts, Programs, Reservation};
+use super::ports::{read_rule_of, read_rules, size};
 use super::read::{Section, Value};
+use super::schema;
 use super::settings::{read_mode, read_socket};
 
 /// Reads `[programs]`.
@@ -31,6 +32,7 @@ pub fn read(section: &Section<'_>) -> Programs {
             .value("low_ports")
             .and_then(|value| read_low_ports(&value))
             .unwrap_or(default.low_ports),
+        reserve: section.value("reserve").and_then(|value| read_reserve(&value)).unwrap_or_default(),
         at: default.at,
     }
 }
@@ -49,7 +51,28 @@ fn read_low_ports(value: &Value<'_>) -> Option<LowPorts> {
     if value.text().is_some() {
         return value.word(&[("all", ())]).map(|()| LowPorts::All);
     }
+    read_users(value).map(LowPorts::Users)
+}
+
+fn read_users(value: &Value<'_>) -> Option<Vec<u32>> {
     let users = value.list(bounds::MAX_USERS, "[33, 1000]")?;
     let ids = users.iter().filter_map(|user| user.integer(bounds::USER_ID));
-    Some(LowPorts::Users(ids.map(|id| id as u32).collect()))
+    Some(ids.map(|id| id as u32).collect())
+}
+
+const RESERVE_EXAMPLE: &str =
+    "[{ address = \"192.0.2.1\", protocol = \"tcp\", ports = [8443], users = [33] }]";
+
+fn read_reserve(value: &Value<'_>) -> Option<Vec<Reservation>> {
+    let elements = value.list(bounds::MAX_RULES, RESERVE_EXAMPLE)?;
+    let one = |value: &Value<'_>| {
+        let section = value.table(&schema::RESERVATION, RESERVE_EXAMPLE)?;
+        let users = section.value("users").and_then(|value| read_users(&value));
+        if section.value("users").is_none() {
+            value.wrong("nobody is named", "say `users = [33]`; an empty list means root alone");
+        }
+        let names = read_rule_of(value, &section)?;
+        Some(Reservation { names, users: users? })
+    };
+    Some(elements.iter().filter_map(one).collect())
 }

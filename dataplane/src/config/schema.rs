@@ -277,8 +277,12 @@ pub const PROGRAMS: Spec = Spec {
         "claim",
         "never",
         "low_ports",
+        "reserve",
     ],
 };
+/// One of `reserve`.
+pub const RESERVATION: Spec =
+    Spec { name: "a reservation", keys: &["address", "protocol", "ports", "users"] };
 /// `[control]`.
 pub const CONTROL: Spec = Spec { name: "[control]", keys: &["socket", "mode"] };
 /// `[log]`.
@@ -313,6 +317,7 @@ pub const ALL: &[&Spec] = &[
     &BUFFER,
     &UDP,
     &PROGRAMS,
+    &RESERVATION,
     &CONTROL,
     &LOG,
 ];

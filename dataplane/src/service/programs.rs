@@ -1,12 +1,13 @@
 //! The door for programs: what the attach server and the workers' sessions are made with, from `[programs]`.
 
 use super::{StartError, WorkerHandle, descriptors, transport};
-use crate::config::model::{self, Claimed, Config, LowPorts, PacketRule, PortKind, Programs};
+use crate::config::model::{self, Claimed, Config, LowPorts, PacketRule, PortKind, Programs, Reservation};
 use crate::control::socket_file::BindError;
 use crate::session::attach::{self, AttachServer};
 use crate::session::links::{FIRST_NUMBER_WITHOUT_INTERFACE, Link, Links};
 use crate::session::order::{self, ControlEnds, WorkerEnds};
 use crate::session::{self, policy};
+use core::ops::RangeInclusive;
 use flumen_ipc::wake::Bell;
 use flumen_ipc::{Geometry, ServicePage};
 use flumen_stack::Interface;
@@ -124,16 +125,30 @@ fn policy_of(programs: &Programs, interfaces: &[Interface]) -> policy::Policy {
     };
     let ours = |ip: &IpAddr| interfaces.iter().any(|one| one.owns(*ip));
     let kernel = kernel_addresses().into_iter().filter(|ip| !ours(ip)).collect();
-    policy::Policy { claim, rules: all, low_ports, kernel }
+    let reserved = programs.reserve.iter().map(reservation_of).collect();
+    policy::Policy { claim, rules: all, low_ports, reserved, kernel }
 }
 
 fn rule_of(rule: &PacketRule, ours: bool) -> policy::Rule {
-    policy::Rule {
-        net: rule.destination,
-        protocol: rule.protocol.map(|protocol| i32::from(protocol.0)),
-        ports: rule.ports.iter().map(|range| range.first..=range.last).collect(),
-        ours,
+    policy::Rule { net: rule.destination, protocol: protocol_of(rule), ports: ports_of(rule), ours }
+}
+
+fn reservation_of(reservation: &Reservation) -> policy::Reservation {
+    let Reservation { names, users } = reservation;
+    policy::Reservation {
+        net: names.destination,
+        protocol: protocol_of(names),
+        ports: ports_of(names),
+        users: users.clone(),
     }
+}
+
+fn protocol_of(rule: &PacketRule) -> Option<i32> {
+    rule.protocol.map(|protocol| i32::from(protocol.0))
+}
+
+fn ports_of(rule: &PacketRule) -> Vec<RangeInclusive<u16>> {
+    rule.ports.iter().map(|range| range.first..=range.last).collect()
 }
 
 /// Addresses of the kernel's interfaces; none when it does not say.

@@ -55,8 +55,38 @@ pub enum LowPorts {
     Users(Vec<u32>),
 }
 
-/// What the configuration says.
+impl Default for LowPorts {
+    fn default() -> LowPorts {
+        LowPorts::Users(Vec::new())
+    }
+}
+
+/// Names that only some may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// Addresses; `None`: all.
+    pub net: Option<IpNet>,
+    /// IPPROTO_*; `None`: all.
+    pub protocol: Option<i32>,
+    /// Port numbers; empty: all.
+    pub ports: Vec<RangeInclusive<u16>>,
+    /// Who may, beside root.
+    pub users: Vec<u32>,
+}
+
+impl Reservation {
+    /// Whether it is about a name. One without an address takes what comes for all of them, so that it is about that as well;
+    /// but a port that is still to be chosen (0) is not one that anybody waits for.
+    fn is_about(&self, protocol: i32, address: IpAddr, port: u16) -> bool {
+        let any = address.is_unspecified();
+        self.protocol.is_none_or(|wanted| wanted == protocol)
+            && self.net.is_none_or(|net| if any { port != 0 } else { net.contains(&address) })
+            && (self.ports.is_empty() || self.ports.iter().any(|range| range.contains(&port)))
+    }
+}
+
+/// What the configuration says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Policy {
     /// Without a rule.
     pub claim: Claim,
@@ -64,13 +94,19 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// Who may bind to ports below 1024.
     pub low_ports: LowPorts,
+    /// Names that only some may have: the first that is about a name decides, before `low_ports`.
+    pub reserved: Vec<Reservation>,
     /// Addresses that the kernel has and we have not.
     pub kernel: Vec<IpAddr>,
 }
 
 impl Policy {
-    /// True when `user` may bind to a port.
-    pub fn may_bind(&self, user: &Credentials, port: u16) -> bool {
+    /// True when `user` may bind a socket of a protocol (IPPROTO_*) to an address and a port (0: one that is chosen).
+    pub fn may_bind(&self, user: &Credentials, protocol: i32, (address, port): (IpAddr, u16)) -> bool {
+        let address = address.to_canonical();
+        if let Some(one) = self.reserved.iter().find(|one| one.is_about(protocol, address, port)) {
+            return user.is_privileged() || one.users.contains(&user.uid);
+        }
         let low = port != 0 && port < FIRST_UNPRIVILEGED_PORT;
         match &self.low_ports {
             LowPorts::All => true,
@@ -125,9 +161,8 @@ mod tests {
 
     #[test]
     fn low_ports_are_for_root_and_for_whom_the_configuration_names() {
-        let policy =
-            |low_ports| Policy { claim: Claim::Owned, rules: Vec::new(), low_ports, kernel: Vec::new() };
-        let user = |uid| Credentials { uid, ..Credentials::default() };
+        let policy = |low_ports| Policy { low_ports, ..Policy::default() };
+        let at = |port| (IpAddr::from([10, 0, 0, 1]), port);
         let some = policy(LowPorts::Users(vec![33]));
         for (uid, port, may) in [
             (0, 80, true),
@@ -137,9 +172,61 @@ mod tests {
             (34, 1024, true),
             (34, 0, true),
         ] {
-            assert_eq!(some.may_bind(&user(uid), port), may, "user {uid}, port {port}");
+            assert_eq!(some.may_bind(&user(uid), 6, at(port)), may, "user {uid}, port {port}");
         }
-        assert!(policy(LowPorts::All).may_bind(&user(34), 80));
+        assert!(policy(LowPorts::All).may_bind(&user(34), 6, at(80)));
+    }
+
+    fn user(uid: u32) -> Credentials {
+        Credentials { uid, ..Credentials::default() }
+    }
+
+    #[test]
+    fn what_is_reserved_is_for_root_and_for_whom_it_names_and_the_first_that_matches_decides() {
+        let one = |net: &str, ports: &[RangeInclusive<u16>], users: &[u32]| Reservation {
+            net: net.parse().ok(),
+            protocol: Some(6),
+            ports: ports.to_vec(),
+            users: users.to_vec(),
+        };
+        let policy = Policy {
+            reserved: vec![
+                one("10.0.0.1/32", &[80..=80, 8000..=8099], &[33]),
+                one("10.0.0.1/32", &[], &[34]),
+                one("fd00::/64", &[443..=443], &[]),
+                Reservation { net: None, ..one("", &[9000..=9000], &[35]) },
+            ],
+            ..Policy::default()
+        };
+        for (who, protocol, address, port, may) in [
+            (33, 6, "10.0.0.1", 80, true), // though it is a low port
+            (0, 6, "10.0.0.1", 80, true),
+            (34, 6, "10.0.0.1", 80, false),
+            (34, 6, "10.0.0.1", 8100, true),
+            (33, 6, "10.0.0.1", 8100, false),
+            (33, 6, "::ffff:10.0.0.1", 8100, false),
+            (34, 6, "10.0.0.1", 0, true),
+            (33, 6, "10.0.0.1", 0, false),
+            (33, 17, "10.0.0.1", 8100, true),
+            (33, 6, "10.0.0.2", 8100, true),
+            (33, 6, "10.0.0.2", 9000, false),
+            (35, 6, "fd00::2", 9000, true),
+            (35, 6, "fd00::2", 443, false),
+            // Who names no address has that one as well, unless the port is still to be chosen.
+            (35, 6, "0.0.0.0", 8000, false),
+            (33, 6, "::", 8000, true),
+            (34, 6, "0.0.0.0", 8101, true),
+            (35, 6, "0.0.0.0", 8101, false),
+            (35, 6, "0.0.0.0", 0, true),
+            (35, 17, "0.0.0.0", 8101, true),
+        ] {
+            let at = (address.parse().unwrap_or(IpAddr::from([0; 4])), port);
+            assert_eq!(
+                policy.may_bind(&user(who), protocol, at),
+                may,
+                "user {who} at {address}:{port}, {protocol}"
+            );
+        }
     }
 
     #[test]

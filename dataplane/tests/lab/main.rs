@@ -318,6 +318,7 @@ tests! {
             who_may_write_to_the_socket_may_attach_and_nobody_else,
             a_socket_of_its_owner_alone_lets_nobody_else_attach_nor_ask,
             low_ports_are_for_root_and_for_whom_the_configuration_names,
+            what_is_reserved_is_bound_by_root_and_by_whom_the_configuration_names,
             who_has_all_sockets_that_a_program_may_have_harms_no_other,
         }
         programs_workers {

@@ -73,6 +73,22 @@ pub fn low_ports_are_for_root_and_for_whom_the_configuration_names() {
     }
 }
 
+pub fn what_is_reserved_is_bound_by_root_and_by_whom_the_configuration_names() {
+    let reserve = "reserve = [{ address = \"10.0.1.1\", protocol = \"tcp\", ports = [8080], users = [4321] },
+        { address = \"fd00:1::1\", users = [] }]";
+    let lab = Lab::plan().programs(reserve).up();
+    for (user, named, root_alone) in [
+        (ROOT, "Flumen\n", "Flumen\n"),
+        (NOBODY, "EACCES\n", "EACCES\n"),
+        ("--reuid 4321", "Flumen\n", "EACCES\n"),
+    ] {
+        assert_eq!(names(&lab, user, "tcp:10.0.1.1:8080"), named, "{user}");
+        assert_eq!(names(&lab, user, "udp:10.0.1.1:8080"), "Flumen\n", "{user}");
+        assert_eq!(names(&lab, user, "tcp:10.0.1.1:8081"), "Flumen\n", "{user}");
+        assert_eq!(names(&lab, user, "udp:fd00:1::1:8081"), root_alone, "{user}");
+    }
+}
+
 /// Takes all sockets that it may have, frees one and takes it again; then stays.
 const GREEDY: &str = r#"
 import errno, socket, sys, time

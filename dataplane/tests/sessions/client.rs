@@ -61,7 +61,7 @@ pub fn house_with(policy: Policy) -> House {
 /// Without rules.
 pub fn policy(claim: Claim) -> Policy {
     let kernel = vec!["192.0.2.77".parse().unwrap()];
-    Policy { claim, rules: Vec::new(), low_ports: LowPorts::Users(vec![33]), kernel }
+    Policy { claim, low_ports: LowPorts::Users(vec![33]), kernel, ..Policy::default() }
 }
 
 fn build(policy: Policy, listen: ListenSettings, sockets: usize) -> House {

@@ -65,7 +65,7 @@ pub fn pair(claim: Claim) -> Pair {
     let mut rigs = [zero, one];
     let control = core::array::from_fn(|worker| {
         let (control, ends) = order::channel(&answered).unwrap();
-        let policy = Policy { claim, rules: Vec::new(), low_ports: LowPorts::All, kernel: Vec::new() };
+        let policy = Policy { claim, low_ports: LowPorts::All, ..Policy::default() };
         let settings = Settings {
             worker,
             cpu: worker,

@@ -31,6 +31,8 @@ pub struct Programs {
     pub never: Vec<PacketRule>,
     /// Who may bind to ports below 1024.
     pub low_ports: LowPorts,
+    /// Names that only some may have; the first that matches decides, before `low_ports`.
+    pub reserve: Vec<Reservation>,
     /// Where the table stands.
     pub at: At,
 }
@@ -55,6 +57,15 @@ pub enum LowPorts {
     Users(Vec<u32>),
 }
 
+/// Names that only some may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// Which: addresses and ports to bind to.
+    pub names: PacketRule,
+    /// Who may bind to them, beside root.
+    pub users: Vec<u32>,
+}
+
 impl Programs {
     /// The defaults.
     pub fn new(at: At) -> Programs {
@@ -71,6 +82,7 @@ impl Programs {
             claim: Claimed::Owned,
             never: Vec::new(),
             low_ports: LowPorts::Users(Vec::new()),
+            reserve: Vec::new(),
             at,
         }
     }

@@ -217,9 +217,9 @@ impl Sessions {
         let socket = self.sockets.get(handle).ok_or(Errno::BADF)?;
         let address = ask.address()?.ok_or(Errno::INVAL)?;
         let at = address.to_std().ok_or(Errno::INVAL)?;
-        if !self.policy.may_bind(&socket.user, at.port())
-            && !matches!(socket.kind, Kind::Raw(_) | Kind::Ping(_))
-        {
+        // What these name is no port.
+        let port = if matches!(socket.kind, Kind::Raw(_) | Kind::Ping(_)) { 0 } else { at.port() };
+        if !self.policy.may_bind(&socket.user, socket.protocol, (at.ip(), port)) {
             return Err(Errno::ACCESS);
         }
         match socket.kind {
