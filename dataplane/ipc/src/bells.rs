@@ -7,7 +7,8 @@
 //!   is told of every write (EPOLLET), and never reads the bell itself. So nobody stands in another's way, either.
 //! - What a worker rings for a program that it does not trust ([`Ringer`]): the kernel adds to the counter itself, as it does for
 //!   asynchronous input (`io_submit` with IOCB_FLAG_RESFD), and never waits for that. It costs the processor a microsecond more than
-//!   a write, and the kernel a walk over all that wait at the bell, of which a program may make many. Pipes and sockets were the alternatives: a reader can hold a pipe's lock for as long as it likes (its buffer may be
+//!   a write, and as with a write the kernel walks all that wait at the bell, of which a program may make many: whoever rings looks how
+//!   long that takes. Pipes and sockets were the alternatives: a reader can hold a pipe's lock for as long as it likes (its buffer may be
 //!   memory that is slow to come), and a socket must be emptied and costs more than this.
 
 use crate::wake::Bell;

@@ -635,6 +635,8 @@ pub struct Program {
     pub homes: u32,
     /// The process is gone, and others use its memory.
     pub gone: bool,
+    /// It took a worker too long to wake it: a thread of its user's does.
+    pub woken_aside: bool,
     /// The workers with sockets of it.
     pub cpus: Vec<usize>,
 }

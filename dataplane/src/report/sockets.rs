@@ -41,6 +41,8 @@ pub struct ProgramReport {
     pub homes: u32,
     /// The process is gone, and others use its memory.
     pub gone: bool,
+    /// Workers do not wake it themselves.
+    pub woken_aside: bool,
 }
 
 /// Connections that are looked at in one step of the walk.

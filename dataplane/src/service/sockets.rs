@@ -50,6 +50,7 @@ pub fn programs(service: &Service, reports: &[Option<Box<Report>>]) -> Programs 
                 sockets: 0,
                 homes: 0,
                 gone: one.gone,
+                woken_aside: one.woken_aside,
                 cpus: Vec::new(),
             });
             program.sockets += one.sockets;

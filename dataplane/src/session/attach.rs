@@ -21,6 +21,8 @@ use super::order::{ControlEnds, Done, Found, Order};
 use super::program::{Program, Shared};
 use super::reclaim::Reclaim;
 use super::socket::Credentials;
+use super::wakers::Wakers;
+use super::waking::Waking;
 use crate::control::socket_file::{BindError, SocketFile};
 use flumen_ipc::attach::{self, ADOPT, ATTACH, Adopted, Hello, INHERIT, MAGIC, VERSION, Welcome};
 use flumen_ipc::bells::Bells;
@@ -75,6 +77,7 @@ pub struct AttachServer {
     per_user: usize,
     connections: Vec<Option<Connection>>,
     aside: Aside,
+    wakers: Wakers,
     places: Vec<Option<Kept>>,
     /// There was no descriptor for a connection that waits.
     is_starved: bool,
@@ -115,7 +118,7 @@ enum State {
 struct Kept {
     arena: OwnedFd,
     reclaim: Reclaim,
-    bell: Arc<Bell>,
+    waking: Arc<Waking>,
     /// What it rings, for each worker.
     rings: Rings,
     token: [u8; 16],
@@ -202,6 +205,7 @@ impl AttachServer {
             per_user: settings.programs_per_user,
             connections: std::iter::repeat_with(|| None).take(places + SPARE).collect(),
             aside: Aside::default(),
+            wakers: Wakers::default(),
             places: std::iter::repeat_with(|| None).take(places).collect(),
             is_starved: false,
             next_reclaim: Instant::now(),
@@ -355,6 +359,7 @@ impl AttachServer {
         if now >= self.next_reclaim {
             self.next_reclaim = now + RECLAIM_INTERVAL;
             self.part_with_silent_ones(now);
+            self.wakers.housekeeping();
             self.places.iter_mut().flatten().for_each(|kept| kept.reclaim.look());
             return;
         }
@@ -458,7 +463,7 @@ impl AttachServer {
                     connection.state = State::Waiting(place as u16);
                 }
                 let owed = self.order(ALL, || {
-                    let program = Box::new(Program::new(place as u16, &shared, user));
+                    let program = Box::new(Program::new(place as u16, &shared));
                     match parent {
                         None => Order::Attach(program),
                         Some(parent) => Order::Inherit(program, parent),
@@ -477,13 +482,13 @@ impl AttachServer {
 
     fn make(&self, user: Credentials) -> io::Result<(Shared, Kept)> {
         let (arena, fd) = Arena::create(self.geometry)?;
-        let shared = Shared::new(arena, Bell::new()?);
+        let shared = Shared::new(arena, Bell::new()?, user);
         let mut token = [0; 16];
         getrandom::fill(&mut token).map_err(|error| io::Error::other(error.to_string()))?;
         let kept = Kept {
             arena: fd,
             reclaim: Reclaim::new(shared.homes().clone()),
-            bell: Arc::clone(&shared.bell),
+            waking: Arc::clone(&shared.waking),
             rings: Rings::new(&self.ends)?,
             token,
             user,
@@ -517,7 +522,7 @@ impl AttachServer {
     /// A worker answered. True when the workers are to be woken.
     fn hear_of(&mut self, worker: usize, done: Done) -> bool {
         let place = match &done {
-            Done::Attached(place) | Done::Adopted(place, _) => *place,
+            Done::Attached(place) | Done::Adopted(place, _) | Done::Aside(place) => *place,
             Done::Refused(program) | Done::Gone(program) => program.place,
         };
         let Some(Some(kept)) = self.places.get_mut(usize::from(place)) else { return false };
@@ -526,6 +531,16 @@ impl AttachServer {
             Done::Refused(_) => kept.refused = true,
             Done::Adopted(_, Ok(None)) => {}
             Done::Adopted(_, found) => kept.found = found,
+            Done::Aside(_) => {
+                let user = kept.user;
+                tracing::warn!(
+                    pid = user.pid,
+                    uid = user.uid,
+                    "a program takes long to wake: it is woken aside"
+                );
+                self.wakers.take(&kept.waking);
+                return false;
+            }
             Done::Gone(_) => {
                 kept.workers &= !(1 << worker);
                 self.forget(place);
@@ -583,7 +598,7 @@ impl AttachServer {
         connection.state = State::Attached(place);
         let welcome = Welcome { geometry: self.geometry, token: kept.token, ..Welcome::plain(0) };
         let mut descriptors: Vec<BorrowedFd<'_>> =
-            vec![kept.arena.as_fd(), self.page.as_fd(), kept.bell.as_fd()];
+            vec![kept.arena.as_fd(), self.page.as_fd(), kept.waking.bell().as_fd()];
         descriptors.extend(kept.rings.0.iter().map(|(bell, _)| bell.as_fd()));
         if attach::send(&connection.socket, welcome.as_bytes(), &descriptors).is_err() {
             return index.is_some_and(|index| self.part(index));

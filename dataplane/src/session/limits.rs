@@ -57,7 +57,7 @@ pub const MAX_HELD: usize = 1024;
 pub const COOKIES_LOOKED_AT: usize = 64;
 
 /// Orders of the control thread, and answers to it, that may be on their way: for each program its begin, a socket that it asks
-/// for, and its end.
+/// for, that it takes too long to wake, and its end.
 pub const ORDERS: usize = 4 * MAX_PROGRAMS;
 
 /// Ports below this are for privileged users (Linux: `ip_unprivileged_port_start`).
@@ -89,3 +89,15 @@ pub const RECLAIM_INTERVAL: Duration = Duration::from_secs(1);
 /// worker's processor for a microsecond or two, and takes as long as there is memory to free (32 MiB at most, with the usual
 /// rings; some milliseconds).
 pub const RECLAIMED_AT_ONCE: usize = 16;
+
+/// How long a worker may work to wake a program: some thirty times what it takes when one thread waits, and as much as a burst of
+/// packets takes. A thousand epoll sets at one bell take as long.
+pub const LONG_WAKE: Duration = Duration::from_micros(50);
+
+/// Cycles (nanoseconds where there is no cycle counter) after which it is suspected to have been so long: no more than [`LONG_WAKE`]
+/// on a processor of 2 GHz and more.
+pub const LONG_WAKE_CYCLES: u64 = 100_000;
+
+/// Of the last 64 times that a program was woken, those that may be long before it is woken aside. What interrupts the worker may
+/// make one of them long, or two.
+pub const LONG_WAKES: u32 = 8;

@@ -34,13 +34,14 @@ pub mod socket;
 pub mod status;
 pub mod stream;
 pub mod turn;
+pub mod wakers;
+pub mod waking;
 mod watched;
 
 use crate::report::sockets::ProgramReport;
 use cookies::Cookies;
 use flumen_ipc::ServicePage;
 use flumen_ipc::bells::{Bells, Ringer};
-use flumen_ipc::wake::Bell;
 use flumen_stack::Instant;
 use flumen_stack::socket::{Handle, Owner, Slab};
 use flumen_stack::tcp::listen::ListenSettings;
@@ -150,7 +151,7 @@ impl Sessions {
             cookies: Cookies::new(sockets),
             queue: VecDeque::with_capacity(sockets),
             held: VecDeque::with_capacity(limits::MAX_HELD),
-            ringer: ringer(),
+            ringer: waking::ringer(),
             to_ring: Vec::with_capacity(programs),
             turn: 1,
             moved: 0,
@@ -198,6 +199,7 @@ impl Sessions {
             sockets: program.names,
             homes: program.homes,
             gone: program.leaving.is_some(),
+            woken_aside: program.waker.waking().is_aside(),
         })
     }
 
@@ -220,15 +222,15 @@ impl Sessions {
     /// The service stops: programs find all their sockets dead from now on, and those who sleep hear of it.
     pub fn stop(&mut self) {
         self.page.words().stopping.store(1, core::sync::atomic::Ordering::SeqCst);
-        for program in self.programs.iter().flatten() {
-            ring(self.ringer.as_ref(), program);
+        // Who is put aside only now hears of it by the end of its connection.
+        for program in self.programs.iter_mut().flatten() {
+            let _too_long = program.waker.ring(self.ringer.as_ref());
         }
         for (_, socket) in self.sockets.iter() {
-            let home = self.programs.get(usize::from(socket.home.program)).and_then(Option::as_ref);
-            if let Some(home) = home {
+            if let Some(Some(home)) = self.programs.get_mut(usize::from(socket.home.program)) {
                 let cell = home.arena.cell(socket.home.slot);
                 if cell.changed(true) {
-                    cell.wake();
+                    let _too_long = home.waker.wake(socket.home.slot);
                 }
             }
         }
@@ -245,22 +247,4 @@ impl Sessions {
         self.wall = datagrams::wall(now, unix);
         self.page.words().wall.store(self.wall, core::sync::atomic::Ordering::Relaxed);
     }
-}
-
-/// Rings a program's bell. Root's programs are trusted not to make it block: they could end the service as well.
-fn ring(ringer: Option<&Ringer>, Program { bell, user, .. }: &Program) {
-    match ringer {
-        Some(ringer) if !user.is_privileged() => {
-            let _rings_or_never_did = ringer.ring(bell);
-        }
-        _ => Bell::ring(bell),
-    }
-}
-
-fn ringer() -> Option<Ringer> {
-    let made = Ringer::new();
-    if let Err(error) = &made {
-        tracing::warn!(%error, "a program of any user can make a worker wait: the kernel has no asynchronous input (io_setup) for us");
-    }
-    made.ok()
 }

@@ -41,6 +41,8 @@ pub enum Done {
     Refused(Box<Program>),
     /// To [`Order::Adopt`]; `None`: this worker does not have it. `Err`: the slot is taken.
     Adopted(u16, Result<Option<Found>, ()>),
+    /// Waking a program takes a worker too long: a thread of its user's is to do that from now on ([`super::waking`]).
+    Aside(u16),
     /// Nothing is left of a program on this worker: its tables go back to who made them.
     Gone(Box<Program>),
 }

@@ -11,6 +11,7 @@
 //! have together, for no two sockets may have one cell.
 
 use super::socket::Credentials;
+use super::waking::{Waker, Waking};
 use flumen_ipc::Arena;
 use flumen_ipc::wake::Bell;
 use flumen_stack::socket::Handle;
@@ -43,16 +44,18 @@ pub struct Shared {
     /// Its memory.
     pub arena: Arc<Arena>,
     /// What wakes it.
-    pub bell: Arc<Bell>,
+    pub waking: Arc<Waking>,
     /// Which slots are homes.
     homes: Homes,
 }
 
 impl Shared {
     /// Of a process with nothing open.
-    pub fn new(arena: Arena, bell: Bell) -> Shared {
+    pub fn new(arena: Arena, bell: Bell, user: Credentials) -> Shared {
         let homes = (0..arena.geometry().slots.div_ceil(64)).map(|_| Group::default()).collect();
-        Shared { arena: Arc::new(arena), bell: Arc::new(bell), homes: Homes(homes) }
+        let arena = Arc::new(arena);
+        let waking = Arc::new(Waking::new(Arc::clone(&arena), bell, user));
+        Shared { arena, waking, homes: Homes(homes) }
     }
 
     /// Which slots are homes.
@@ -128,8 +131,8 @@ pub struct Program {
     pub place: u16,
     /// Its memory.
     pub arena: Arc<Arena>,
-    /// What wakes it.
-    pub bell: Arc<Bell>,
+    /// How it is woken.
+    pub waker: Waker,
     taken: Homes,
     /// Its slots.
     pub seats: Box<[Seat]>,
@@ -151,16 +154,16 @@ pub struct Program {
 
 impl Program {
     /// A process with nothing open.
-    pub fn new(place: u16, shared: &Shared, user: Credentials) -> Program {
+    pub fn new(place: u16, shared: &Shared) -> Program {
         let slots = shared.arena.geometry().slots as usize;
         let seats = vec![Seat::default(); slots].into_boxed_slice();
         Program {
             place,
             arena: Arc::clone(&shared.arena),
-            bell: Arc::clone(&shared.bell),
+            waker: Waker::new(Arc::clone(&shared.waking)),
             taken: shared.homes.clone(),
             seats,
-            user,
+            user: shared.waking.user(),
             names: 0,
             homes: 0,
             leaving: None,

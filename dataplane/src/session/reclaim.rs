@@ -109,9 +109,9 @@ mod tests {
 
     fn bench() -> Bench {
         let (arena, fd) = Arena::create(GEOMETRY).unwrap();
-        let shared = Shared::new(arena, Bell::new().unwrap());
+        let shared = Shared::new(arena, Bell::new().unwrap(), Credentials::default());
         let reclaim = Reclaim::new(shared.homes().clone());
-        Bench { program: Program::new(0, &shared, Credentials::default()), reclaim, fd }
+        Bench { program: Program::new(0, &shared), reclaim, fd }
     }
 
     impl Bench {

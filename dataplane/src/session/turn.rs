@@ -5,10 +5,11 @@
 //!                               news of the stack's sockets ──┴─> queue ─> bytes move, cells say what holds, bells ring
 //! ```
 
+use super::order::Done;
 use super::program::Place;
 use super::socket::{Kind, Socket};
 use super::stream::{Lie, Moved};
-use super::{Sessions, TAG, datagrams, errno, limits, ring, stream};
+use super::{Sessions, TAG, datagrams, errno, limits, stream};
 use crate::builtin::host::Host;
 use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 use core::sync::atomic::fence;
@@ -114,8 +115,10 @@ impl Sessions {
             if let Some(socket) = self.sockets.get_mut(handle) {
                 socket.to_wake = false;
             }
-            if let Some(Some(program)) = self.programs.get(usize::from(home.program)) {
-                program.arena.cell(home.slot).wake();
+            if let Some(Some(program)) = self.programs.get_mut(usize::from(home.program))
+                && program.waker.wake(home.slot)
+            {
+                self.ends.answer(Done::Aside(home.program));
             }
         }
     }
@@ -350,7 +353,9 @@ impl Sessions {
             let sleep = program.arena.sleep();
             if sleep.is_some() && sleep != program.rung {
                 program.rung = sleep;
-                ring(self.ringer.as_ref(), program);
+                if program.waker.ring(self.ringer.as_ref()) {
+                    self.ends.answer(Done::Aside(place));
+                }
             }
         }
     }

@@ -162,8 +162,8 @@ tcp       established       1     128  192.0.2.1:80  192.0.2.9:40000     4711   
     assert!(good(&service, &["show", "tcp", "--limit", "1"]).contains("… and more"));
     assert_eq!(json(&service, &["show", "sockets"])["sockets"][1]["pid"], 4711);
     let programs = "\
-pid   user  sockets  memory of  gone  cpus
-4711    33        2          3  no    0 1
+pid   user  sockets  memory of  gone  woken aside  cpus
+4711    33        2          3  no    yes          0 1
 ";
     assert_eq!(good(&service, &["show", "programs"]), programs);
 }

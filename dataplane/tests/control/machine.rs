@@ -311,7 +311,15 @@ impl Provider for Machine {
     }
 
     fn programs(&mut self, _: Ticket) -> Reply {
-        let program = Program { pid: 4711, uid: 33, sockets: 2, homes: 3, gone: false, cpus: vec![0, 1] };
+        let program = Program {
+            pid: 4711,
+            uid: 33,
+            sockets: 2,
+            homes: 3,
+            gone: false,
+            woken_aside: true,
+            cpus: vec![0, 1],
+        };
         Reply::Now(Answer::Programs(Programs { programs: vec![program] }))
     }
 

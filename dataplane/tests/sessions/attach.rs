@@ -14,6 +14,7 @@ use flumen_ipc::wake::Bell;
 use flumen_ipc::{Arena, Geometry, ServicePage};
 use flumen_stack::socket::Family;
 use mio::{Events, Poll, Token};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -307,7 +308,7 @@ fn a_child_that_one_worker_refuses_is_taken_from_the_others_again() {
 
 fn blank(place: u16) -> Program {
     let (arena, _) = Arena::create(geometry(2)).unwrap();
-    Program::new(place, &Shared::new(arena, Bell::new().unwrap()), Credentials::default())
+    Program::new(place, &Shared::new(arena, Bell::new().unwrap(), Credentials::default()))
 }
 
 #[test]
@@ -425,6 +426,22 @@ fn each_program_rings_each_worker_with_a_bell_of_its_own_until_it_parts() {
     assert_eq!(hears(&door), [false, false]);
     ring(&others[1]);
     assert_eq!(hears(&door), [false, true]);
+}
+
+#[test]
+fn a_program_that_takes_a_worker_too_long_to_wake_is_woken_by_the_server() {
+    let mut door = door(8, 8);
+    let socket = door.say(Hello::new(ATTACH));
+    let Some(Order::Attach(mut program)) = door.order() else { panic!("no order") };
+    door.done(Done::Attached(program.place));
+    let bell = Bell::from_fd(receive(&socket).unwrap().1.swap_remove(2));
+    assert!(!program.waker.ring(None) && bell.silence());
+    assert!(program.waker.waking().put_aside());
+    assert!(!program.waker.ring(None) && !bell.silence(), "by nobody yet");
+    door.done(Done::Aside(program.place));
+    let mut fds = [PollFd::new(&bell, PollFlags::IN)];
+    let time = Timespec { tv_sec: 60, tv_nsec: 0 };
+    assert_eq!(rustix::event::poll(&mut fds, Some(&time)), Ok(1));
 }
 
 /// A socket of the kernel that waits for its peer when it is closed, and that peer: far more is in its send buffer than the

@@ -5,6 +5,7 @@ use flumen::session::order::{self, ControlEnds, Done, Order};
 use flumen::session::policy::{Claim, LowPorts, Policy};
 use flumen::session::program::{Program, Shared};
 use flumen::session::socket::Credentials;
+use flumen::session::waking::Waking;
 use flumen::session::{Sessions, Settings, links};
 use flumen_ipc::limits::CALL_DATA;
 use flumen_ipc::message::Address;
@@ -37,6 +38,8 @@ pub struct Client {
     pub place: u16,
     pub arena: Arena,
     pub bell: Bell,
+    /// As the workers have it.
+    pub waking: Arc<Waking>,
 }
 
 pub fn house(claim: Claim) -> House {
@@ -114,10 +117,13 @@ impl House {
         let place = self.arenas.len() as u16;
         let bell = Bell::new().unwrap();
         let its_bell = Bell::from_fd(bell.as_fd().try_clone_to_owned().unwrap());
-        let client = Client { place, arena: Arena::open(&fd, geometry).unwrap(), bell: its_bell };
+        let its_arena = Arena::open(&fd, geometry).unwrap();
         self.arenas.push(fd);
         let user = Credentials { uid, gid: uid, pid: i32::from(place) + 1000 };
-        (Box::new(Program::new(place, &Shared::new(arena, bell), user)), client)
+        let shared = Shared::new(arena, bell, user);
+        let waking = Arc::clone(&shared.waking);
+        let client = Client { place, arena: its_arena, bell: its_bell, waking };
+        (Box::new(Program::new(place, &shared)), client)
     }
 
     /// A process attaches.

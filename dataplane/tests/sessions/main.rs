@@ -19,5 +19,6 @@ mod scribbler;
 mod sharing;
 mod stamps;
 mod streams;
+mod waking;
 #[path = "../workers/mod.rs"]
 mod workers;

@@ -102,12 +102,13 @@ impl Pair {
         let place = self.arenas.len() as u16;
         let bell = Bell::new().unwrap();
         let its_bell = Bell::from_fd(bell.as_fd().try_clone_to_owned().unwrap());
-        let client = Client { place, arena: Arena::open(&fd, GEOMETRY).unwrap(), bell: its_bell };
+        let its_arena = Arena::open(&fd, GEOMETRY).unwrap();
         self.arenas.push(fd);
         let user = Credentials { uid, gid: uid, pid: i32::from(place) + 1000 };
-        let shared = Shared::new(arena, bell);
+        let shared = Shared::new(arena, bell, user);
+        let client = Client { place, arena: its_arena, bell: its_bell, waking: Arc::clone(&shared.waking) };
         for control in &mut self.control {
-            control.orders.push(order(Box::new(Program::new(place, &shared, user)))).unwrap();
+            control.orders.push(order(Box::new(Program::new(place, &shared)))).unwrap();
         }
         self.turns(1);
         for control in &mut self.control {

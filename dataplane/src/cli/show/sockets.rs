@@ -32,7 +32,7 @@ fn cpus(cpus: &[usize]) -> String {
 
 /// One line for each program.
 pub fn programs(programs: &Programs) -> String {
-    let mut table = Table::new(["pid", "user", "sockets", "memory of", "gone", "cpus"]);
+    let mut table = Table::new(["pid", "user", "sockets", "memory of", "gone", "woken aside", "cpus"]);
     for program in &programs.programs {
         table.row([
             program.pid.to_string(),
@@ -40,6 +40,7 @@ pub fn programs(programs: &Programs) -> String {
             program.sockets.to_string(),
             program.homes.to_string(),
             yes(program.gone).to_owned(),
+            yes(program.woken_aside).to_owned(),
             cpus(&program.cpus),
         ]);
     }
