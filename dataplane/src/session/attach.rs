@@ -393,8 +393,10 @@ impl AttachServer {
                         // The end, or something that is no message of ours.
                         None => ordered |= self.part(index),
                     }
+                    // Connections are closed there, too: who only speaks is not parted with for those of others.
+                    let passes = !message.descriptors.is_empty();
                     self.aside.close(user, message.descriptors);
-                    if self.aside.waiting_of(user) > MAX_ASIDE_OF_USER {
+                    if passes && self.aside.waiting_of(user) > MAX_ASIDE_OF_USER {
                         ordered |= self.part(index);
                     }
                 }

@@ -516,6 +516,10 @@ fn who_passes_more_than_may_wait_is_parted_with_and_others_wait_for_nothing_of_h
     assert!(matches!(door.order(), Some(Order::Adopt { .. })));
     door.done(Done::Adopted(place, Ok(None)));
     assert!(receive(&program).is_some(), "it is attached, and answered");
+    // Who passes nothing is not parted with, however much of the user's waits.
+    drop(door.say(Hello::new(INHERIT)));
+    assert!(door.server.closing() > MAX_ASIDE_OF_USER);
+    let _beside = door.attached();
     attach::send(&program, hello.as_bytes(), &[one.as_fd()]).unwrap();
     door.turn();
     assert!(receive(&program).unwrap().0.is_empty(), "one too many: it is parted with");
