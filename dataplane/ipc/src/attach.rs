@@ -187,6 +187,24 @@ mod tests {
     }
 
     #[test]
+    fn as_many_descriptors_as_the_kernel_passes_are_taken() {
+        let pass = |to: &OwnedFd, count: usize| {
+            let one = to.as_fd();
+            let all = vec![one; count];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_PASSED + 1))];
+            let mut control = rustix::net::SendAncillaryBuffer::new(&mut space);
+            assert!(control.push(rustix::net::SendAncillaryMessage::ScmRights(&all)));
+            let bytes = [std::io::IoSlice::new(b"many")];
+            rustix::net::sendmsg(to, &bytes, &mut control, rustix::net::SendFlags::empty())
+        };
+        let (one, other) = pair();
+        assert_eq!(pass(&one, MAX_PASSED), Ok(4));
+        let received = receive_any(&other, &mut [0; 8]).unwrap();
+        assert_eq!((received.len, received.descriptors.len(), received.is_whole), (4, MAX_PASSED, true));
+        assert_eq!(pass(&one, MAX_PASSED + 1), Err(rustix::io::Errno::INVAL), "the kernel passes no more");
+    }
+
+    #[test]
     fn a_message_that_is_too_long_is_an_error() {
         let (one, other) = pair();
         send(&one, &[0; 100], &[]).unwrap();

@@ -127,6 +127,28 @@ mod tests {
         std::iter::repeat_with(|| AtomicU64::new(0)).take(DirtyTree::words(numbers)).collect()
     }
 
+    #[test]
+    fn who_says_that_much_is_marked_where_nothing_is_keeps_nobody_for_more_than_so_many_rounds() {
+        const NUMBERS: u32 = 64 * 64 * 64;
+        let words = words(NUMBERS);
+        let tree = DirtyTree::new(&words[0], &words[1..], NUMBERS);
+        // What an honest program may leave behind, a word for each of the branches, is passed in one look.
+        tree.top.store(u64::MAX, SeqCst);
+        assert_eq!((tree.take(), tree.is_empty()), (None, true));
+        // A round for each bit of a branch, and one for the branch.
+        const BRANCHES: usize = TREE_ROUNDS / 65;
+        let lie = |branches: usize| {
+            tree.middle.iter().take(branches).for_each(|branch| branch.store(u64::MAX, SeqCst));
+            tree.top.store(u64::MAX >> (64 - branches), SeqCst);
+        };
+        lie(BRANCHES);
+        assert_eq!((tree.take(), tree.is_empty()), (None, true), "as many as are looked at");
+        lie(BRANCHES + 1);
+        assert_eq!((tree.take(), tree.is_empty()), (None, false), "more wait for the next look");
+        tree.mark(BRANCHES as u32 * 64 * 64);
+        assert_eq!(tree.take(), Some((BRANCHES as u32 * 64 * 64, 1)));
+    }
+
     proptest! {
         #[test]
         fn what_was_marked_is_taken_once(size in 1u32..9000, marks in prop::collection::vec(any::<u32>(), 0..200)) {

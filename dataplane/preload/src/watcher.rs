@@ -251,6 +251,8 @@ pub fn duration(time: libc::timespec) -> Result<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{MAX_OWN, MAX_SLEEPING_PLACES, OWN_DESCRIPTORS_FROM};
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     const NOW: Option<Duration> = Some(Duration::ZERO);
 
@@ -263,6 +265,40 @@ mod tests {
         watcher.knock();
         assert!(!sleep().timed_out);
         assert!(sleep().timed_out);
+    }
+
+    #[test]
+    fn so_many_sleep_at_a_time_and_one_more_is_refused() {
+        const NAME: &str = "watcher::tests::so_many_sleep_at_a_time_and_one_more_is_refused";
+        const ALONE: &str = "FLUMEN_TEST_ALONE";
+        if std::env::var_os(ALONE).is_none() {
+            // All places are taken for a moment: in a process of its own, where no other test wants one.
+            let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+            let ended = alone.args(["--exact", NAME]).env(ALONE, "").output().unwrap();
+            let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+            assert!(ended.status.success() && said.contains("1 passed"), "{said}");
+            return;
+        }
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+        assert!(
+            crate::own::limit() as usize > OWN_DESCRIPTORS_FROM as usize + MAX_OWN,
+            "too few for this test"
+        );
+        let mut asleep = Vec::new();
+        let refused = loop {
+            match Watcher::new(true) {
+                Ok(watcher) => asleep.push(watcher),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refused, Errno(libc::EMFILE));
+        // Beside them, the knocker is our own.
+        assert_eq!(asleep.len(), MAX_OWN - 1);
+        assert!(asleep.len() > MAX_SLEEPING_PLACES, "with room for connections and bells");
+        assert!(asleep.iter().all(|watcher| watcher.number() >= OWN_DESCRIPTORS_FROM as c_int));
+        asleep.pop();
+        assert!(Watcher::new(true).is_ok(), "for one that wakes another may sleep");
     }
 
     #[test]

@@ -4,7 +4,8 @@ use core::time::Duration;
 use flumen::session::aside::Aside;
 use flumen::session::attach::{AttachServer, Settings};
 use flumen::session::limits::{
-    MAX_ASIDE, MAX_ASIDE_OF_USER, MAX_SILENT_OF_USER, MESSAGES_AT_ONCE, SILENT_AT_MOST,
+    MAX_ASIDE, MAX_ASIDE_OF_USER, MAX_PROGRAMS, MAX_SILENT_OF_USER, MESSAGES_AT_ONCE, ORDERS,
+    RECLAIM_INTERVAL, RECLAIMED_AT_ONCE, SILENT_AT_MOST,
 };
 use flumen::session::order::{self, Done, Found, Order, WorkerEnds};
 use flumen::session::program::{Program, Shared};
@@ -442,6 +443,57 @@ fn a_program_that_takes_a_worker_too_long_to_wake_is_woken_by_the_server() {
     let mut fds = [PollFd::new(&bell, PollFlags::IN)];
     let time = Timespec { tv_sec: 60, tv_nsec: 0 };
     assert_eq!(rustix::event::poll(&mut fds, Some(&time)), Ok(1));
+}
+
+#[test]
+fn memory_that_nobody_needs_is_given_back_so_much_at_once() {
+    let mut door = door(RECLAIMED_AT_ONCE + 1, RECLAIMED_AT_ONCE + 1);
+    let (mut connections, mut programs) = (Vec::new(), Vec::new());
+    for _ in 0..=RECLAIMED_AT_ONCE {
+        connections.push(door.say(Hello::new(ATTACH)));
+        let Some(Order::Attach(mut program)) = door.order() else { panic!("no order") };
+        door.done(Done::Attached(program.place));
+        // A socket was at home in each, and filled its rings.
+        assert!(program.settle(1));
+        program.arena.rx(1).copy_in(0, &[1; 8192]);
+        program.leave(1);
+        programs.push(program);
+    }
+    let in_memory = || {
+        let hold_bytes = programs.iter().filter(|program| {
+            let mut bytes = [0; 8192];
+            program.arena.rx(1).copy_out(0, &mut bytes);
+            bytes == [1; 8192]
+        });
+        hold_bytes.count()
+    };
+    let first = std::time::Instant::now() + Duration::from_secs(1);
+    let second = first + RECLAIM_INTERVAL;
+    for now in [first, second - Duration::from_nanos(1), second - Duration::from_nanos(1), second] {
+        door.server.housekeeping(now);
+        assert_eq!(in_memory(), RECLAIMED_AT_ONCE + 1, "it is known at the second look that nobody needs it");
+    }
+    door.server.housekeeping(second);
+    assert_eq!(in_memory(), 1);
+    door.server.housekeeping(second);
+    assert_eq!(in_memory(), 0);
+}
+
+#[test]
+fn there_are_no_more_programs_than_there_is_room_for_what_they_ask() {
+    let door = door(MAX_PROGRAMS + 1, 1);
+    // Beside these, two tokens of the server's own and those of connections that said nothing yet.
+    assert_eq!(door.server.tokens(), MAX_PROGRAMS + 2 + 2 * MAX_SILENT_OF_USER);
+    let (mut control, mut worker) = order::channel(&Arc::new(Bell::new().unwrap())).unwrap();
+    for _ in 0..MAX_PROGRAMS {
+        // The most that is on the way for one: its begin, a socket that it asks for, its end; and that it is woken aside.
+        for _ in 0..4 {
+            control.orders.push(Order::Detach(0)).unwrap();
+            worker.answer(Done::Aside(0));
+        }
+    }
+    assert_eq!((control.orders.slots(), control.done.slots()), (0, ORDERS), "so many, and no more");
+    assert!(control.orders.push(Order::Detach(0)).is_err());
 }
 
 /// A socket of the kernel that waits for its peer when it is closed, and that peer: far more is in its send buffer than the
