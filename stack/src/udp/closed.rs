@@ -28,14 +28,11 @@ pub fn udp4<P, M>(
     P: FramePool,
     M: Probe,
 {
-    // That worker looks at all the rest.
-    if let Some(worker) = elsewhere(stack, Protocol::Udp, &arrival.frame, offset) {
-        return stack.hand_over(worker, arrival.port, arrival.cast, arrival.frame);
-    }
-    let pseudo = |len| checksum::pseudo_ipv4(arrival.source, arrival.destination, UDP, len);
-    // RFC 768: a checksum of zero means that the sender made none.
-    let reason = udp_reason(&arrival.frame, offset, pseudo, true, trusts(stack, arrival.port));
-    end4(stack, turn, &arrival, reason);
+    end4(stack, turn, arrival, (Protocol::Udp, offset), |stack, arrival| {
+        let pseudo = |len| checksum::pseudo_ipv4(arrival.source, arrival.destination, UDP, len);
+        // RFC 768: a checksum of zero means that the sender made none.
+        udp_reason(&arrival.frame, offset, pseudo, true, trusts(stack, arrival.port))
+    });
 }
 
 /// A UDP datagram over IPv6 for a port that nobody listens on; `offset` is that of the UDP header.
@@ -48,13 +45,11 @@ pub fn udp6<P, M>(
     P: FramePool,
     M: Probe,
 {
-    if let Some(worker) = elsewhere(stack, Protocol::Udp, &arrival.frame, offset) {
-        return stack.hand_over(worker, arrival.port, arrival.cast, arrival.frame);
-    }
-    let pseudo = |len| checksum::pseudo_ipv6(&arrival.source, &arrival.destination, UDP, u32::from(len));
-    // RFC 8200 section 8.1: over IPv6 the checksum is mandatory.
-    let reason = udp_reason(&arrival.frame, offset, pseudo, false, trusts(stack, arrival.port));
-    end6(stack, turn, &arrival, reason);
+    end6(stack, turn, arrival, (Protocol::Udp, offset), |stack, arrival| {
+        let pseudo = |len| checksum::pseudo_ipv6(&arrival.source, &arrival.destination, UDP, u32::from(len));
+        // RFC 8200 section 8.1: over IPv6 the checksum is mandatory.
+        udp_reason(&arrival.frame, offset, pseudo, false, trusts(stack, arrival.port))
+    });
 }
 
 /// The end of a datagram that no socket took: what is wrong with it, or that nobody listens.
@@ -81,81 +76,48 @@ fn udp_reason<F: Frame>(
     if is_intact { DropReason::PortUnreachable } else { DropReason::TransportBadChecksum }
 }
 
-/// A UDP-Lite datagram over IPv4 that no socket here took, which was looked at already: `reason` is its end, unless its
-/// port is another worker's.
-pub(super) fn lite4<P, M>(
+/// The end of a datagram over IPv4 that no socket here took; its header begins at `offset`. When its port is another worker's, that
+/// one looks at all the rest. Else it is counted under its `reason`, and its sender hears of it when nothing but a socket is missing.
+pub(super) fn end4<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
     arrival: Arrival4<P::Frame>,
-    offset: usize,
-    reason: DropReason,
+    (protocol, offset): (Protocol, usize),
+    reason: impl FnOnce(&Stack<P::Frame>, &Arrival4<P::Frame>) -> DropReason,
 ) where
     P: FramePool,
     M: Probe,
 {
-    match elsewhere(stack, Protocol::UdpLite, &arrival.frame, offset) {
-        Some(worker) => stack.hand_over(worker, arrival.port, arrival.cast, arrival.frame),
-        None => end4(stack, turn, &arrival, reason),
+    if let Some(worker) = elsewhere(stack, protocol, &arrival.frame, offset) {
+        return stack.hand_over(worker, arrival.port, arrival.cast, arrival.frame);
+    }
+    let reason = reason(stack, &arrival);
+    stack.drop_received(arrival.port, reason);
+    if reason == DropReason::PortUnreachable && arrival.cast == LinkCast::Unicast {
+        let at = (arrival.port, arrival.cast);
+        v4::send_error(stack, turn, &arrival.frame, at, v4::Error::PORT_UNREACHABLE);
     }
 }
 
 /// The same over IPv6.
-pub(super) fn lite6<P, M>(
+pub(super) fn end6<P, M>(
     stack: &mut Stack<P::Frame>,
     turn: &mut Turn<'_, P, M>,
     arrival: Arrival6<P::Frame>,
-    offset: usize,
-    reason: DropReason,
+    (protocol, offset): (Protocol, usize),
+    reason: impl FnOnce(&Stack<P::Frame>, &Arrival6<P::Frame>) -> DropReason,
 ) where
     P: FramePool,
     M: Probe,
 {
-    match elsewhere(stack, Protocol::UdpLite, &arrival.frame, offset) {
-        Some(worker) => stack.hand_over(worker, arrival.port, arrival.cast, arrival.frame),
-        None => end6(stack, turn, &arrival, reason),
+    if let Some(worker) = elsewhere(stack, protocol, &arrival.frame, offset) {
+        return stack.hand_over(worker, arrival.port, arrival.cast, arrival.frame);
     }
-}
-
-/// Counts the end of a datagram, and says so to its sender when nothing but a socket is missing.
-fn end4<P, M>(
-    stack: &mut Stack<P::Frame>,
-    turn: &mut Turn<'_, P, M>,
-    arrival: &Arrival4<P::Frame>,
-    reason: DropReason,
-) where
-    P: FramePool,
-    M: Probe,
-{
+    let reason = reason(stack, &arrival);
     stack.drop_received(arrival.port, reason);
     if reason == DropReason::PortUnreachable && arrival.cast == LinkCast::Unicast {
-        v4::send_error(
-            stack,
-            turn,
-            &arrival.frame,
-            (arrival.port, arrival.cast),
-            v4::Error::PORT_UNREACHABLE,
-        );
-    }
-}
-
-fn end6<P, M>(
-    stack: &mut Stack<P::Frame>,
-    turn: &mut Turn<'_, P, M>,
-    arrival: &Arrival6<P::Frame>,
-    reason: DropReason,
-) where
-    P: FramePool,
-    M: Probe,
-{
-    stack.drop_received(arrival.port, reason);
-    if reason == DropReason::PortUnreachable && arrival.cast == LinkCast::Unicast {
-        v6::send_error(
-            stack,
-            turn,
-            &arrival.frame,
-            (arrival.port, arrival.cast),
-            v6::Error::PORT_UNREACHABLE,
-        );
+        let at = (arrival.port, arrival.cast);
+        v6::send_error(stack, turn, &arrival.frame, at, v6::Error::PORT_UNREACHABLE);
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn input4<P, M>(
     let pseudo = checksum::pseudo_ipv4(arrival.source, arrival.destination, UDP_LITE, len as u16);
     let envelope = envelope4(&arrival, turn.now);
     if let Some(reason) = deliver(stack, &arrival.frame, offset, envelope, pseudo) {
-        closed::lite4(stack, turn, arrival, offset, reason);
+        closed::end4(stack, turn, arrival, (Protocol::UdpLite, offset), |_, _| reason);
     }
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn input6<P, M>(
     let pseudo = checksum::pseudo_ipv6(&arrival.source, &arrival.destination, UDP_LITE, len as u32);
     let envelope = envelope6(&arrival, turn.now);
     if let Some(reason) = deliver(stack, &arrival.frame, offset, envelope, pseudo) {
-        closed::lite6(stack, turn, arrival, offset, reason);
+        closed::end6(stack, turn, arrival, (Protocol::UdpLite, offset), |_, _| reason);
     }
 }
 
