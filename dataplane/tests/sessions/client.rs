@@ -42,6 +42,18 @@ pub struct Client {
     pub waking: Arc<Waking>,
 }
 
+/// A process: the program, what workers have of it, and the file of its memory.
+pub fn process(place: u16, geometry: Geometry, uid: u32) -> (Client, Shared, OwnedFd) {
+    let (arena, fd) = Arena::create(geometry).unwrap();
+    let bell = Bell::new().unwrap();
+    let its_bell = Bell::from_fd(bell.as_fd().try_clone_to_owned().unwrap());
+    let user = Credentials { uid, gid: uid, pid: i32::from(place) + 1000 };
+    let shared = Shared::new(arena, bell, user);
+    let its_arena = Arena::open(&fd, geometry).unwrap();
+    let client = Client { place, arena: its_arena, bell: its_bell, waking: Arc::clone(&shared.waking) };
+    (client, shared, fd)
+}
+
 pub fn house(claim: Claim) -> House {
     house_that_listens(claim, ListenSettings::default())
 }
@@ -113,17 +125,9 @@ impl House {
     }
 
     fn make(&mut self, geometry: Geometry, uid: u32) -> (Box<Program>, Client) {
-        let (arena, fd) = Arena::create(geometry).unwrap();
-        let place = self.arenas.len() as u16;
-        let bell = Bell::new().unwrap();
-        let its_bell = Bell::from_fd(bell.as_fd().try_clone_to_owned().unwrap());
-        let its_arena = Arena::open(&fd, geometry).unwrap();
+        let (client, shared, fd) = process(self.arenas.len() as u16, geometry, uid);
         self.arenas.push(fd);
-        let user = Credentials { uid, gid: uid, pid: i32::from(place) + 1000 };
-        let shared = Shared::new(arena, bell, user);
-        let waking = Arc::clone(&shared.waking);
-        let client = Client { place, arena: its_arena, bell: its_bell, waking };
-        (Box::new(Program::new(place, &shared)), client)
+        (Box::new(Program::new(client.place, &shared)), client)
     }
 
     /// A process attaches.

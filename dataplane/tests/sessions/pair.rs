@@ -1,14 +1,13 @@
 //! Programs whose sockets live on two workers. Even ports live on worker 0, which has the lan, odd ones on worker 1, which has
 //! the wan.
 
-use crate::client::Client;
+use crate::client::{Client, process};
 use crate::workers::{LAN, Parts, Peer, Rig, WAN, rib, udp, wire};
 use core::time::Duration;
 use flumen::handoff::{Doorbell, channel};
 use flumen::session::order::{self, ControlEnds, Done, Order};
 use flumen::session::policy::{Claim, LowPorts, Policy};
-use flumen::session::program::{Program, Shared};
-use flumen::session::socket::Credentials;
+use flumen::session::program::Program;
 use flumen::session::{Sessions, Settings, links};
 use flumen::worker::Way;
 use flumen_ipc::limits::CALL_DATA;
@@ -19,7 +18,7 @@ use flumen_stack::Counter;
 use flumen_stack::neighbour::NeighbourConfig;
 use flumen_stack::socket::homes::{Home, PortHomes};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use zerocopy::{FromBytes, IntoBytes};
@@ -98,21 +97,14 @@ impl Pair {
     }
 
     fn make(&mut self, uid: u32, order: impl Fn(Box<Program>) -> Order) -> Client {
-        let (arena, fd) = Arena::create(GEOMETRY).unwrap();
-        let place = self.arenas.len() as u16;
-        let bell = Bell::new().unwrap();
-        let its_bell = Bell::from_fd(bell.as_fd().try_clone_to_owned().unwrap());
-        let its_arena = Arena::open(&fd, GEOMETRY).unwrap();
+        let (client, shared, fd) = process(self.arenas.len() as u16, GEOMETRY, uid);
         self.arenas.push(fd);
-        let user = Credentials { uid, gid: uid, pid: i32::from(place) + 1000 };
-        let shared = Shared::new(arena, bell, user);
-        let client = Client { place, arena: its_arena, bell: its_bell, waking: Arc::clone(&shared.waking) };
         for control in &mut self.control {
-            control.orders.push(order(Box::new(Program::new(place, &shared)))).unwrap();
+            control.orders.push(order(Box::new(Program::new(client.place, &shared)))).unwrap();
         }
         self.turns(1);
         for control in &mut self.control {
-            assert!(matches!(control.done.pop(), Ok(Done::Attached(at)) if at == place));
+            assert!(matches!(control.done.pop(), Ok(Done::Attached(place)) if place == client.place));
         }
         client
     }
