@@ -3,11 +3,15 @@
 
 use super::harness::Lab;
 
+/// What programs below import.
+const PAIRS: &str = include_str!("programs/pairs.py");
+
 const SENT_STAMPS: &str = include_str!("programs/sent_stamps.py");
 
 /// Stamps of what goes: which there are, their keys, what stands beside them, and what is refused.
 pub fn stamps_of_what_goes_are_those_of_the_kernel() {
     let lab = Lab::plan().programs("").up();
+    lab.file("pairs.py", PAIRS);
     let script = lab.file("sent_stamps.py", SENT_STAMPS);
     let sixteen = |last| format!("fd0000010000000000000000000000{last}");
     for (client, ours, [of_client, of_ours]) in [
@@ -71,6 +75,7 @@ const STAMPS: &str = include_str!("programs/stamps.py");
 /// Times of what comes, of datagrams and of streams, in each of the forms that options ask for.
 pub fn times_of_what_comes_are_told_as_the_kernel_tells_them() {
     let lab = Lab::plan().programs("").up();
+    lab.file("pairs.py", PAIRS);
     let script = lab.file("stamps.py", STAMPS);
     let kernels = lab.client(&format!("python3 {script} 10.0.1.2")).must();
     assert!(kernels.contains("streams [(29, 1)] b'now' [(29, 2, True, False)]"), "{kernels}");

@@ -3,33 +3,15 @@
 sent_stamps.py ADDRESS
 """
 
-import errno, select, socket, struct, sys, time
+import errno, select, socket, struct, time
 
-ADDRESS = sys.argv[1]
-FAMILY = socket.AF_INET6 if ":" in ADDRESS else socket.AF_INET
+from pairs import ADDRESS, FAMILY, datagrams, streams
+
 STAMPING, STAMPING_NEW, KEY, FIGURES, PACKET_INFO = 37, 65, 81, 54, 8
 TX_SOFTWARE, SOFTWARE, OPT_ID, TX_SCHED, TX_ACK = 1 << 1, 1 << 4, 1 << 7, 1 << 8, 1 << 9
 OPT_CMSG, TIMES_ONLY, OPT_STATS, OPT_ID_TCP = 1 << 10, 1 << 11, 1 << 12, 1 << 16
 ALL = TX_SOFTWARE | TX_SCHED | TX_ACK
 NAMES = {0: "sent", 1: "scheduled", 2: "acknowledged"}
-
-
-def datagrams():
-    taker = socket.socket(FAMILY, socket.SOCK_DGRAM)
-    taker.bind((ADDRESS, 0))
-    sender = socket.socket(FAMILY, socket.SOCK_DGRAM)
-    sender.connect(taker.getsockname())
-    return sender, taker, lambda: None
-
-
-def streams():
-    door = socket.socket(FAMILY)
-    door.bind((ADDRESS, 0))
-    door.listen(4)
-    sender = socket.create_connection(door.getsockname()[:2])
-    sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    taker, _ = door.accept()
-    return sender, taker, door.close
 
 
 def ask(sender, flags, name=STAMPING):

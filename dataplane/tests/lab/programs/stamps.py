@@ -3,30 +3,13 @@
 stamps.py ADDRESS
 """
 
-import socket, struct, sys, time
+import socket, struct, time
 
-ADDRESS = sys.argv[1]
-FAMILY = socket.AF_INET6 if ":" in ADDRESS else socket.AF_INET
+from pairs import datagrams, streams
+
 STAMP, STAMP_NANOS, STAMPING = 29, 35, 37
 STAMP_NEW, STAMP_NANOS_NEW, STAMPING_NEW = 63, 64, 65
 RX_SOFTWARE, SOFTWARE = 1 << 3, 1 << 4
-
-
-def datagrams():
-    taker = socket.socket(FAMILY, socket.SOCK_DGRAM)
-    taker.bind((ADDRESS, 0))
-    sender = socket.socket(FAMILY, socket.SOCK_DGRAM)
-    sender.connect(taker.getsockname())
-    return sender, taker, lambda: None
-
-
-def streams():
-    door = socket.socket(FAMILY)
-    door.bind((ADDRESS, 0))
-    door.listen(4)
-    sender = socket.create_connection(door.getsockname())
-    taker, _ = door.accept()
-    return sender, taker, door.close
 
 
 def told(kind, data, sent):
