@@ -6,7 +6,7 @@
 //! afterwards makes a new one. A child after fork gets its own ([`Attachment::inherit`]), and leaves its parent's ([`leave`]).
 
 use crate::errno::{Errno, Result};
-use crate::home::HomeRef;
+use crate::home::{Home, HomeRef};
 use crate::limits::MAX_TOLD;
 use crate::lock::{self, Lock};
 use crate::own::Own;
@@ -198,6 +198,18 @@ fn give_up() {
     }
 }
 
+/// In a child after fork in which no call is on its way: tells the homes of attachments.
+pub fn count_homes(count: &mut dyn FnMut(&Home)) {
+    // SAFETY: as of `current`; and what was left is given up nowhere else now.
+    let mut tell =
+        |attachment: *mut Attachment| unsafe { attachment.as_ref() }.inspect(|one| count(one.home.record()));
+    tell(CURRENT.load(Acquire));
+    let mut next = LEFT.load(Relaxed);
+    while let Some(one) = tell(next) {
+        next = one.older.load(Relaxed);
+    }
+}
+
 /// In a child after fork: what other threads of the parent were doing is of no concern here.
 pub fn free_locks_after_fork() {
     MAKING.free_after_fork(|| ());
@@ -260,7 +272,9 @@ impl Attachment {
                 Some(socket) if known == there => {
                     socket.move_to(self);
                     if !lock::is_holding() && socket.references.load(Relaxed) == 0 {
-                        // Its last name was closed, or was about to be, while a thread of the parent was in a call on it.
+                        // Its last name was closed, or was about to be, while a thread of the parent was in a call on it; or it was
+                        // about to get its first.
+                        socket.decide(State::Flumen);
                         crate::pool::finish(socket);
                     }
                     continue;

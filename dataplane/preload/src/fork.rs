@@ -25,7 +25,7 @@ use crate::home;
 use crate::lock::{self, Lock};
 use crate::poll::{self, Asleep};
 use crate::socket::Slow;
-use crate::{real, table};
+use crate::{pool, real, table};
 use libc::{pid_t, sigset_t};
 
 /// What lives from before a fork to after it. (It is let go in this order.)
@@ -94,6 +94,12 @@ extern "C" fn child() {
     table::each(0, u32::MAX, |_, socket| socket.slow.free_after_fork(Slow::default));
     let has_sockets = child.is_some();
     attach::leave(child);
+    if !lock::is_holding() {
+        home::count_anew(|count| {
+            attach::count_homes(count);
+            pool::each(|socket| socket.count_home(count));
+        });
+    }
     if has_sockets {
         crate::watcher::reserve();
     }

@@ -1,4 +1,4 @@
-//! Three kinds of locks.
+//! Four kinds of locks.
 //!
 //! [`Lock`] is for the slow paths. While it is held no signal handler runs in the thread, for a handler that calls in again
 //! would wait for what it interrupted.
@@ -6,10 +6,12 @@
 //! [`turn`] takes a socket's turn to read or to write: a word in the cell, shared by all processes that have the socket,
 //! holding the thread that has it. It is held while bytes are copied, never while somebody sleeps. A thread that died with
 //! it loses it; a signal handler that finds its own thread there gets nothing.
+//!
+//! [`TryLock`] and [`Chore`] are for what can be left to others, or done later.
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*, fence};
 use core::time::Duration;
 use flumen_ipc::wake;
 use std::cell::Cell;
@@ -128,6 +130,58 @@ impl<T> DerefMut for TryGuard<'_, T> {
 impl<T> Drop for TryGuard<'_, T> {
     fn drop(&mut self) {
         self.0.taken.store(false, Release);
+    }
+}
+
+/// Work that is done by whoever finds that there is some, one thread at a time. Who comes while another is at it goes on: so a signal
+/// handler never waits. Who is at it lets no signal in, and waits for nobody: so whoever forks may wait until it is done.
+#[derive(Debug, Default)]
+pub struct Chore(AtomicBool);
+
+/// While it is held, the chore is nobody's.
+pub struct Undone<'a>(&'a Chore);
+
+impl Chore {
+    /// One that nobody is at.
+    pub const fn new() -> Chore {
+        Chore(AtomicBool::new(false))
+    }
+
+    fn take(&self) -> bool {
+        self.0.compare_exchange(false, true, Acquire, Relaxed).is_ok()
+    }
+
+    /// Does it as long as there is `more` to do, unless another is at it, who then looks once more.
+    pub fn run(&self, mut work: impl FnMut(), more: impl Fn() -> bool) {
+        loop {
+            // What there is to do is said before it is looked whether another is at it; who is looks the other way round.
+            fence(SeqCst);
+            let mask = block_signals();
+            let is_mine = self.take();
+            if is_mine {
+                work();
+                self.0.store(false, Release);
+            }
+            restore_signals(&mask);
+            fence(SeqCst);
+            if !is_mine || !more() {
+                return;
+            }
+        }
+    }
+
+    /// Before a fork, with signals kept out: waits for who is at it, and keeps others away.
+    pub fn hold_for_fork(&self) -> Undone<'_> {
+        while !self.take() {
+            std::thread::yield_now();
+        }
+        Undone(self)
+    }
+}
+
+impl Drop for Undone<'_> {
+    fn drop(&mut self) {
+        self.0.0.store(false, Release);
     }
 }
 

@@ -3,11 +3,33 @@
 
 use crate::socket::{Socket, SocketRef};
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicU64, Ordering::*};
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
 use memmap2::MmapOptions;
 
 /// Sockets that are made at a time.
 const GROUP: usize = 64;
+
+/// Sockets that were made together.
+struct Group {
+    sockets: [Socket; GROUP],
+    /// The group that was made before.
+    next: AtomicPtr<Group>,
+}
+
+/// All groups, the newest first.
+static GROUPS: AtomicPtr<Group> = AtomicPtr::new(null_mut());
+
+/// Calls `look` with every socket that there is, free ones as well.
+pub(crate) fn each(mut look: impl FnMut(&'static Socket)) {
+    // SAFETY: groups live for ever.
+    let group = |pointer: *mut Group| unsafe { pointer.as_ref() };
+    let mut next = group(GROUPS.load(Acquire));
+    while let Some(this) = next {
+        this.sockets.iter().for_each(&mut look);
+        next = group(this.next.load(Relaxed));
+    }
+}
 
 /// Sockets that are free, linked by `next_free`: the address of the first one in the low bits, and above it a count of changes,
 /// so that a thread that was stopped between looking and changing finds out that the list is another one by now. Without
@@ -68,20 +90,25 @@ fn take_free() -> Option<&'static Socket> {
 
 /// Makes a group of free sockets, and gives one of them. (Not by the program's allocator: it may be what called us.)
 fn make() -> Option<&'static Socket> {
-    let mut map = MmapOptions::new().len(GROUP * size_of::<Socket>()).map_anon().ok()?;
-    let base = map.as_mut_ptr().cast::<Socket>();
+    let mut map = MmapOptions::new().len(size_of::<Group>()).map_anon().ok()?;
+    let place = map.as_mut_ptr().cast::<Group>();
     core::mem::forget(map);
-    let mut made = (0..GROUP).map(|number| {
-        // SAFETY: the mapping is page-aligned, long enough, never unmapped, and known to nobody else.
-        unsafe {
-            let place = base.add(number);
-            place.write(Socket::free());
-            &*place
+    // SAFETY: the mapping is page-aligned, long enough, never unmapped, and known to nobody else.
+    let group = unsafe {
+        place.write(Group { sockets: [const { Socket::free() }; GROUP], next: AtomicPtr::new(null_mut()) });
+        &*place
+    };
+    let mut before = GROUPS.load(Acquire);
+    loop {
+        group.next.store(before, Relaxed);
+        match GROUPS.compare_exchange_weak(before, place, AcqRel, Acquire) {
+            Ok(_) => break,
+            Err(now) => before = now,
         }
-    });
-    let first = made.next();
-    made.for_each(|socket| FREE.push(socket));
-    first
+    }
+    let (first, others) = group.sockets.split_first()?;
+    others.iter().for_each(|socket| FREE.push(socket));
+    Some(first)
 }
 
 /// The last reference is gone: this process lets go of the socket.

@@ -122,8 +122,21 @@ pub struct Slow {
     pub journal: Vec<Remembered>,
     /// What was asked for about signals.
     pub signals: Option<Asked>,
-    /// Where it lived before: calls that began then may still be there.
-    homes: Vec<HomeRef>,
+}
+
+/// Where a socket lived before, as a word that counts as a user.
+#[derive(Debug)]
+struct Former {
+    home: AtomicPtr<Home>,
+    next: AtomicPtr<Former>,
+}
+
+impl Former {
+    fn all(newest: &AtomicPtr<Former>) -> impl Iterator<Item = &Former> {
+        // SAFETY: what is in the list lives as long as the socket is not begun anew, and with it whoever walks the list.
+        let at = |place: &AtomicPtr<Former>| unsafe { place.load(Acquire).as_ref() };
+        core::iter::successors(at(newest), move |former| at(&former.next))
+    }
 }
 
 /// One socket.
@@ -157,8 +170,9 @@ pub struct Socket {
     pub(crate) remembers: AtomicBool,
     /// True once it had an owner, or O_ASYNC, in this process: see [`crate::signals`].
     pub(crate) signals: AtomicBool,
-    /// True once it left a home for another one.
-    moved: AtomicBool,
+    /// Where it lived before: calls that began then may still be there. (Not with what the slow paths touch: a child may find that in the
+    /// midst of a change.)
+    former: AtomicPtr<Former>,
     /// What only the slow paths touch.
     pub slow: Lock<Slow>,
 }
@@ -185,8 +199,8 @@ impl Socket {
             cookie: AtomicU64::new(0),
             remembers: AtomicBool::new(false),
             signals: AtomicBool::new(false),
-            moved: AtomicBool::new(false),
-            slow: Lock::new(Slow { journal: Vec::new(), signals: None, homes: Vec::new() }),
+            former: AtomicPtr::new(null_mut()),
+            slow: Lock::new(Slow { journal: Vec::new(), signals: None }),
         }
     }
 
@@ -207,8 +221,8 @@ impl Socket {
         if self.signals.swap(false, Relaxed) {
             self.slow.lock().signals = None;
         }
-        if self.moved.swap(false, Relaxed) {
-            self.slow.lock().homes.clear();
+        if !self.former.load(Relaxed).is_null() {
+            self.forget_former_homes();
         }
         self.state.store(State::Undecided as u32, Release);
     }
@@ -223,11 +237,48 @@ impl Socket {
         if let Some(before) = unsafe { HomeRef::from_raw(self.home.swap(home, Relaxed)) } {
             // The same, nearly always. Another, when what was Flumen's, and not any more, is opened with another service.
             if !before.is(home) {
-                self.moved.store(true, Relaxed);
-                self.slow.lock().homes.push(before);
+                self.remember_home(before);
             }
         }
         self.attachment.store(core::ptr::from_ref(attachment).cast_mut(), Release);
+    }
+
+    fn remember_home(&self, home: HomeRef) {
+        let home = AtomicPtr::new(home.into_raw());
+        let mut before = self.former.load(Relaxed);
+        let one = Box::into_raw(Box::new(Former { home, next: AtomicPtr::new(before) }));
+        while let Err(now) = self.former.compare_exchange_weak(before, one, AcqRel, Relaxed) {
+            before = now;
+            // SAFETY: nobody else knows it yet.
+            unsafe { &*one }.next.store(before, Relaxed);
+        }
+    }
+
+    /// Gives the memory back that former homes were remembered in.
+    fn forget_former_homes(&self) {
+        let mut next = self.former.swap(null_mut(), AcqRel);
+        while !next.is_null() {
+            // SAFETY: of `remember_home`; the socket is nobody's but the caller's.
+            next = unsafe { Box::from_raw(next) }.next.into_inner();
+        }
+    }
+
+    /// In a child after fork in which no call is on its way: tells where it lives. One that has no name here lives nowhere: it was in a
+    /// call of another thread of the parent's.
+    pub(crate) fn count_home(&self, count: &mut dyn FnMut(&Home)) {
+        if self.references.load(Relaxed) == 0 {
+            self.home.store(null_mut(), Relaxed);
+        }
+        // SAFETY: records of homes live for ever.
+        if let Some(home) = unsafe { self.home.load(Relaxed).as_ref() } {
+            count(home);
+        }
+        for former in Former::all(&self.former) {
+            // SAFETY: as above.
+            if let Some(home) = unsafe { former.home.load(Relaxed).as_ref() } {
+                count(home);
+            }
+        }
     }
 
     /// In a child after fork: the same slot, in the attachment of the child.
@@ -242,8 +293,11 @@ impl Socket {
 
     /// Nobody has it any more: it needs no memory.
     pub(crate) fn leave_home(&self) {
-        // SAFETY: as in `place`.
-        drop(unsafe { HomeRef::from_raw(self.home.swap(null_mut(), AcqRel)) });
+        let formers = Former::all(&self.former).map(|former| &former.home);
+        for word in formers.chain([&self.home]) {
+            // SAFETY: as in `place`.
+            drop(unsafe { HomeRef::from_raw(word.swap(null_mut(), AcqRel)) });
+        }
     }
 
     /// Accept made the descriptor behind it, which may serve again ([`crate::spare`]).

@@ -148,7 +148,7 @@ pub fn count_anew() {
             unsafe { pointer.as_ref() }
         })
     };
-    entries().for_each(|socket| socket.references.store(0, Relaxed));
+    crate::pool::each(|socket| socket.references.store(0, Relaxed));
     entries().for_each(|socket| {
         socket.references.fetch_add(1, Relaxed);
     });
