@@ -1,23 +1,30 @@
 //! This process's connection to the service: its arena, the calls that it makes, the kicks that it gives and the news that
 //! it gets.
 //!
-//! It is made when a socket needs it for the first time, so that programs that never open one cost nothing. It lives as
-//! long as the process: sockets point to it. When the service dies it is dead, its sockets with it; a socket that is opened
-//! afterwards makes a new one. A child after fork gets its own ([`Attachment::inherit`]), and leaves its parent's ([`leave`]).
+//! It is made when a socket needs it for the first time, so that programs that never open one cost nothing. When the service dies
+//! it is dead, its sockets with it; a socket that is opened afterwards makes a new one. A child after fork gets its own
+//! ([`Attachment::inherit`]), and leaves its parent's ([`leave`]).
+//!
+//! ```text
+//!   CURRENT ── dead, and there is another; or a fork ──> LEFT ── no socket lives by it, and no call is at it ([`hold`]) ──> given up
+//! ```
 
 use crate::errno::{Errno, Result};
-use crate::home::{Home, HomeRef};
+use crate::hold;
+use crate::home::{self, HomeRef};
 use crate::limits::MAX_TOLD;
-use crate::lock::{self, Lock};
+use crate::lock::{Chore, Lock, Undone};
+use crate::mapped::{Placed, Table};
 use crate::own::Own;
 use crate::socket::{Socket, SocketRef, State};
+use arrayvec::ArrayVec;
 use core::ffi::c_int;
 use core::ops::Deref;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
 use core::time::Duration;
 use flumen_ipc::attach::{self, Adopted, Hello, Welcome};
-use flumen_ipc::limits::CALL_DATA;
+use flumen_ipc::limits::{CALL_DATA, MAX_WORKERS};
 use flumen_ipc::{Arena, Op, ServicePage, tree};
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -43,8 +50,10 @@ pub struct Attachment {
     page: ServicePage,
     connection: Own,
     bell: Own,
-    workers: Vec<WorkerBell>,
+    workers: ArrayVec<WorkerBell, MAX_WORKERS>,
     token: [u8; 16],
+    /// Tells it from all others that this process had.
+    serial: u64,
     dead: AtomicBool,
     /// It is the parent's, after a fork.
     left: AtomicBool,
@@ -55,9 +64,13 @@ pub struct Attachment {
     /// Where the last call found a free call slot.
     hint: AtomicU32,
     /// A bit for each slot that is taken.
-    taken: Vec<AtomicU64>,
+    taken: Table<AtomicU64>,
     /// The socket in each slot.
-    sockets: Vec<AtomicPtr<Socket>>,
+    sockets: Table<AtomicPtr<Socket>>,
+    /// Sockets that point to it.
+    residents: AtomicU32,
+    /// Since which epoch nobody can find it; 0: somebody can, as far as is known.
+    unfound: AtomicU64,
     /// Another one that was left, and could not be given up then.
     older: AtomicPtr<Attachment>,
 }
@@ -73,8 +86,10 @@ struct WorkerBell {
 static CURRENT: AtomicPtr<Attachment> = AtomicPtr::new(null_mut());
 static MAKING: Lock<()> = Lock::new(());
 
-/// Attachments that were left in children after fork, by calls that may still be at them.
+/// Attachments that new sockets do not live by any more. Sockets may, and calls may still be at them.
 static LEFT: AtomicPtr<Attachment> = AtomicPtr::new(null_mut());
+/// Giving them up.
+static GIVING_UP: Chore = Chore::new();
 
 /// An attachment that a call uses. As long as threads do, it lives.
 #[derive(Debug)]
@@ -91,18 +106,18 @@ impl Deref for Using {
 impl Drop for Using {
     #[inline]
     fn drop(&mut self) {
-        lock::end_to_hold();
+        hold::end_to_hold();
     }
 }
 
 /// The attachment, if there is one.
 #[inline]
 pub fn current() -> Option<Using> {
-    lock::begin_to_hold();
-    // SAFETY: an attachment that is the process's is given up only by a thread that is alone, and uses none ([`leave`]).
+    hold::begin_to_hold();
+    // SAFETY: what can be found here is not given up before all threads that may have found it let go of what they hold.
     let there = unsafe { CURRENT.load(Acquire).as_ref() };
     if there.is_none() {
-        lock::end_to_hold();
+        hold::end_to_hold();
     }
     there.map(Using)
 }
@@ -128,8 +143,13 @@ pub fn ensure() -> Result<Using> {
         return Ok(attachment);
     }
     let attachment = Attachment::make(&Hello::new(attach::ATTACH))?;
-    let is_another = current().is_some();
-    install(attachment);
+    let before = CURRENT.swap(attachment.into_raw(), AcqRel);
+    let is_another = !before.is_null();
+    if is_another {
+        put_aside(before);
+        // Not that it could go by now; but who sleeps from now on is not waited for.
+        give_up();
+    }
     drop(making);
     crate::watcher::reserve();
     if is_another {
@@ -138,22 +158,65 @@ pub fn ensure() -> Result<Using> {
     current().ok_or(Errno(libc::ENETDOWN))
 }
 
-/// Makes an attachment that of the process. The one before is still there, for its sockets.
-fn install(attachment: Attachment) {
-    CURRENT.store(Box::into_raw(Box::new(attachment)), Release);
+/// One that no socket shall live by from now on.
+fn put_aside(attachment: *mut Attachment) {
+    // SAFETY: it is in no list, so nobody gives it up.
+    let Some(one) = (unsafe { attachment.as_ref() }) else { return };
+    let mut older = LEFT.load(Relaxed);
+    loop {
+        one.older.store(older, Relaxed);
+        match LEFT.compare_exchange_weak(older, attachment, AcqRel, Relaxed) {
+            Ok(_) => return,
+            Err(now) => older = now,
+        }
+    }
+}
+
+/// Gives up what was left, if that is possible by now. To be called where a thread holds nothing, also in a signal handler.
+#[inline]
+pub fn give_up() {
+    if !LEFT.load(Relaxed).is_null() {
+        give_up_left();
+    }
+}
+
+#[cold]
+fn give_up_left() {
+    if crate::sandbox::is_on() {
+        return;
+    }
+    let work = || {
+        let mut next = LEFT.swap(null_mut(), AcqRel);
+        // SAFETY: made by `make`; it is in no list any more, and there is one thread at a time here.
+        while let Some(one) = unsafe { next.as_ref() } {
+            let this = core::mem::replace(&mut next, one.older.load(Relaxed));
+            if one.is_nobodys() {
+                // SAFETY: nobody can find it, and nobody is left who could before.
+                drop(unsafe { Placed::from_raw(this) });
+            } else {
+                put_aside(this);
+            }
+        }
+    };
+    // What another cannot give up now waits for the next time.
+    GIVING_UP.run(work, || false);
+}
+
+/// Before a fork: waits for who gives attachments up, and keeps others from it.
+pub fn hold_for_fork() -> Undone<'static> {
+    GIVING_UP.hold_for_fork()
 }
 
 /// In a child after fork: the parent's connection must end with the parent, and the child's is `now`, if it has sockets; else the
 /// next one makes it. All sockets of the parent's live with the child's, or are nobody's.
 ///
-/// What is the parent's is given up, but the memory that sockets live in. When the fork was in a signal handler that interrupted a
-/// call, that call may still be at it. Then it stays, changed so that nothing that is written there is seen by the parent and the
-/// service, until there is a fork without.
-pub fn leave(now: Option<Attachment>) {
+/// What is the parent's is given up. When the fork was in a signal handler that interrupted a call, that call may still be at it. Then
+/// it stays until that ends, changed so that nothing that is written there is seen by the parent and the service.
+pub fn leave(now: Option<Placed<Attachment>>) {
     let before = CURRENT.load(Acquire);
     let lost = match now {
         Some(now) => {
-            install(now);
+            CURRENT.store(now.into_raw(), Release);
             // SAFETY: as of `current`.
             let (before, now) = unsafe { (before.as_ref(), CURRENT.load(Acquire).as_ref()) };
             before.zip(now).map(|(before, now)| now.take_over(before)).unwrap_or_default()
@@ -170,44 +233,27 @@ pub fn leave(now: Option<Attachment>) {
     // SAFETY: as above.
     if let Some(parents) = unsafe { before.as_ref() } {
         parents.close_descriptors();
-        if lock::is_holding() {
+        if hold::is_holding() {
             parents.home.part_from_service();
         }
-        parents.older.store(LEFT.swap(before, Relaxed), Relaxed);
-    }
-    if !lock::is_holding() {
-        give_up();
+        put_aside(before);
     }
     lost.into_iter().for_each(crate::adopt::adopt_again);
 }
 
-/// Gives up what was left.
-fn give_up() {
-    let mut next = LEFT.swap(null_mut(), Relaxed);
-    while !next.is_null() {
-        // SAFETY: made by `install`; no other thread is here, this one uses none, and it is in no list any more.
-        let one = unsafe { Box::from_raw(next) };
-        next = one.older.load(Relaxed);
-        if one.has_residents() {
-            // A call of the parent's, which a signal handler with a fork interrupted, placed a socket there.
-            let one = Box::into_raw(one);
-            // SAFETY: it is back in the list.
-            unsafe { (*one).older.store(LEFT.load(Relaxed), Relaxed) };
-            LEFT.store(one, Relaxed);
-        }
-    }
-}
-
-/// In a child after fork in which no call is on its way: tells the homes of attachments.
-pub fn count_homes(count: &mut dyn FnMut(&Home)) {
-    // SAFETY: as of `current`; and what was left is given up nowhere else now.
-    let mut tell =
-        |attachment: *mut Attachment| unsafe { attachment.as_ref() }.inspect(|one| count(one.home.record()));
-    tell(CURRENT.load(Acquire));
-    let mut next = LEFT.load(Relaxed);
-    while let Some(one) = tell(next) {
-        next = one.older.load(Relaxed);
-    }
+/// In a child after fork in which no call is on its way: counts its sockets and attachments anew, with where they live.
+pub fn count_anew() {
+    let undone = GIVING_UP.hold_for_fork();
+    // SAFETY: as of `current`; and what was left is not given up now.
+    let at = |place: &AtomicPtr<Attachment>| unsafe { place.load(Acquire).as_ref() };
+    let left = || core::iter::successors(at(&LEFT), |one| at(&one.older));
+    let all = || at(&CURRENT).into_iter().chain(left());
+    all().for_each(|one| one.residents.store(0, Relaxed));
+    home::count_anew(|count| {
+        all().for_each(|one| count(one.home.record()));
+        crate::pool::each(|socket| socket.count_anew(count));
+    });
+    drop(undone);
 }
 
 /// In a child after fork: what other threads of the parent were doing is of no concern here.
@@ -234,18 +280,18 @@ impl Attachment {
     ///
     /// # Errors
     /// The service is gone, or has too many programs.
-    pub fn inherit(&self) -> Result<Attachment> {
+    pub fn inherit(&self) -> Result<Placed<Attachment>> {
         let child = Attachment::make(&Hello { token: self.token, ..Hello::new(attach::INHERIT) })?;
-        for (to, from) in child.taken.iter().zip(&self.taken) {
+        for (to, from) in child.taken.iter().zip(self.taken.iter()) {
             to.store(from.load(Acquire), Relaxed);
         }
-        for (place, socket) in child.sockets.iter().zip(&self.sockets) {
+        for (place, socket) in child.sockets.iter().zip(self.sockets.iter()) {
             place.store(socket.load(Acquire), Relaxed);
         }
         Ok(child)
     }
 
-    /// True when a socket lives here.
+    /// True when sockets live here.
     pub fn has_sockets(&self) -> bool {
         self.taken.iter().any(|word| word.load(Acquire) != 0)
     }
@@ -261,7 +307,7 @@ impl Attachment {
     /// those that the service does not know the child has.
     fn take_over(&self, parent: &Attachment) -> Vec<c_int> {
         let mut lost = Vec::new();
-        for (slot, (mine, theirs)) in (0..).zip(self.sockets.iter().zip(&parent.sockets)) {
+        for (slot, (mine, theirs)) in (0..).zip(self.sockets.iter().zip(parent.sockets.iter())) {
             let (known, there) = (mine.load(Relaxed), theirs.load(Relaxed));
             let is_taken = self
                 .taken
@@ -271,7 +317,7 @@ impl Attachment {
             match unsafe { there.as_ref() } {
                 Some(socket) if known == there => {
                     socket.move_to(self);
-                    if !lock::is_holding() && socket.references.load(Relaxed) == 0 {
+                    if !hold::is_holding() && socket.references.load(Relaxed) == 0 {
                         // Its last name was closed, or was about to be, while a thread of the parent was in a call on it; or it was
                         // about to get its first.
                         socket.decide(State::Flumen);
@@ -300,11 +346,39 @@ impl Attachment {
         self.left.load(Relaxed)
     }
 
-    /// Sockets point to it.
-    fn has_residents(&self) -> bool {
-        let mut any = false;
-        self.each_socket(|socket| any |= socket.is_of(self));
-        any
+    /// A socket points to it from now on.
+    pub(crate) fn count_resident(&self) {
+        self.residents.fetch_add(1, Relaxed);
+    }
+
+    /// One does so no more.
+    pub(crate) fn discount_resident(&self) {
+        self.residents.fetch_sub(1, AcqRel);
+    }
+
+    /// True when no socket points to it, and every thread that may have found it before has let go of what it held. By who is at the
+    /// chore of giving up.
+    fn is_nobodys(&self) -> bool {
+        let has_residents = || self.residents.load(Acquire) > 0;
+        if !has_residents() && self.unfound.load(Relaxed) == 0 {
+            self.unfound.store(hold::new_epoch(), Relaxed);
+        }
+        if !has_residents()
+            && hold::is_nobody_left_from_before(self.unfound.load(Relaxed))
+            && !has_residents()
+        {
+            return true;
+        }
+        if has_residents() {
+            // One of those placed a socket here.
+            self.unfound.store(0, Relaxed);
+        }
+        false
+    }
+
+    /// Tells it from all others that this process had; never 0.
+    pub fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// In a child after fork: the parent's connection must end with the parent.
@@ -336,7 +410,8 @@ impl Attachment {
         Ok((adopted, memory.into_iter().next().ok_or(Errno(libc::EPROTO))?))
     }
 
-    fn make(hello: &Hello) -> Result<Attachment> {
+    fn make(hello: &Hello) -> Result<Placed<Attachment>> {
+        static SERIALS: AtomicU64 = AtomicU64::new(1);
         let connection = connect()?;
         attach::send(&connection, hello.as_bytes(), &[])?;
         let mut message = [0; size_of::<Welcome>()];
@@ -354,24 +429,29 @@ impl Attachment {
         let page = ServicePage::open(next()?)?;
         let bell = Own::new(next()?)?;
         let worker = |_| Ok(WorkerBell { bell: Own::new(next()?)?, rung: AtomicU32::new(0) });
-        let workers = (0..welcome.geometry.workers).map(worker).collect::<Result<_>>()?;
+        let workers =
+            (0..welcome.geometry.workers.min(MAX_WORKERS as u32)).map(worker).collect::<Result<_>>()?;
         let slots = welcome.geometry.slots;
-        Ok(Attachment {
+        let attachment = Attachment {
             home,
             page,
             connection: Own::new(connection)?,
             bell,
             workers,
             token: welcome.token,
+            serial: SERIALS.fetch_add(1, Relaxed),
             dead: AtomicBool::new(false),
             left: AtomicBool::new(false),
             mourned: AtomicBool::new(false),
             looked: AtomicU64::new(0),
             hint: AtomicU32::new(0),
-            taken: (0..slots / 64).map(|_| AtomicU64::new(0)).collect(),
-            sockets: (0..slots).map(|_| AtomicPtr::new(null_mut())).collect(),
+            taken: Table::new(slots as usize / 64)?,
+            sockets: Table::new(slots as usize)?,
+            residents: AtomicU32::new(0),
+            unfound: AtomicU64::new(0),
             older: AtomicPtr::new(null_mut()),
-        })
+        };
+        Ok(Placed::new(attachment)?)
     }
 
     /// The memory.

@@ -3,7 +3,7 @@
 use crate::epoll::descriptors as epoll;
 use crate::errno::{Errno, Result, from_libc};
 use crate::socket::{Part, SocketRef, open};
-use crate::{own, real, signals, spare, table};
+use crate::{attach, own, real, signals, spare, table};
 use core::ffi::{c_int, c_uint};
 use flumen_ipc::Op;
 use std::time::{Duration, Instant};
@@ -26,6 +26,7 @@ pub fn close(fd: c_int) -> Result<()> {
     // SAFETY: the program closes what is its own.
     let closed = from_libc(unsafe { real::close(fd) }).map(drop);
     drop(socket);
+    attach::give_up();
     closed
 }
 
@@ -82,6 +83,8 @@ pub fn close_range(first: c_uint, last: c_uint, flags: c_int) -> Result<()> {
             break;
         }
     }
+    drop(sockets);
+    attach::give_up();
     closed
 }
 

@@ -11,7 +11,7 @@
 //! itself with clone (system, popen, posix_spawn) executes a program at once, and has no use for sockets of ours before.
 //!
 //! A fork may be in a signal handler that interrupted one of our own calls, which then goes on in both. What it held is held on
-//! ([`lock::is_holding`]); the parent's connection, which it may be about to use, is dead for the child and out of its reach
+//! ([`hold::is_holding`]); the parent's connection, which it may be about to use, is dead for the child and out of its reach
 //! ([`attach::leave`]): what was asked and not answered is asked once more by the child's own; and what the handler interrupted in the
 //! tables of the epoll sets is finished before they begin anew ([`state`]).
 //!
@@ -21,19 +21,21 @@
 use crate::attach::{self, Attachment};
 use crate::calls::stdio;
 use crate::epoll::state::{self, Held};
-use crate::home;
 use crate::lock::{self, Lock};
+use crate::mapped::Placed;
 use crate::poll::{self, Asleep};
 use crate::socket::Slow;
-use crate::{pool, real, table};
+use crate::{hold, home};
+use crate::{real, table};
 use libc::{pid_t, sigset_t};
 
 /// What lives from before a fork to after it. (It is let go in this order.)
 struct Forking {
-    child: Option<Attachment>,
+    child: Option<Placed<Attachment>>,
     asleep: Asleep,
     streams: stdio::Quiet,
     homes: home::Quiet,
+    left: lock::Undone<'static>,
     /// `None`: the fork is in a signal handler that interrupted this thread there.
     registry: Option<Held>,
     /// No handler runs while there is this: it might fork itself.
@@ -61,14 +63,14 @@ extern "C" fn prepare() {
     });
     crate::spare::before_fork();
     let asleep = poll::hold_for_fork();
-    let (streams, homes) = (stdio::hold_for_fork(), home::hold_for_fork());
-    *FORKING.lock() = Some(Forking { child, asleep, streams, homes, registry, mask });
+    let (streams, left, homes) = (stdio::hold_for_fork(), attach::hold_for_fork(), home::hold_for_fork());
+    *FORKING.lock() = Some(Forking { child, asleep, streams, homes, left, registry, mask });
 }
 
 extern "C" fn parent() {
     let forking = FORKING.lock().take();
-    if let Some(Forking { child, asleep, streams, homes, registry, mask }) = forking {
-        drop((asleep, streams, homes, registry));
+    if let Some(Forking { child, asleep, streams, homes, left, registry, mask }) = forking {
+        drop((asleep, streams, homes, left, registry));
         drop(child);
         lock::restore_signals(&mask);
     }
@@ -76,15 +78,16 @@ extern "C" fn parent() {
 
 extern "C" fn child() {
     lock::begin_anew_after_fork();
+    hold::begin_anew_after_fork();
     attach::free_locks_after_fork();
     let forking = FORKING.lock().take();
-    let Some(Forking { child, asleep, streams, homes, registry, mask }) = forking else { return };
+    let Some(Forking { child, asleep, streams, homes, left, registry, mask }) = forking else { return };
     // What a handler interrupted in the registry goes on with sockets and attachments that it holds no reference to.
     let is_interrupted = registry.is_none();
     if is_interrupted {
-        lock::begin_to_hold();
+        hold::begin_to_hold();
     }
-    drop((streams, homes));
+    drop((streams, homes, left));
     crate::spare::free_lock_after_fork();
     poll::begin_anew_after_fork(asleep);
     crate::watcher::begin_anew_after_fork();
@@ -94,18 +97,16 @@ extern "C" fn child() {
     table::each(0, u32::MAX, |_, socket| socket.slow.free_after_fork(Slow::default));
     let has_sockets = child.is_some();
     attach::leave(child);
-    if !lock::is_holding() {
-        home::count_anew(|count| {
-            attach::count_homes(count);
-            pool::each(|socket| socket.count_home(count));
-        });
+    if !hold::is_holding() {
+        attach::count_anew();
     }
+    attach::give_up();
     if has_sockets {
         crate::watcher::reserve();
     }
     crate::signals::begin_anew_after_fork();
     if is_interrupted {
-        lock::end_to_hold();
+        hold::end_to_hold();
     }
     lock::restore_signals(&mask);
 }

@@ -331,9 +331,9 @@ mod tests {
                 }
             });
             while seen.load(Relaxed) < WANTED {
-                crate::lock::begin_to_hold();
+                crate::hold::begin_to_hold();
                 drop(HomeRef::open([40; 16], memory.try_clone().unwrap(), SMALL).unwrap());
-                crate::lock::end_to_hold();
+                crate::hold::end_to_hold();
                 match CHILD.swap(0, Relaxed) {
                     0 => {}
                     // SAFETY: ends the child.

@@ -12,7 +12,7 @@
 //!   socket      one socket: states, readiness;  pool: its memory;  table: descriptor → socket
 //!   epoll, poll, select      waiting for many;  watcher: where threads sleep that do
 //!   fork, exec, spawn        other processes with the same sockets;  rights, adopt: sockets that come from others
-//!   home        the arenas that sockets live in
+//!   home        the arenas that sockets live in;  hold: what calls hold, so that it is not given up
 //!   spare       descriptors of closed connections for the next ones;  sandbox: programs that give up system calls
 //!   signals     SIGIO and SIGURG
 //!   attach      the connection to the service: arena, calls, kicks, news
@@ -42,10 +42,12 @@ pub mod epoll;
 pub mod errno;
 pub mod exec;
 pub mod fork;
+pub mod hold;
 pub mod home;
 pub mod ioctl;
 pub mod limits;
 pub mod lock;
+pub mod mapped;
 pub mod memory;
 pub mod options;
 pub mod own;
@@ -75,6 +77,7 @@ pub mod zero_copy;
 static BEGIN: extern "C" fn() = begin;
 
 extern "C" fn begin() {
+    hold::begin();
     fork::begin();
     adopt::adopt_inherited();
 }

@@ -206,28 +206,8 @@ pub fn restore_signals(mask: &libc::sigset_t) {
 
 thread_local! {
     static THREAD: Cell<u32> = const { Cell::new(0) };
-    /// Sockets and attachments that calls of this thread hold.
-    static HELD: Cell<u32> = const { Cell::new(0) };
     /// Turns that it has, or is about to take.
     static TURNS: Cell<u32> = const { Cell::new(0) };
-}
-
-/// This thread begins to hold a socket or an attachment. (To be said before it does.)
-#[inline]
-pub fn begin_to_hold() {
-    HELD.with(|held| held.set(held.get().wrapping_add(1)));
-}
-
-/// It lets go of it. (To be said afterwards.)
-#[inline]
-pub fn end_to_hold() {
-    HELD.with(|held| held.set(held.get().wrapping_sub(1)));
-}
-
-/// True when this thread holds something. Whoever forks and does, does so in a signal handler that interrupted a call of this
-/// library, which goes on afterwards, in the child as well.
-pub fn is_holding() -> bool {
-    HELD.with(|held| held.get() != 0)
 }
 
 /// The number of this thread.

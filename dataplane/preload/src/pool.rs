@@ -132,7 +132,7 @@ pub(crate) fn finish_unwatched(socket: &'static Socket) {
         }
     }
     socket.decide(crate::socket::State::Kernel);
-    socket.leave_home();
+    socket.leave();
     FREE.push(socket);
 }
 

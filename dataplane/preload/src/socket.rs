@@ -13,8 +13,9 @@
 //! names it in calls, kicks and news.
 
 use crate::attach::Attachment;
+use crate::hold;
 use crate::home::{Home, HomeRef};
-use crate::lock::{self, Lock};
+use crate::lock::Lock;
 use crate::signals::Asked;
 use crate::spare::Behind;
 use core::ffi::c_int;
@@ -209,7 +210,6 @@ impl Socket {
         self.domain.store(domain, Relaxed);
         self.kind.store(kind, Relaxed);
         self.protocol.store(protocol, Relaxed);
-        self.attachment.store(null_mut(), Relaxed);
         self.sent_to.store(0, Relaxed);
         self.zero_copy.store(0, Relaxed);
         self.watched.store(false, Relaxed);
@@ -240,7 +240,17 @@ impl Socket {
                 self.remember_home(before);
             }
         }
-        self.attachment.store(core::ptr::from_ref(attachment).cast_mut(), Release);
+        self.settle(Some(attachment));
+    }
+
+    /// It lives by this attachment from now on, which stays as long as it does.
+    fn settle(&self, attachment: Option<&Attachment>) {
+        attachment.inspect(|attachment| attachment.count_resident());
+        let now = attachment.map_or(null_mut(), |attachment| core::ptr::from_ref(attachment).cast_mut());
+        // SAFETY: the one before is there as long as this socket was counted as its resident.
+        if let Some(before) = unsafe { self.attachment.swap(now, AcqRel).as_ref() } {
+            before.discount_resident();
+        }
     }
 
     fn remember_home(&self, home: HomeRef) {
@@ -263,11 +273,16 @@ impl Socket {
         }
     }
 
-    /// In a child after fork in which no call is on its way: tells where it lives. One that has no name here lives nowhere: it was in a
-    /// call of another thread of the parent's.
-    pub(crate) fn count_home(&self, count: &mut dyn FnMut(&Home)) {
+    /// In a child after fork in which no call is on its way: counts where it lives, anew. One that has no name here lives nowhere: it
+    /// was in a call of another thread of the parent's.
+    pub(crate) fn count_anew(&self, count: &mut dyn FnMut(&Home)) {
         if self.references.load(Relaxed) == 0 {
             self.home.store(null_mut(), Relaxed);
+            self.attachment.store(null_mut(), Relaxed);
+        }
+        // SAFETY: a socket's attachment is there as long as the socket was counted, which its parent did.
+        if let Some(attachment) = unsafe { self.attachment.load(Relaxed).as_ref() } {
+            attachment.count_resident();
         }
         // SAFETY: records of homes live for ever.
         if let Some(home) = unsafe { self.home.load(Relaxed).as_ref() } {
@@ -283,16 +298,12 @@ impl Socket {
 
     /// In a child after fork: the same slot, in the attachment of the child.
     pub fn move_to(&self, attachment: &Attachment) {
-        self.attachment.store(core::ptr::from_ref(attachment).cast_mut(), Release);
+        self.settle(Some(attachment));
     }
 
-    /// True when it is of this attachment.
-    pub fn is_of(&self, attachment: &Attachment) -> bool {
-        core::ptr::eq(self.attachment.load(Relaxed), attachment)
-    }
-
-    /// Nobody has it any more: it needs no memory.
-    pub(crate) fn leave_home(&self) {
+    /// Nobody has it any more: it needs no memory, and no attachment.
+    pub(crate) fn leave(&self) {
+        self.settle(None);
         let formers = Former::all(&self.former).map(|former| &former.home);
         for word in formers.chain([&self.home]) {
             // SAFETY: as in `place`.
@@ -682,7 +693,7 @@ pub struct SocketRef(pub(crate) &'static Socket);
 impl SocketRef {
     /// Holds a socket, unless nobody has it any more.
     pub(crate) fn hold(socket: &'static Socket) -> Option<SocketRef> {
-        lock::begin_to_hold();
+        hold::begin_to_hold();
         let mut count = socket.references.load(Relaxed);
         while count > 0 {
             match socket.references.compare_exchange_weak(count, count + 1, Acquire, Relaxed) {
@@ -690,13 +701,13 @@ impl SocketRef {
                 Err(now) => count = now,
             }
         }
-        lock::end_to_hold();
+        hold::end_to_hold();
         None
     }
 
     /// As a word that counts as a reference, for [`SocketRef::from_raw`]: in a table, not in a call.
     pub(crate) fn into_raw(self) -> *mut Socket {
-        lock::end_to_hold();
+        hold::end_to_hold();
         core::ptr::from_ref(core::mem::ManuallyDrop::new(self).0).cast_mut()
     }
 
@@ -707,7 +718,7 @@ impl SocketRef {
     pub(crate) unsafe fn from_raw(word: *mut Socket) -> Option<SocketRef> {
         // SAFETY: sockets live for ever.
         let socket = unsafe { word.as_ref() }?;
-        lock::begin_to_hold();
+        hold::begin_to_hold();
         Some(SocketRef(socket))
     }
 
@@ -719,7 +730,7 @@ impl SocketRef {
 
 impl Clone for SocketRef {
     fn clone(&self) -> SocketRef {
-        lock::begin_to_hold();
+        hold::begin_to_hold();
         self.0.references.fetch_add(1, Relaxed);
         SocketRef(self.0)
     }
@@ -739,6 +750,6 @@ impl Drop for SocketRef {
         if self.0.references.fetch_sub(1, AcqRel) == 1 {
             crate::pool::finish(self.0);
         }
-        lock::end_to_hold();
+        hold::end_to_hold();
     }
 }

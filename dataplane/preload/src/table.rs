@@ -3,8 +3,8 @@
 //! An entry holds one reference to its socket. A reader takes another one, and then looks whether the entry still names
 //! the same socket; sockets are never anything else ([`crate::pool`]), so the count that it touched was a count.
 
+use crate::hold;
 use crate::limits::MAX_DESCRIPTORS;
-use crate::lock;
 use crate::socket::{Socket, SocketRef, State};
 use core::ffi::c_int;
 use core::ptr::null_mut;
@@ -137,7 +137,7 @@ pub fn each_of(socket: &Socket, mut look: impl FnMut(c_int)) {
 /// on here, and nobody can tell which: then the counts stay. A socket that another thread was at may then live longer here than
 /// its descriptors.
 pub fn count_anew() {
-    if lock::is_holding() {
+    if hold::is_holding() {
         return;
     }
     let entries = || {

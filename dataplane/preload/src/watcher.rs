@@ -4,7 +4,7 @@
 //! The bell is never silenced: it is watched for its edges, and each ring is one. To knock is to touch the registration of
 //! an eventfd that is always readable: the kernel then looks at it again, and wakes who sleeps.
 
-use crate::attach::{self, Attachment};
+use crate::attach;
 use crate::errno::{self, Errno, Result};
 use crate::lock::Lock;
 use crate::own::Own;
@@ -35,13 +35,10 @@ pub struct Woken {
 #[derive(Debug)]
 pub struct Watcher {
     set: Own,
-    /// Whose bell and connection it holds.
-    follows: *const Attachment,
+    /// Whose bell and connection it holds: an attachment's serial number, or 0.
+    follows: u64,
     exclusive: bool,
 }
-
-// SAFETY: the pointer is only compared.
-unsafe impl Send for Watcher {}
 
 /// An eventfd that is always readable.
 static KNOCKER: AtomicPtr<Own> = AtomicPtr::new(core::ptr::null_mut());
@@ -96,7 +93,7 @@ impl Watcher {
     /// No descriptor is left.
     pub fn new(exclusive: bool) -> Result<Watcher> {
         let set = new_set().or_else(|error| SPARE.lock().take().ok_or(error))?;
-        let watcher = Watcher { set, follows: null(), exclusive };
+        let watcher = Watcher { set, follows: 0, exclusive };
         let knock = knocker().ok_or(Errno(libc::EMFILE))?;
         watcher.control(libc::EPOLL_CTL_ADD, knock, libc::EPOLLIN | libc::EPOLLET, KNOCK)?;
         Ok(watcher)
@@ -123,10 +120,9 @@ impl Watcher {
 
     /// Hears the bell of the attachment that is the process's now.
     pub fn follow(&mut self) {
-        let now = attach::current();
-        let pointer = now.as_deref().map_or(null(), core::ptr::from_ref);
-        let Some(attachment) = now.filter(|_| pointer != self.follows) else { return };
-        self.follows = pointer;
+        let now = attach::current().filter(|now| now.serial() != self.follows);
+        let Some(attachment) = now else { return };
+        self.follows = attachment.serial();
         let edge = libc::EPOLLIN | libc::EPOLLET;
         let manner = if self.exclusive { edge | libc::EPOLLEXCLUSIVE } else { edge };
         // What fails for want of kernel memory leaves a thread that wakes up late, by its timeout or by other news.

@@ -304,6 +304,7 @@ tests! {
             every_call_that_waits_ends_when_the_service_is_killed_and_new_sockets_find_the_next_one,
             every_call_that_waits_ends_when_the_service_is_stopped_and_new_sockets_find_the_next_one,
             without_a_service_sockets_are_the_kernels_or_fail_and_one_line_tells,
+            a_program_that_outlives_services_has_what_it_had_with_the_first,
         }
         programs_hostile {
             others_go_on_unharmed_beside_a_process_that_writes_anything_anywhere,

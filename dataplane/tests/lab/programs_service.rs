@@ -85,6 +85,36 @@ pub fn every_call_that_waits_ends_when_the_service_is_stopped_and_new_sockets_fi
     dies(Signal::SIGTERM);
 }
 
+const OUTLIVES: &str = include_str!("programs/outlives.py");
+
+/// Services that a program outlives, after the first.
+const RESTARTS: usize = 4;
+
+pub fn a_program_that_outlives_services_has_what_it_had_with_the_first() {
+    let mut lab = Lab::plan().programs("").up();
+    let script = lab.file("outlives.py", OUTLIVES);
+    let programs = [HERE, "fd00:1::1"].map(|here| lab.start_on_flumen(&format!("python3 -u {script} {here}")));
+    let rounds = |log: &str| -> Vec<String> {
+        log.lines().filter_map(|line| Some(line.strip_prefix("round ")?.split_once(" has ")?.1.to_owned())).collect()
+    };
+    for number in 0..=RESTARTS {
+        let said = || programs.iter().all(|program| rounds(&program.log()).len() > number);
+        wait_until("sockets are opened at the service", 60, said);
+        if number < RESTARTS {
+            let mut flumen = lab.take_flumen();
+            flumen.signal(if number % 2 == 0 { Signal::SIGKILL } else { Signal::SIGTERM });
+            flumen.ended();
+            lab.start_flumen();
+        }
+    }
+    for program in &programs {
+        let log = program.log();
+        let rounds = rounds(&log);
+        assert!(rounds[0].starts_with("1 1 "), "{log}");
+        assert!(rounds.iter().all(|round| *round == rounds[0]), "{log}");
+    }
+}
+
 const NOBODY: &str = r#"
 import errno, os, socket, sys
 def tries(do):

@@ -3,7 +3,7 @@
 use super::answer;
 use crate::accept::{self, Accepted};
 use crate::address::{self, Passed};
-use crate::attach::Answer;
+use crate::attach::{self, Answer};
 use crate::errno::{Errno, Result, from_libc};
 use crate::socket::{Part, Socket, State};
 use crate::{decide, pool, real, table};
@@ -45,6 +45,7 @@ pub unsafe extern "C" fn socket(domain: c_int, kind: c_int, proto: c_int) -> c_i
     }
     // Whatever had this number before is gone, if the program closed it behind our back.
     table::remove(fd);
+    attach::give_up();
     let plain = kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
     if let Some(protocol) = protocol(domain, plain, proto)
         && let Some(socket) = pool::take(domain, plain, protocol)
