@@ -299,6 +299,7 @@ tests! {
         }
         programs_churn {
             sockets_that_come_and_go_by_every_way_leave_nothing_behind,
+            forks_in_handlers_that_interrupt_calls_lose_no_byte_and_leave_nothing_behind,
         }
         programs_service {
             every_call_that_waits_ends_when_the_service_is_killed_and_new_sockets_find_the_next_one,

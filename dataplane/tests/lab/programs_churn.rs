@@ -4,6 +4,7 @@ use super::harness::Lab;
 use super::programs_calls::compiled;
 use super::programs_crowd::Before;
 
+const HANDLERS: &str = include_str!("programs/handlers.c");
 const CHURN: &str = include_str!("programs/churn.c");
 
 /// How many rounds there are: in `scripts/check` enough that what stays from one of them would show.
@@ -20,6 +21,20 @@ pub fn sockets_that_come_and_go_by_every_way_leave_nothing_behind() {
     let before = Before::of(&mut lab);
     for here in ["10.0.1.1", "fd00:1::1"] {
         lab.run_on_flumen(&format!("{churn} {here} {}", rounds())).says(" 0 failed");
+    }
+    before.is_now(&mut lab);
+}
+
+/// Forks of a program in handlers that interrupt its calls: enough that they hit each of them, in a few seconds.
+const FORKS: u32 = 150;
+
+pub fn forks_in_handlers_that_interrupt_calls_lose_no_byte_and_leave_nothing_behind() {
+    let mut lab = Lab::plan().programs("").up();
+    let handlers = compiled(&lab, "handlers", HANDLERS, "-O1");
+    lab.client(&format!("{handlers} 10.0.1.2 {FORKS}")).must();
+    let before = Before::of(&mut lab);
+    for here in ["10.0.1.1", "fd00:1::1"] {
+        lab.run_on_flumen(&format!("{handlers} {here} {FORKS}")).says(" 0 failed");
     }
     before.is_now(&mut lab);
 }
