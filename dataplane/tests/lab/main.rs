@@ -310,6 +310,7 @@ tests! {
         programs_hostile {
             others_go_on_unharmed_beside_a_process_that_writes_anything_anywhere,
             others_go_on_unharmed_on_two_workers_and_nothing_is_left_of_a_process_that_wrote_anything_anywhere,
+            who_hangs_thousands_of_waiters_at_its_bell_is_woken_aside_and_hears_all_the_same,
         }
         programs_claims {
             without_a_rule_sockets_at_our_addresses_are_ours_and_loopback_is_the_kernels,

@@ -147,3 +147,18 @@ pub fn others_go_on_unharmed_on_two_workers_and_nothing_is_left_of_a_process_tha
         })
     });
 }
+
+const MANY_WAITERS: &str = include_str!("programs/many_waiters.py");
+
+pub fn who_hangs_thousands_of_waiters_at_its_bell_is_woken_aside_and_hears_all_the_same() {
+    let mut lab = Lab::plan().programs("").up();
+    let script = lab.file("many_waiters.py", MANY_WAITERS);
+    for (sets, is_aside) in [(0, false), (4000, true)] {
+        let program = lab.start_on_flumen(&format!("python3 {script} 10.0.1.1 {sets}"));
+        wait_until("all is heard", 60, || program.log().contains("heard all"));
+        let programs = lab.flumen().json("programs");
+        let all = programs["programs"].as_array().expect("a list");
+        let program = all.iter().find(|one| one["pid"] == program.pid()).expect("the program");
+        assert_eq!((&program["uid"], &program["woken_aside"]), (&NOBODY.into(), &is_aside.into()), "{sets}");
+    }
+}
