@@ -1,4 +1,5 @@
-//! Conversations about the IP options of datagrams (RFC 1122 sections 3.2.1.8 and 4.1.3.2): what sockets are given of them. The
+//! Conversations about the IP options of datagrams (RFC 1122 sections 3.2.1.8 and 4.1.3.2): what sockets are given of them, and what they
+//! send. The
 //! node is the one of `common`: 10.0.1.1 on `lan`; the client is 10.0.1.2.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
@@ -7,7 +8,9 @@ mod common;
 
 use common::*;
 use core::net::{IpAddr, Ipv4Addr};
-use flumen_stack::socket::{Error, Family, Handle, IpOptions, Opt, Owner, Received, Waiting};
+use flumen_stack::socket::{
+    Error, Family, Handle, IpOptions, Opt, Owner, Received, SendArgs, SendControl, Waiting,
+};
 use flumen_stack::{FramePool, MacAddr};
 
 const CLIENT: &str = "10.0.1.2";
@@ -206,4 +209,118 @@ fn a_record_without_room_for_the_next_address_cannot_go_back() {
     assert_eq!(&options[..], [7, 9, 8, 10, 0, 1, 1, 0, 0, 0, 0, 0]);
     assert_eq!(host.stack.options_to_return(&options), None);
     assert_eq!(host.stack.options_to_return(&IpOptions::NONE), Some(IpOptions::NONE));
+}
+
+/// Room for a route of two, and an alert.
+const WANTED: [u8; 15] = [7, 11, 4, 0, 0, 0, 0, 0, 0, 0, 0, 148, 4, 0, 0];
+/// The same when it leaves us.
+const LEAVING: [u8; 16] = [7, 11, 8, 10, 0, 1, 1, 0, 0, 0, 0, 148, 4, 0, 0, 0];
+
+fn to_send(host: &Router, options: &[u8]) -> IpOptions {
+    host.stack.options_to_send(options, false).unwrap()
+}
+
+/// What left: the options of the packet, and what is behind its header. Its header's sum is right.
+fn left(host: &mut Router) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let behind = |(_, frame): (usize, Vec<u8>)| {
+        let header_len = usize::from(frame[14] & 15) * 4;
+        let (header, payload) = frame[14..].split_at(header_len);
+        assert!(flumen_stack::checksum::sum(header).is_valid());
+        assert_eq!(usize::from(u16::from_be_bytes([header[2], header[3]])), header_len + payload.len());
+        (header[20..].to_vec(), payload.to_vec())
+    };
+    host.sent().into_iter().map(behind).collect()
+}
+
+#[test]
+fn datagrams_leave_with_the_options_that_the_socket_has_or_that_are_said_of_one() {
+    for family in [Family::Ipv4, Family::Ipv6] {
+        let mut host = host();
+        let socket = server(&mut host, family);
+        let (options, alert) = (to_send(&host, &WANTED), to_send(&host, &[148, 4, 0, 0]));
+        let set = |host: &mut Router, options| match family {
+            Family::Ipv4 => {
+                host.turn(|stack, turn| stack.udp_set(turn, socket, Opt::IpOptions(options))).unwrap()
+            }
+            Family::Ipv6 => host.stack.udp_set_mapped(socket, Opt::IpOptions(options)).unwrap(),
+        };
+        let send = |host: &mut Router, of_one: Option<IpOptions>, data: &[u8]| {
+            let control = SendControl { options: of_one, ..SendControl::default() };
+            let args = SendArgs { control, ..SendArgs::to("10.0.1.2:9".parse().unwrap()) };
+            host.turn(|stack, turn| stack.udp_send(turn, socket, &args, data))
+        };
+        set(&mut host, options);
+        for _ in 0..2 {
+            send(&mut host, None, b"asks").unwrap();
+            let [(options, datagram)] = &left(&mut host)[..] else { panic!("one packet") };
+            assert_eq!((&options[..], &datagram[8..]), (&LEAVING[..], &b"asks"[..]), "each time anew");
+        }
+        send(&mut host, Some(alert), b"").unwrap();
+        send(&mut host, Some(IpOptions::NONE), b"").unwrap();
+        assert_eq!(
+            left(&mut host).into_iter().map(|(options, _)| options).collect::<Vec<_>>(),
+            [vec![148, 4, 0, 0], vec![]]
+        );
+        // They take their room from the datagram, and go where the peer of ours is.
+        let most = 65_535 - 20 - 16 - 8;
+        assert_eq!(send(&mut host, None, &vec![0; most + 1]), Err(Error::MessageTooLong));
+        host.sent();
+        set(&mut host, IpOptions::NONE);
+        send(&mut host, None, b"plain").unwrap();
+        assert_eq!(left(&mut host)[0].0, []);
+        assert_nothing_is_held(&mut host);
+    }
+}
+
+#[test]
+fn what_we_send_to_ourselves_is_recorded_when_it_leaves_and_when_it_comes() {
+    let mut host = host();
+    let socket = server(&mut host, Family::Ipv4);
+    let options = to_send(&host, &WANTED);
+    host.turn(|stack, turn| stack.udp_set(turn, socket, Opt::IpOptions(options))).unwrap();
+    let args = SendArgs::to("10.0.1.1:53".parse().unwrap());
+    host.turn(|stack, turn| stack.udp_send(turn, socket, &args, b"mine")).unwrap();
+    let (bytes, options) = read(&mut host, socket).unwrap();
+    assert_eq!(
+        (&bytes[..], &options[..]),
+        (&b"mine"[..], &[7, 11, 12, 10, 0, 1, 1, 10, 0, 1, 1, 148, 4, 0, 0, 0][..])
+    );
+}
+
+#[test]
+fn of_fragments_the_first_has_all_options_and_the_others_those_that_say_so() {
+    let mut host = host();
+    let socket = server(&mut host, Family::Ipv4);
+    let options = to_send(&host, &WANTED);
+    host.turn(|stack, turn| stack.udp_set(turn, socket, Opt::IpOptions(options))).unwrap();
+    let args = SendArgs::to("10.0.1.2:9".parse().unwrap());
+    let data: Vec<u8> = (0..4000u32).map(|n| n as u8).collect();
+    host.turn(|stack, turn| stack.udp_send(turn, socket, &args, &data)).unwrap();
+    let parts = left(&mut host);
+    assert_eq!(
+        parts.iter().map(|(options, _)| &options[..]).collect::<Vec<_>>(),
+        [&LEAVING[..], &[148, 4, 0, 0], &[148, 4, 0, 0]]
+    );
+    assert_eq!(parts.into_iter().flat_map(|(_, payload)| payload).collect::<Vec<_>>()[8..], data);
+}
+
+#[test]
+fn raw_and_ping_sockets_send_them_too_but_not_beside_a_header_of_the_callers() {
+    let mut host = host();
+    let options = to_send(&host, &WANTED);
+    let raw = host.stack.raw_open(Family::Ipv4, 253, Owner(1)).unwrap();
+    let ping = host.stack.ping_open(Family::Ipv4, Owner(2)).unwrap();
+    let args = SendArgs::to("10.0.1.2:0".parse().unwrap());
+    for (socket, data) in [(raw, &b"raw"[..]), (ping, &[8, 0, 0, 0, 0, 0, 0, 1])] {
+        host.stack.raw_set(socket, Opt::IpOptions(options)).unwrap();
+        host.turn(|stack, turn| stack.raw_send(turn, socket, &args, data)).unwrap();
+        assert_eq!(left(&mut host)[0].0, LEAVING);
+    }
+    host.stack.raw_set(raw, Opt::HeaderIncluded(true)).unwrap();
+    let whole = packet(253, CLIENT, &[], 0, b"mine".to_vec())[14..].to_vec();
+    assert_eq!(
+        host.turn(|stack, turn| stack.raw_send(turn, raw, &args, &whole)),
+        Err(Error::InvalidArgument)
+    );
+    assert!(host.sent().is_empty());
 }

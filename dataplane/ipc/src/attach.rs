@@ -29,7 +29,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// First word of each message.
 pub const MAGIC: u32 = 0x464c_554d;
 /// Changes with the layout of anything in this crate.
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;
 
 /// [`Hello::kind`]: a process begins.
 pub const ATTACH: u32 = 1;

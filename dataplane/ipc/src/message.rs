@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   received:   head | payload | IP options, as they came | IP options to return         the last two only when there are any
-//!   to send:    head | payload
+//!   to send:    head | payload | IP options                                              these only when there are any
 //! ```
 //!
 //! Whoever reads a record checks that its length is that of a datagram and lies within what the cursors say; one that does
@@ -131,6 +131,9 @@ pub struct ToSend {
     pub tos: u8,
     /// The key of its stamps, with [`ToSend::HAS_STAMP_KEY`].
     pub stamp_key: u32,
+    /// Bytes of IP options behind the payload (IP_RETOPTS), with [`ToSend::HAS_OPTIONS`]; at most
+    /// [`crate::limits::MAX_IP_OPTIONS`].
+    pub options: u32,
 }
 
 impl ToSend {
@@ -152,6 +155,8 @@ impl ToSend {
     pub const STAMP_SENT: u32 = 128;
     /// `stamp_key` counts (SCM_TS_OPT_ID).
     pub const HAS_STAMP_KEY: u32 = 256;
+    /// The options behind the payload count, instead of the socket's, also when there are none.
+    pub const HAS_OPTIONS: u32 = 512;
 }
 
 /// An entry of the error queue (`sock_extended_err`), in front of the quoted payload: an error, or a stamp of what was sent.

@@ -2,7 +2,7 @@
 
 use crate::address;
 use crate::attach::Answer;
-use crate::datagram::{Beside, IpOptions};
+use crate::datagram::{Beside, IpOptions, Outgoing};
 use crate::errno::{Errno, Result};
 use crate::options::stamping;
 use crate::socket::{Part, open};
@@ -10,7 +10,7 @@ use core::ffi::c_int;
 use core::slice;
 use flumen_ipc::Op;
 use flumen_ipc::call::AGE_OF_DATA;
-use flumen_ipc::limits::CALL_DATA;
+use flumen_ipc::limits::{CALL_DATA, MAX_IP_OPTIONS};
 use flumen_ipc::message::{Address, ErrorRecord, Received, ToSend};
 use libc::{cmsghdr, in_addr, in_pktinfo, in6_addr, in6_pktinfo, msghdr, timespec, timeval};
 use std::time::SystemTime;
@@ -361,8 +361,9 @@ pub fn apply(
     kind: c_int,
     has_stamp_keys: bool,
     list: &[(c_int, c_int, &[u8])],
-    head: &mut ToSend,
+    outgoing: &mut Outgoing,
 ) -> Result<()> {
+    let Outgoing { head, options } = outgoing;
     let number =
         |data: &[u8]| data.first_chunk().map(|bytes| c_int::from_ne_bytes(*bytes)).ok_or(Errno(libc::EINVAL));
     let byte = |value: c_int, low: c_int| {
@@ -380,6 +381,13 @@ pub fn apply(
                     _ => byte(number(data)?, 0)?,
                 };
                 head.flags |= ToSend::HAS_TOS;
+            }
+            // Linux: what is longer is cut.
+            (libc::SOL_IP, libc::IP_RETOPTS) => {
+                let data = &data[..data.len().min(MAX_IP_OPTIONS)];
+                options[..data.len()].copy_from_slice(data);
+                head.options = data.len() as u32;
+                head.flags |= ToSend::HAS_OPTIONS;
             }
             (libc::SOL_IP, libc::IP_PKTINFO) if data.len() == size_of::<in_pktinfo>() => {
                 head.interface = number(data)? as u32;
@@ -462,8 +470,9 @@ mod tests {
         let header = message(&mut room[..48]);
         // SAFETY: as above.
         let list = unsafe { passed(&header) }.unwrap();
-        let mut head = ToSend::default();
-        apply(libc::AF_INET, libc::SOCK_DGRAM, false, &list, &mut head).unwrap();
+        let mut outgoing = Outgoing::to(Address::NONE);
+        apply(libc::AF_INET, libc::SOCK_DGRAM, false, &list, &mut outgoing).unwrap();
+        let head = outgoing.head;
         assert_eq!((head.ttl, head.tos, head.flags), (64, 4, ToSend::HAS_TTL | ToSend::HAS_TOS));
     }
 
@@ -472,8 +481,9 @@ mod tests {
         let word = |word: u32| word.to_ne_bytes();
         let said = |has_keys, list: &[(c_int, &[u8])]| {
             let list: Vec<_> = list.iter().map(|(name, data)| (libc::SOL_SOCKET, *name, *data)).collect();
-            let mut head = ToSend::default();
-            let applied = apply(libc::AF_INET, libc::SOCK_DGRAM, has_keys, &list, &mut head);
+            let mut outgoing = Outgoing::to(Address::NONE);
+            let applied = apply(libc::AF_INET, libc::SOCK_DGRAM, has_keys, &list, &mut outgoing);
+            let head = outgoing.head;
             (applied.map(|()| (head.flags, head.stamp_key)), of_bytes_to_send(&list))
         };
         let (sent, none) = (word(stamping::TX_SOFTWARE as u32 | 1), word(0));
@@ -494,11 +504,22 @@ mod tests {
     }
 
     #[test]
+    fn ip_options_of_one_datagram_are_carried_and_those_that_no_header_has_room_for_are_cut() {
+        for (given, carried) in [(0, 0), (3, 3), (40, 40), (41, 40)] {
+            let mut outgoing = Outgoing::to(Address::NONE);
+            let data: Vec<u8> = (0..given).collect();
+            let list = [(libc::SOL_IP, libc::IP_RETOPTS, &data[..])];
+            apply(libc::AF_INET, libc::SOCK_DGRAM, false, &list, &mut outgoing).unwrap();
+            assert_eq!((outgoing.options(), outgoing.head.flags), (&data[..carried], ToSend::HAS_OPTIONS));
+        }
+    }
+
+    #[test]
     fn values_that_make_no_sense_are_refused() {
-        let mut head = ToSend::default();
+        let mut outgoing = Outgoing::to(Address::NONE);
         let zero = 0u32.to_ne_bytes();
         let mut apply = |level, name, data: &[u8]| {
-            apply(libc::AF_INET, libc::SOCK_DGRAM, false, &[(level, name, data)], &mut head)
+            apply(libc::AF_INET, libc::SOCK_DGRAM, false, &[(level, name, data)], &mut outgoing)
         };
         assert!(apply(libc::SOL_IP, libc::IP_TTL, &zero).is_err());
         assert!(apply(libc::SOL_IP, libc::IP_TTL, &[1]).is_err());

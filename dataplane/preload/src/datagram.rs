@@ -222,10 +222,24 @@ fn from_error_queue(part: &Part<'_>, to: &Vectors<'_>) -> Result<Incoming> {
 }
 
 /// A datagram to be sent, as the call and its control messages say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outgoing {
     /// The head of the record; its length is not filled in yet.
     pub head: ToSend,
+    /// IP options (IP_RETOPTS), as many bytes as the head says.
+    pub options: [u8; MAX_IP_OPTIONS],
+}
+
+impl Outgoing {
+    /// To an address, with nothing special.
+    pub fn to(to: Address) -> Outgoing {
+        Outgoing { head: ToSend { to, ..ToSend::default() }, options: [0; MAX_IP_OPTIONS] }
+    }
+
+    /// Its IP options.
+    pub fn options(&self) -> &[u8] {
+        &self.options[..(self.head.options as usize).min(MAX_IP_OPTIONS)]
+    }
 }
 
 /// Sends a datagram.
@@ -248,7 +262,7 @@ pub fn send(
     if from.len() > MAX_DATAGRAM {
         return Err(Errno(libc::EMSGSIZE));
     }
-    let whole = TO_SEND_HEAD + from.len();
+    let whole = TO_SEND_HEAD + from.len() + outgoing.options().len();
     let ring = part.tx();
     if whole > ring.size() {
         return Err(Errno(libc::EMSGSIZE));
@@ -289,7 +303,8 @@ fn put(
     let mut head = ToSend { len: from.len() as u32, ..outgoing.head };
     let destination = simple(&head).map(|to| hash(&to));
     let corked = part.open_flags() & open::CORKED != 0;
-    let known = destination.filter(|to| *to == part.socket.sent_to() && !more && !corked);
+    let may_be_known = !more && !corked && from.len() <= ALWAYS_FITS;
+    let known = destination.filter(|to| *to == part.socket.sent_to() && may_be_known);
     head.flags |= if more { ToSend::MORE } else { 0 } | if known.is_none() { ToSend::WAITED_FOR } else { 0 };
     let start = part.cell.program.tx_tail.load(Relaxed);
     if !turn.is_mine() {
@@ -297,7 +312,11 @@ fn put(
     }
     part.tx().copy_in(start, head.as_bytes());
     from.into_ring(0, from.len(), part.tx(), start + TO_SEND_HEAD as u64);
-    let end = start + (TO_SEND_HEAD + from.len()) as u64;
+    let behind = start + (TO_SEND_HEAD + from.len()) as u64;
+    if !outgoing.options().is_empty() {
+        part.tx().copy_in(behind, outgoing.options());
+    }
+    let end = behind + outgoing.options().len() as u64;
     if !turn.is_mine() {
         return None;
     }
@@ -318,6 +337,9 @@ fn put(
     part.socket.set_sent_to(destination.filter(|_| sent.is_ok()).unwrap_or(0));
     Some(sent.map(|_| from.len()))
 }
+
+/// Bytes that fit into a datagram whatever header it has: longer ones are waited for, because they may be too long.
+const ALWAYS_FITS: usize = 65_535 - 60 - 8;
 
 /// Where a datagram goes that asks for nothing special.
 fn simple(head: &ToSend) -> Option<Address> {

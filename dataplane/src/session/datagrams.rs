@@ -12,7 +12,7 @@ use super::stream::{Lie, Moved};
 use super::{errno, limits};
 use crate::builtin::host::Host;
 use core::sync::atomic::Ordering::{Acquire, Release};
-use flumen_ipc::limits::MAX_DATAGRAM;
+use flumen_ipc::limits::{MAX_DATAGRAM, MAX_IP_OPTIONS};
 use flumen_ipc::message::{Address, ErrorRecord, RECEIVED_HEAD, Received, TO_SEND_HEAD, ToSend};
 use flumen_ipc::{Arena, Ring};
 use flumen_stack::socket::{Error, Family, Handle, IpOptions, Origin, SendArgs, SendControl, StampKinds};
@@ -176,13 +176,18 @@ fn send<P: FramePool, M: Probe>(
         if socket.cursors.tx_head == tail {
             break;
         }
-        let record = take(&ring, &mut socket.cursors.tx_head, tail, help.scratch)?;
+        let (record, options) = take(&ring, &mut socket.cursors.tx_head, tail, help.scratch)?;
         let len = record.len as usize;
         moved.bytes += len + limits::DATAGRAM_COST;
         moved.any = true;
         let heard = host.stack.frames_heard();
-        let sent = arguments(&record, help).and_then(|args| {
+        let sent = arguments(&record, help).and_then(|mut args| {
             let data = &help.scratch[..len];
+            if record.flags & ToSend::HAS_OPTIONS != 0 {
+                let options = &options[..record.options as usize];
+                let is_privileged = socket.user.is_privileged();
+                args.control.options = Some(host.stack.options_to_send(options, is_privileged)?);
+            }
             match socket.kind {
                 Kind::Udp(handle) => host.stack.udp_send(host.turn, handle, &args, data),
                 Kind::Raw(handle) | Kind::Ping(handle) => host.stack.raw_send(host.turn, handle, &args, data),
@@ -205,8 +210,13 @@ fn send<P: FramePool, M: Probe>(
     Ok(())
 }
 
-/// Takes one record and its payload out of the ring.
-fn take(ring: &Ring<'_>, head: &mut u64, tail: u64, scratch: &mut [u8]) -> Result<ToSend, Lie> {
+/// Takes one record and its payload out of the ring, and the IP options behind it.
+fn take(
+    ring: &Ring<'_>,
+    head: &mut u64,
+    tail: u64,
+    scratch: &mut [u8],
+) -> Result<(ToSend, [u8; MAX_IP_OPTIONS]), Lie> {
     let mut bytes = [0; TO_SEND_HEAD];
     let waiting = tail - *head;
     if waiting < TO_SEND_HEAD as u64 {
@@ -216,12 +226,17 @@ fn take(ring: &Ring<'_>, head: &mut u64, tail: u64, scratch: &mut [u8]) -> Resul
     let record = ToSend::read_from_bytes(&bytes).map_err(|_size| Lie)?;
     let whole = TO_SEND_HEAD as u64 + u64::from(record.len);
     let payload = scratch.get_mut(..record.len as usize).ok_or(Lie)?;
-    if whole > waiting {
+    let mut options = [0; MAX_IP_OPTIONS];
+    let behind = options.get_mut(..record.options as usize).ok_or(Lie)?;
+    if whole + behind.len() as u64 > waiting {
         return Err(Lie);
     }
     ring.copy_out(*head + TO_SEND_HEAD as u64, payload);
-    *head += whole;
-    Ok(record)
+    if !behind.is_empty() {
+        ring.copy_out(*head + whole, behind);
+    }
+    *head += whole + behind.len() as u64;
+    Ok((record, options))
 }
 
 /// What a record asks for, in the stack's words.
@@ -255,6 +270,7 @@ fn arguments(record: &ToSend, help: &Help<'_>) -> Result<SendArgs, Error> {
                 figures: false,
             }),
             stamp_key: has(ToSend::HAS_STAMP_KEY).then_some(record.stamp_key),
+            options: None,
         },
     })
 }

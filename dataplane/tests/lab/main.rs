@@ -238,7 +238,7 @@ tests! {
             waits_end_by_signals_and_flags_of_sends_are_kept_as_on_the_kernel,
             signals_of_sockets_are_those_of_the_kernels,
             fast_opens_and_bounds_of_what_waits_unsent_are_those_of_the_kernels,
-            ip_options_of_what_comes_are_told_as_the_kernel_tells_them,
+            ip_options_of_what_comes_and_goes_are_those_of_the_kernel,
             times_of_what_comes_are_told_as_the_kernel_tells_them,
             ipv6_sockets_are_told_of_ipv4_datagrams_what_the_kernels_are,
             options_show_in_calls_as_they_do_on_the_kernel,

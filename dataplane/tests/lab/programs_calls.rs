@@ -30,8 +30,9 @@ pub fn stamps_of_what_goes_are_those_of_the_kernel() {
 
 const IP_OPTIONS: &str = include_str!("programs/ip_options.py");
 
-/// IP options of what comes, on UDP, raw and ping sockets: as they came, with our record in them, and for the answer.
-pub fn ip_options_of_what_comes_are_told_as_the_kernel_tells_them() {
+/// IP options of what comes, on UDP, raw and ping sockets: as they came, with our record in them, and for the answer. And those to
+/// send, of sockets and of single datagrams.
+pub fn ip_options_of_what_comes_and_goes_are_those_of_the_kernel() {
     let lab = Lab::plan().programs("").up();
     let script = lab.file("ip_options.py", IP_OPTIONS);
     // Ping sockets want leave, in namespaces that are new.

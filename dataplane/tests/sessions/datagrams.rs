@@ -177,3 +177,62 @@ fn ip_options_stand_behind_the_payload_and_those_for_the_answer_behind_them() {
     assert_eq!(next(), (b"alert".to_vec(), vec![148, 4, 0, 0], 0, vec![]), "nothing goes back");
     assert!(receive(&server, 1).is_none());
 }
+
+#[test]
+fn ip_options_to_send_are_the_sockets_or_stand_behind_the_payload() {
+    let no = |errno: i32| -i64::from(errno);
+    let mut house = house(Claim::Owned);
+    let (server, client) = (house.attach(0), house.attach(1000));
+    udp(&mut house, &server, 1);
+    assert_eq!(house.at(&server, Op::Bind, 1, AT), 0);
+    udp(&mut house, &client, 1);
+    let name = [libc::SOL_IP as u64, libc::IP_OPTIONS as u64, 0, 0];
+    let route = [7, 7, 4, 9, 9, 9, 9];
+    for (options, wanted) in [
+        (&route[..], 0),
+        (&[0; 41], no(libc::EINVAL)),
+        (&[7, 9, 4, 0], no(libc::EINVAL)),
+        (&[0x9e, 4, 0, 0], no(libc::EINVAL)), // root alone
+    ] {
+        assert_eq!(house.call_with(&client, Op::SetOption, 1, name, options).0, wanted, "{options:?}");
+    }
+    let got = |house: &mut House, longest: u64| {
+        let (_, bytes) = house.call_with(&client, Op::GetOption, 1, [name[0], name[1], longest, 0], &[]);
+        bytes
+    };
+    assert_eq!(got(&mut house, 64), [7, 7, 4, 0, 0, 0, 0, 0], "padded, and its place is empty");
+    assert_eq!(got(&mut house, 3), [7, 7, 4]);
+    let of_one =
+        |options: &[u8]| ToSend { options: options.len() as u32, flags: ToSend::HAS_OPTIONS, ..to(AT) };
+    let send_with = |house: &mut House, options: &[u8], data: &[u8]| {
+        let head = of_one(options);
+        let record = ToSend { len: data.len() as u32, flags: head.flags | ToSend::WAITED_FOR, ..head };
+        client.write(1, &[record.as_bytes(), data, options].concat());
+        let end = client.arena.cell(1).program.tx_tail.load(SeqCst);
+        house.call(&client, Op::Send, 1, [end, 0, 0, 0])
+    };
+    assert_eq!(send(&mut house, &client, 1, to(AT), b"the socket's"), 0);
+    assert_eq!(send_with(&mut house, &[148, 4, 0, 0], b"its own"), 0);
+    assert_eq!(send_with(&mut house, &[], b"none"), 0);
+    assert_eq!(send_with(&mut house, &[7, 2, 4, 0], b"malformed"), no(libc::EINVAL));
+    assert_eq!(send_with(&mut house, &[0; 40], b"as many as fit"), 0);
+    house.turns(4);
+    let next = || {
+        let (head, payload) = receive(&server, 1).unwrap();
+        let [_, options, returned] = head.behind();
+        let options = server.read(1, options);
+        server.read(1, returned);
+        (payload, options)
+    };
+    assert_eq!(next(), (b"the socket's".to_vec(), vec![7, 7, 8, 10, 0, 1, 1, 0]), "full when it left");
+    assert_eq!(next(), (b"its own".to_vec(), vec![148, 4, 0, 0]));
+    assert_eq!(next(), (b"none".to_vec(), vec![]));
+    assert_eq!(next(), (b"as many as fit".to_vec(), vec![0; 40]));
+    assert!(receive(&server, 1).is_none());
+    // More than a header has room for is a lie: the socket ends.
+    let lie = ToSend { options: 41, ..of_one(&[]) };
+    write(&client, 1, lie, &[0; 64]);
+    client.kick(1);
+    house.turns(2);
+    assert!(client.arena.cell(1).flags().contains(Flags::GONE));
+}

@@ -125,7 +125,7 @@ pub(crate) struct Datagram<'a> {
     pub(crate) dont_fragment: bool,
     /// It may be cut here.
     pub(crate) may_cut: bool,
-    /// IPv4: options that go into every fragment, padded to 4 bytes. IPv6: a whole hop-by-hop header, whose
+    /// IPv4: options, padded to 4 bytes; further fragments have those of them that say so. IPv6: a whole hop-by-hop header, whose
     /// first byte is filled here.
     pub(crate) options: &'a [u8],
     pub(crate) head: &'a [u8],
@@ -322,13 +322,17 @@ where
     M: Probe,
 {
     let v4 = datagram.source.is_ipv4();
-    let header_len = datagram.header_len() + if v4 { 0 } else { Fragment::HEADER_LEN };
+    let mut copied = [0; ipv4::options::MAX_LEN];
+    let copied = if v4 { ipv4::fragment::copied(datagram.options, &mut copied) } else { datagram.options };
+    let further = Datagram { options: copied, ..*datagram };
     let payload = datagram.payload_len();
     let field = datagram.check.map(|check| (check.at, datagram.checksum(&stack.blocks, check).to_be_bytes()));
     let id = stack.next_random_u32();
     count_originated(stack, way, datagram.counter, v4);
     let mut sent = 0;
     while sent < payload {
+        let datagram = if sent == 0 { datagram } else { &further };
+        let header_len = datagram.header_len() + if v4 { 0 } else { Fragment::HEADER_LEN };
         let frame = turn.pool.alloc();
         let most = frame.as_ref().map_or(0, |frame| mtu.min(frame.tailroom())).saturating_sub(header_len);
         let last = payload - sent <= most;

@@ -2,6 +2,7 @@
 //! the link's MTU and may be cut leaves as fragments, each in a frame of its own.
 
 use super::HEADER_LEN;
+use super::options::MAX_LEN;
 use crate::checksum;
 use crate::counters::Counter;
 use crate::frame::{Frame, FramePool};
@@ -124,9 +125,18 @@ fn keep_copied_options(header: &mut [u8; MAX_HEADER_LEN], header_len: usize) -> 
     if header_len == HEADER_LEN {
         return HEADER_LEN;
     }
-    let mut kept = [0u8; MAX_HEADER_LEN - HEADER_LEN];
+    let mut kept = [0; MAX_LEN];
+    let kept = copied(&header[HEADER_LEN..header_len], &mut kept);
+    header[HEADER_LEN..HEADER_LEN + kept.len()].copy_from_slice(kept);
+    // The next fragment reads this again: what stood behind must not look like an option.
+    header[HEADER_LEN + kept.len()..header_len].fill(0);
+    HEADER_LEN + kept.len()
+}
+
+/// Those of the options of a header that every fragment carries, padded; `kept` is zero. Options that do not parse end the list.
+pub(crate) fn copied<'a>(options: &[u8], kept: &'a mut [u8; MAX_LEN]) -> &'a [u8] {
     let mut kept_len = 0;
-    let mut rest = &header[HEADER_LEN..header_len];
+    let mut rest = &options[..options.len().min(MAX_LEN)];
     while let [kind, tail @ ..] = rest {
         let len = match (*kind, tail.first()) {
             (0, _) => break,
@@ -141,11 +151,7 @@ fn keep_copied_options(header: &mut [u8; MAX_HEADER_LEN], header_len: usize) -> 
         }
         rest = behind;
     }
-    let padded = kept_len.next_multiple_of(4);
-    header[HEADER_LEN..HEADER_LEN + padded].copy_from_slice(&kept[..padded]);
-    // The next fragment reads this again: what stood behind must not look like an option.
-    header[HEADER_LEN + padded..header_len].fill(0);
-    HEADER_LEN + padded
+    &kept[..kept_len.next_multiple_of(4)]
 }
 
 #[cfg(test)]

@@ -20,13 +20,13 @@ use super::input::Arrival;
 use crate::checksum;
 use crate::frame::{Frame, FramePool};
 use crate::icmp::v4;
-use crate::socket::IpOptions;
+use crate::socket::{Error, IpOptions};
 use crate::stack::Stack;
 use crate::time::Instant;
 use crate::turn::{Probe, Turn};
 use crate::verdict::DropReason;
 use crate::wire::ipv4::option;
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr};
 
 /// The most that options take in a header, in bytes.
 pub(crate) const MAX_LEN: usize = 40;
@@ -217,6 +217,96 @@ impl<F: Frame> Stack<F> {
             len.unwrap_or(0)
         });
         possible.then_some(found)
+    }
+}
+
+/// What kinds of options only who may send raw packets may ask for: those that mean something to the network, and those that nobody
+/// here knows (`__ip_options_compile` of Linux).
+fn needs_privilege(kind: u8, one: &[u8]) -> bool {
+    match (kind, one) {
+        (option::RECORD_ROUTE | option::ROUTER_ALERT, _) => false,
+        (option::TIMESTAMP, [_, _, pointer, state, ..]) => {
+            usize::from(*pointer) <= one.len()
+                && !matches!(state & 15, TIME_ONLY | TIME_AND_ADDRESS | NAMED_ADDRESSES)
+        }
+        _ => true,
+    }
+}
+
+/// [`Stack::options_to_send`].
+fn to_send(
+    options: &[u8],
+    into: &mut [u8; MAX_LEN],
+    is_privileged: bool,
+    is_ours: impl Fn(Ipv4Addr) -> bool,
+) -> Result<usize, Error> {
+    let room = into.get_mut(..options.len()).ok_or(Error::InvalidArgument)?;
+    room.copy_from_slice(options);
+    let len = pad(into, options.len());
+    let list = &mut into[..len];
+    check(list).map_err(|_fault| Error::InvalidArgument)?;
+    let mut at = 0;
+    while let Ok(Some((kind, one))) = next(list, &mut at) {
+        let one = list.get_mut(at..at + one).ok_or(Error::InvalidArgument)?;
+        if !is_privileged && needs_privilege(kind, one) {
+            return Err(Error::InvalidArgument);
+        }
+        if matches!(kind, option::RECORD_ROUTE | option::TIMESTAMP) {
+            empty_next_place(one, &is_ours).ok_or(Error::InvalidArgument)?;
+        }
+        at += one.len();
+    }
+    // What stands behind the end is nothing.
+    if let Some(rest) = list.get_mut(at..) {
+        rest.fill(option::END);
+    }
+    Ok(len)
+}
+
+/// Writes down who sends a packet, and when, where its options ask for that and have room (`ip_options_build` of Linux).
+fn depart(options: &mut [u8], address: Ipv4Addr, time: Timestamp, is_ours: impl Fn(Ipv4Addr) -> bool) {
+    let mut at = 0;
+    while let Ok(Some((kind, len))) = next(options, &mut at) {
+        let Some(one) = options.get_mut(at..at + len) else { return };
+        let has_room = one.get(2).is_some_and(|pointer| usize::from(*pointer) <= len);
+        match kind {
+            option::RECORD_ROUTE if has_room => {
+                put(one, 0, &address.octets());
+            }
+            option::TIMESTAMP if has_room => {
+                stamp(one, address, time, &is_ours);
+            }
+            _ => {}
+        }
+        at += len;
+    }
+}
+
+impl<F: Frame> Stack<F> {
+    /// The options that a program asks to send its datagrams with (IP_OPTIONS, and IP_RETOPTS of one datagram; `ip_options_get` of
+    /// Linux), padded, with the next place of routes and times empty. Who is privileged may send options of every kind.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for more than 40 bytes, for options that are malformed or need privilege, and for source routes,
+    /// which nobody obeys any more (RFC 7126 section 4.3).
+    pub fn options_to_send(&self, options: &[u8], is_privileged: bool) -> Result<IpOptions, Error> {
+        let mut len = Ok(0);
+        let made = IpOptions::written(|into| {
+            len = to_send(options, into, is_privileged, |named| self.is_local4(named));
+            *len.as_ref().unwrap_or(&0)
+        });
+        len.map(|_| made)
+    }
+
+    /// These options in a packet that leaves now, from `source`.
+    pub(crate) fn departing(&self, now: Instant, options: &IpOptions, source: IpAddr) -> IpOptions {
+        let IpAddr::V4(source) = source else { return IpOptions::NONE };
+        IpOptions::written(|into| {
+            let len = options.len();
+            into[..len].copy_from_slice(options);
+            depart(&mut into[..len], source, self.timestamp(now), |named| self.is_local4(named));
+            len
+        })
     }
 }
 
@@ -411,6 +501,54 @@ mod tests {
             [68, 4, 5, 0xf3],
             "those who were not asked are not counted"
         );
+    }
+
+    fn sendable(options: &[u8], is_privileged: bool) -> Result<Vec<u8>, Error> {
+        let mut into = [0xff; MAX_LEN];
+        to_send(options, &mut into, is_privileged, |address| address == US).map(|len| into[..len].to_vec())
+    }
+
+    #[test]
+    fn what_a_program_may_send_is_padded_and_what_it_may_not_is_refused() {
+        assert_eq!(sendable(&[], false), Ok(vec![]));
+        assert_eq!(
+            sendable(&[7, 7, 4, 9, 9, 9, 9], false),
+            Ok(vec![7, 7, 4, 0, 0, 0, 0, 0]),
+            "the place is empty"
+        );
+        assert_eq!(sendable(&[148, 4, 0, 0], false), Ok(vec![148, 4, 0, 0]));
+        assert_eq!(
+            sendable(&[1, 0, 7, 7, 7], false),
+            Ok(vec![1, 0, 0, 0, 0, 0, 0, 0]),
+            "nothing is behind the end"
+        );
+        let longest: Vec<u8> = [7, 39, 4].into_iter().chain([0; 36]).chain([0]).collect();
+        assert_eq!(sendable(&longest, false), Ok(longest.clone()));
+        let malformed: [&[u8]; 4] =
+            [&[7, 9, 4, 0], &[7, 7, 5, 0, 0, 0, 0], &[68, 8, 5, 1, 0, 0, 0, 0], &[7, 3, 4, 7, 3, 4]];
+        // Known to nobody; times of no known kind; what only the network may read; source routes.
+        let privileged: [&[u8]; 3] = [&[0x9e, 4, 0, 0], &[68, 8, 5, 7, 0, 0, 0, 0], &[130, 3, 1]];
+        for (options, may_who_is_privileged) in
+            malformed.map(|one| (one, false)).into_iter().chain(privileged.map(|one| (one, true)))
+        {
+            assert_eq!(sendable(options, false), Err(Error::InvalidArgument), "{options:?}");
+            assert_eq!(sendable(options, true).is_ok(), may_who_is_privileged, "{options:?}");
+        }
+        for too_much in [&[0; 41][..], &[131, 7, 4, 1, 2, 3, 4], &[137, 7, 4, 1, 2, 3, 4]] {
+            assert_eq!(sendable(too_much, true), Err(Error::InvalidArgument), "{too_much:?}");
+        }
+    }
+
+    #[test]
+    fn who_sends_is_the_first_of_a_route_and_of_times_and_what_is_full_stays() {
+        let departing = |mut options: Vec<u8>| {
+            depart(&mut options, US, NOON, |address| address == US);
+            options
+        };
+        assert_eq!(departing(vec![7, 7, 4, 0, 0, 0, 0, 0]), [7, 7, 8, 10, 0, 1, 1, 0]);
+        assert_eq!(departing(vec![68, 8, 5, 0, 0, 0, 0, 0]), [68, 8, 9, 0, 2, 0x93, 0x2e, 0]);
+        assert_eq!(departing(vec![68, 4, 5, 0x10]), [68, 4, 5, 0x10], "the sender is not counted");
+        assert_eq!(departing(vec![148, 4, 0, 0, 7, 3, 4, 0]), [148, 4, 0, 0, 7, 3, 4, 0]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::socket::stamps::Departure;
 use crate::socket::{Error, Handle, Ready, SocketId};
 use crate::stack::Stack;
 use crate::turn::{Probe, Turn};
-use crate::udp::{fragmentation, scope_of, wish};
+use crate::udp::{fragmentation, ip_options_of, scope_of, wish};
 use crate::verdict::DropReason;
 use crate::{ipv4, ipv6};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -113,6 +113,7 @@ where
     let group = address.is_multicast();
     let options = end.options_for(address);
     let loops = options.multicast_loop;
+    let ip_options = ip_options_of(stack, turn.now, end, &args.control, address, choice.source);
     let (dont_fragment, may_cut) = fragmentation(end, address);
     let ttl = args.control.ttl.unwrap_or(options.ttl_for(group));
     let tos = args.control.tos.unwrap_or(options.tos);
@@ -124,6 +125,10 @@ where
     let socket = stack.raw.slab.get(handle).ok_or(Error::BadHandle)?;
     let mut head = [0; ECHO_HEADER];
     let (protocol, head, body, check) = match &socket.kind {
+        // Linux: a header that the caller made, and options beside it, make no sense.
+        Kind::Raw { header_included: true, .. } if !ip_options.is_empty() => {
+            return Err(Error::InvalidArgument);
+        }
         Kind::Raw { header_included: true, .. } => {
             return send_with_header(stack, turn, choice, heard_here, data);
         }
@@ -153,7 +158,7 @@ where
         ttl,
         dont_fragment,
         may_cut,
-        options: &[],
+        options: &ip_options,
         head,
         body: Body::Bytes(body),
         check,

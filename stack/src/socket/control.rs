@@ -5,6 +5,7 @@
 //! and their kin) is the business of whoever translates for that program.
 
 use super::error::Error;
+use super::ip_options::IpOptions;
 use super::stamps::StampKinds;
 use crate::ethernet::LinkCast;
 use crate::port::PortId;
@@ -46,6 +47,8 @@ pub struct SendControl {
     pub stamps: Option<StampKinds>,
     /// The key of those stamps (SCM_TS_OPT_ID).
     pub stamp_key: Option<u32>,
+    /// IP options instead of the socket's (IP_RETOPTS): what [`crate::Stack::options_to_send`] made.
+    pub options: Option<IpOptions>,
 }
 
 /// What was received.

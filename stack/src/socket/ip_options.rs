@@ -1,7 +1,8 @@
-//! The IP options that a datagram came with, for its receiver (RFC 1122 section 4.1.3.2; IP_RECVOPTS and IP_RETOPTS of ip(7)).
+//! The IP options of datagrams, for those who exchange them (RFC 1122 section 4.1.3.2; IP_OPTIONS, IP_RECVOPTS and IP_RETOPTS of
+//! ip(7)).
 //!
-//! They lie behind the payload in the socket's queue, and only where a datagram has any. What is to be sent with an answer is
-//! [`crate::Stack::options_to_return`].
+//! Those that a datagram came with lie behind the payload in the socket's queue, and only where a datagram has any. What is to be
+//! sent with an answer is [`crate::Stack::options_to_return`]; what a program may send says [`crate::Stack::options_to_send`].
 
 use crate::ipv4::options::MAX_LEN;
 use core::ops::Deref;
@@ -23,6 +24,12 @@ impl IpOptions {
         let mut bytes = [0; MAX_LEN];
         let len = write(&mut bytes).min(MAX_LEN);
         IpOptions { len: len as u8, bytes }
+    }
+}
+
+impl Default for IpOptions {
+    fn default() -> IpOptions {
+        IpOptions::NONE
     }
 }
 

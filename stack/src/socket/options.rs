@@ -6,6 +6,7 @@
 //! received datagram are not here: see [`super::control`].
 
 use super::error::Error;
+use super::ip_options::IpOptions;
 use super::stamps::StampOptions;
 use crate::icmp::v4::DEFAULT_TTL;
 use crate::port::PortId;
@@ -98,6 +99,8 @@ pub enum Opt {
     RouterAlert(Option<u16>),
     /// SO_TIMESTAMPING, as far as it is about what is sent.
     Stamps(StampOptions),
+    /// IP_OPTIONS: what [`crate::Stack::options_to_send`] made.
+    IpOptions(IpOptions),
 }
 
 /// How the options of a socket stand.
@@ -139,6 +142,8 @@ pub struct Options {
     pub free_bind: bool,
     /// IPV6_V6ONLY.
     pub v6_only: bool,
+    /// IP_OPTIONS.
+    pub ip_options: IpOptions,
 }
 
 impl Default for Options {
@@ -162,6 +167,7 @@ impl Default for Options {
             dont_fragment: false,
             free_bind: false,
             v6_only: false,
+            ip_options: IpOptions::NONE,
         }
     }
 }
@@ -203,6 +209,7 @@ impl Options {
             Opt::MtuDiscover(how) => self.mtu_discover = how,
             Opt::DontFragment(on) => self.dont_fragment = on,
             Opt::FreeBind(on) => self.free_bind = on,
+            Opt::IpOptions(options) => self.ip_options = options,
             _ => return Err(Error::NoSuchOption),
         }
         Ok(())

@@ -37,7 +37,7 @@ mod output;
 pub(crate) use errors::on_error;
 pub(crate) use input::{input4, input6};
 pub(crate) use lite::{input4 as lite_input4, input6 as lite_input6};
-pub(crate) use output::{fragmentation, scope_of, wish};
+pub(crate) use output::{fragmentation, ip_options_of, scope_of, wish};
 
 use crate::hash::{hash2, hash4};
 use crate::port::PortId;

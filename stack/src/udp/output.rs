@@ -12,12 +12,13 @@ use crate::ip::select::{Choice, Wish};
 use crate::limits::UDP_SEGMENTS;
 use crate::port::PortId;
 use crate::route::Traits;
-use crate::socket::control::{Origin, SendArgs};
+use crate::socket::control::{Origin, SendArgs, SendControl};
 use crate::socket::endpoint::{Endpoint, Report, is_group};
 use crate::socket::options::MtuDiscovery;
 use crate::socket::stamps::Departure;
-use crate::socket::{Error, Handle, Ready, SocketId};
+use crate::socket::{Error, Handle, IpOptions, Ready, SocketId};
 use crate::stack::Stack;
+use crate::time::Instant;
 use crate::turn::{Probe, Turn};
 use crate::wire::udp::{CHECKSUM_OFFSET, HEADER_LEN, Header};
 use crate::wire::udplite;
@@ -43,7 +44,7 @@ pub(crate) fn wish(
     end: &Endpoint,
     address: IpAddr,
     scope: Option<PortId>,
-    control: &crate::socket::control::SendControl,
+    control: &SendControl,
 ) -> Result<Wish, Error> {
     let options = end.options_for(address);
     let (sticky_source, sticky_port) = options.sticky;
@@ -77,6 +78,20 @@ pub(crate) fn fragmentation(end: &Endpoint, address: IpAddr) -> (bool, bool) {
         MtuDiscovery::Omit => (false, true),
     };
     (dont_fragment, may_cut && !(address.is_ipv6() && end.options.dont_fragment))
+}
+
+/// The IP options that a datagram to `address` leaves with: hardly ever any.
+#[inline]
+pub(crate) fn ip_options_of<F: Frame>(
+    stack: &Stack<F>,
+    now: Instant,
+    end: &Endpoint,
+    control: &SendControl,
+    address: IpAddr,
+    source: IpAddr,
+) -> IpOptions {
+    let options = control.options.as_ref().unwrap_or(&end.options_for(address).ip_options);
+    if options.is_empty() { IpOptions::NONE } else { stack.departing(now, options, source) }
 }
 
 /// Where a call to send wants to send.
@@ -253,11 +268,14 @@ where
     let ttl = target.control.ttl.unwrap_or(options.ttl_for(group));
     let tos = target.control.tos.unwrap_or(options.tos);
     let (number, loops) = (end.local_port, options.multicast_loop);
+    let ip_options = ip_options_of(stack, turn.now, end, &target.control, target.address, choice.source);
     let pieces = if segment == 0 { 1 } else { body.len().div_ceil(segment).max(1) };
     // Linux looks at the segments of UDP-Lite, and then does not cut it, also where there is one.
     let uncut = segment > 0 && protocol == Protocol::UdpLite;
     if pieces > 1 || uncut {
-        let header = if v6 { crate::ipv6::HEADER_LEN } else { crate::ipv4::HEADER_LEN } + HEADER_LEN;
+        let header = if v6 { crate::ipv6::HEADER_LEN } else { crate::ipv4::HEADER_LEN }
+            + ip_options.len()
+            + HEADER_LEN;
         let mtu = choice.exit.map_or(usize::from(u16::MAX), |exit| usize::from(exit.mtu()));
         // udp(7): segments must fit the path, and each needs its checksum.
         if header + segment.min(body.len()) > mtu {
@@ -294,7 +312,7 @@ where
             ttl,
             dont_fragment,
             may_cut,
-            options: &[],
+            options: &ip_options,
             head: &head,
             body,
             check: (!unchecked).then_some(check),

@@ -10,7 +10,7 @@ use crate::stream::Stamps;
 use crate::{control, decide, real, rights, stream, table};
 use core::ffi::{c_int, c_uint, c_void};
 use core::ptr::null;
-use flumen_ipc::message::{Address, ToSend};
+use flumen_ipc::message::Address;
 use libc::{iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t};
 
 /// Runs a call that sends: EPIPE comes with SIGPIPE, unless the flags say that it must not.
@@ -62,10 +62,10 @@ fn transmit(
             Err(error) => return Some(Err(error)),
         },
     }?;
-    let mut head = ToSend { to, ..ToSend::default() };
+    let mut outgoing = Outgoing::to(to);
     let has_stamp_keys = part.open_flags() & open::STAMP_KEYS != 0;
-    let said = control::apply(socket.domain(), socket.kind(), has_stamp_keys, messages, &mut head);
-    Some(said.and_then(|()| datagram::send(&part, fd, from, &Outgoing { head }, flags)))
+    let said = control::apply(socket.domain(), socket.kind(), has_stamp_keys, messages, &mut outgoing);
+    Some(said.and_then(|()| datagram::send(&part, fd, from, &outgoing, flags)))
 }
 
 /// The socket behind a descriptor, and one buffer to send: what send, sendto and write share.

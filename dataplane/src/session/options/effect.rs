@@ -12,6 +12,8 @@ use super::state::{Field, State};
 use crate::builtin::host::Host;
 use crate::session::socket::{Kind, Socket};
 use crate::session::{Errno, errno};
+use arrayvec::ArrayVec;
+use flumen_ipc::limits::MAX_IP_OPTIONS;
 use flumen_stack::groups::Filter;
 use flumen_stack::socket::{Error, MtuDiscovery, Opt, SocketId, StampKinds, StampOptions};
 use flumen_stack::tcp::congestion::Algorithm;
@@ -38,6 +40,8 @@ pub enum Effect {
     Mapped(Opt),
     /// IP_MULTICAST_IF by the address of an interface.
     MulticastAddress(Ipv4Addr),
+    /// IP_OPTIONS.
+    IpOptions(ArrayVec<u8, MAX_IP_OPTIONS>),
     /// Change a group.
     Group(Change),
     /// Add a key, or take it away.
@@ -247,6 +251,13 @@ pub fn perform<P: FramePool, M: Probe>(
         }
         (Effect::Mapped(option), Kind::Raw(handle) | Kind::Ping(handle)) => {
             host.stack.raw_set_mapped(handle, option).map_err(errno)
+        }
+        (Effect::IpOptions(options), _) => {
+            let made = host.stack.options_to_send(&options, facts.privileged).map_err(errno)?;
+            socket.options.more_mut().ip_options = made;
+            let option = Opt::IpOptions(made);
+            let effect = if facts.is_v6() { Effect::Mapped(option) } else { Effect::Opt(option) };
+            perform(host, about, socket, facts, effect)
         }
         (Effect::MulticastAddress(address), _) => multicast_address(host, about, socket, facts, address),
         (Effect::Group(change), Kind::Udp(handle)) => change_group(host, SocketId::Udp(handle), change),

@@ -5,6 +5,7 @@
 
 use super::kind::Kinds;
 use flumen_stack::PortId;
+use flumen_stack::socket::IpOptions;
 use flumen_stack::tcp::congestion::Algorithm;
 use std::net::IpAddr;
 
@@ -252,6 +253,8 @@ pub struct More {
     pub multicast_source: Option<IpAddr>,
     /// ICMPV6_FILTER.
     pub icmp6_filter: Option<[u32; 8]>,
+    /// IP_OPTIONS.
+    pub ip_options: IpOptions,
     /// IPV6_PKTINFO: the address and the kernel's number that datagrams leave by.
     pub sticky: Option<([u8; 16], u32)>,
     /// Keys of TCP_MD5SIG and TCP_AO_ADD_KEY, for a socket that does not stand in the stack.

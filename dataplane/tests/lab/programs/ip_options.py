@@ -1,4 +1,4 @@
-"""The IP options that datagrams come with: what IP_RECVOPTS and IP_RETOPTS give of them. The same on whoever's sockets.
+"""The IP options that datagrams come with and are sent with: IP_RECVOPTS, IP_RETOPTS and IP_OPTIONS. The same on whoever's sockets.
 
 ip_options.py ADDRESS
 """
@@ -82,10 +82,10 @@ def pings():
     return taker, 1, lambda data: reply(PINGS, data)
 
 
-def take(taker, room=2000, beside=400, flags=0):
+def take(taker, room=2000, beside=400, flags=0, wait=5000):
     poll = select.poll()
     poll.register(taker, select.POLLIN)
-    if not poll.poll(5000):
+    if not poll.poll(wait):
         return "nothing came"
     data, list_, flags, _ = taker.recvmsg(room, beside, flags)
     if taker.type == socket.SOCK_RAW:
@@ -172,4 +172,57 @@ for make in (datagrams, datagrams_of_both, raw, pings):
         except OSError as error:
             print("    refused", value, errno.errorcode[error.errno], flush=True)
     taker.close()
+
+# Options to send: of the socket, and of one datagram.
+SET = 4
+ALERT, ROUTE = OPTIONS["router alert"], OPTIONS["a route"]
+
+
+def attempt(do):
+    try:
+        return do()
+    except OSError as error:
+        return errno.errorcode[error.errno]
+
+
+def sender_of(make):
+    if make is pings:
+        return socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP), b"\x08\0" + bytes(6)
+    if make is raw:
+        return socket.socket(socket.AF_INET, socket.SOCK_RAW, 253), b"here"
+    return socket.socket(socket.AF_INET6 if make is datagrams_of_both else socket.AF_INET, socket.SOCK_DGRAM), b"here"
+
+
+for make in (datagrams, datagrams_of_both, raw):
+    taker, _, _ = make()
+    for name in (RECEIVED, RETURNED):
+        taker.setsockopt(socket.IPPROTO_IP, name, 1)
+    speaker, data = sender_of(make)
+    mapped = speaker.family == socket.AF_INET6
+    to = (f"::ffff:{ADDRESS}" if mapped else ADDRESS, taker.getsockname()[1])
+    print("from", make.__name__, flush=True)
+    for name, options in OPTIONS.items():
+        done = attempt(lambda: speaker.setsockopt(socket.IPPROTO_IP, SET, options))
+        stands = [words(speaker.getsockopt(socket.IPPROTO_IP, SET, room)) for room in (64, 8)]
+        sent = attempt(lambda: speaker.sendto(data, to))
+        # What has room for half an address goes nowhere: its receiver finds it malformed.
+        print("   ", name, done, stands, sent, *take(taker, wait=300 if "half" in name else 5000), flush=True)
+    speaker.setsockopt(socket.IPPROTO_IP, SET, ROUTE)
+    for options in (b"", ALERT, place(7, 5, bytes(4)), ROUTE + bytes(20), OPTIONS["the longest route"] + bytes(9)):
+        beside = [(socket.IPPROTO_IP, RETURNED, options)]
+        sent = attempt(lambda: speaker.sendmsg([data], beside, 0, to))
+        print("    one with", words(options), sent, *(take(taker) if isinstance(sent, int) else ()), flush=True)
+    print("    again", speaker.sendto(data, to), *take(taker), flush=True)
+    for options in (bytes(41), bytes(64)):
+        print("    too long", attempt(lambda: speaker.setsockopt(socket.IPPROTO_IP, SET, options)), flush=True)
+    if make is not raw:
+        large = bytes(range(256)) * 12
+        print("    in parts", speaker.sendto(large, to), take(taker, room=4000)[1:], flush=True)
+        most = 65_535 - 20 - 24 - 8
+        for more in (0, 1):
+            print("    long", attempt(lambda: speaker.sendto(bytes(most + more), to)), flush=True)
+    taker.close()
+bringing = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+bringing.setsockopt(socket.IPPROTO_IP, SET, ALERT)
+print("a header of ours", attempt(lambda: bringing.sendto(packet(253, b"", b"here"), (ADDRESS, 0))), flush=True)
 print("done")

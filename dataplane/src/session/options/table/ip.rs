@@ -36,7 +36,15 @@ pub(super) const ROWS: &[Row] = &[
         .note("-1: the default, 64"),
     ip(3, "IP_HDRINCL", RAW).flag(Field::HeaderIncluded).get(Get::Value(header_included)),
     ip(3, "IP_HDRINCL", NOT_RAW).set(Set::Refused(Errno::NOPROTOOPT)).get(Get::Value(|_| Ok(0))).note("raw sockets'"),
-    ip(4, "IP_OPTIONS", ALL)
+    ip(4, "IP_OPTIONS", DATAGRAM)
+        .value("bytes")
+        .set(Set::Bytes(|_, value| value.try_into().map(Effect::IpOptions).map_err(|_too_long| Errno::INVAL)))
+        .get(Get::Bytes(|asked, answer| {
+            answer.bytes(asked.state.more().map_or(&[], |more| &more.ip_options));
+            Ok(())
+        }))
+        .note("with IP_HDRINCL they make sending fail (EINVAL); EINVAL for source routes, which Linux takes and nobody obeys any more (RFC 7126 section 4.3)"),
+    ip(4, "IP_OPTIONS", TCP)
         .value("bytes")
         .set(Set::Bytes(|_, value| match value.len() {
             0 => Ok(Effect::None),
@@ -48,7 +56,7 @@ pub(super) const ROWS: &[Row] = &[
             Ok(())
         }))
         .stands(Standing::Refused)
-        .differs("ENOPROTOOPT for options to send; raw sockets with IP_HDRINCL can send them"),
+        .differs("ENOPROTOOPT for options to send: segments have none"),
     ip(5, "IP_ROUTER_ALERT", RAW).int(Field::RouterAlert, |asked, on| {
         let (is, on) = (asked.value(Field::RouterAlert), i32::from(on != 0));
         match (is, on) {
