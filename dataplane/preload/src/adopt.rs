@@ -62,7 +62,7 @@ pub fn adopt(fd: c_int) -> Result<bool> {
 pub fn adopt_again(fd: c_int) {
     drop(table::remove(fd));
     if let Err(error) = adopt(fd) {
-        attach::complain_of(&format!("descriptor {fd} cannot be taken over"), error);
+        crate::complaints::complain_of(&format!("descriptor {fd} cannot be taken over"), error);
     }
 }
 
@@ -124,7 +124,9 @@ pub fn adopt_inherited() {
         match adopt(fd) {
             Ok(true) => taken.push((cookie, fd)),
             Ok(false) => {}
-            Err(error) => attach::complain_of(&format!("descriptor {fd} cannot be taken over"), error),
+            Err(error) => {
+                crate::complaints::complain_of(&format!("descriptor {fd} cannot be taken over"), error)
+            }
         }
     }
 }

@@ -37,8 +37,12 @@ pub fn whose(protocol: c_int, address: &Address, purpose: Purpose) -> Result<Who
         let attachment = match attach::ensure() {
             Ok(attachment) => attachment,
             Err(error) => {
-                attach::complain(error);
-                return if attach::falls_back() { Ok(Whose::Kernel) } else { Err(Errno(libc::ENETDOWN)) };
+                crate::complaints::complain(error);
+                return if crate::complaints::falls_back() {
+                    Ok(Whose::Kernel)
+                } else {
+                    Err(Errno(libc::ENETDOWN))
+                };
             }
         };
         match attachment.call(0, Op::Whose, 0, args, address.as_bytes()) {

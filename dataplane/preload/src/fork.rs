@@ -56,7 +56,7 @@ extern "C" fn prepare() {
         Ok(child) => Some(child),
         Err(error) => {
             if parent.look() {
-                attach::complain_of("a child has none of its parent's sockets", error);
+                crate::complaints::complain_of("a child has none of its parent's sockets", error);
             }
             None
         }

@@ -15,7 +15,7 @@
 //!   home        the arenas that sockets live in;  hold: what calls hold, so that it is not given up
 //!   spare       descriptors of closed connections for the next ones;  sandbox: programs that give up system calls
 //!   signals     SIGIO and SIGURG
-//!   attach      the connection to the service: arena, calls, kicks, news
+//!   attach      the connection to the service: arena, calls, kicks, news;  complaints: what is told on standard error
 //!   real        libc's own functions
 //! ```
 //!
@@ -34,6 +34,7 @@ pub mod address;
 pub mod adopt;
 pub mod attach;
 pub mod calls;
+pub mod complaints;
 pub mod control;
 pub mod datagram;
 pub mod decide;

@@ -2,7 +2,7 @@
 //! are. Some are this library's own, because they say what calls do: timeouts, how long close waits, the error that is
 //! reported once. Some are noted in the cell as well, so that received datagrams get their control messages here.
 
-use crate::attach::{self, Answer};
+use crate::attach::Answer;
 use crate::control::{
     IPV6_2292HOPLIMIT, IPV6_2292PKTINFO, SO_TIMESTAMP_NEW, SO_TIMESTAMPING_NEW, SO_TIMESTAMPNS_NEW,
 };
@@ -148,7 +148,7 @@ pub fn replay(part: &Part<'_>) {
     let journal = part.socket.slow.lock().journal.clone();
     for one in journal {
         if let Err(error) = set_part(part, one.level, one.name, &one.value) {
-            attach::tell_refused(one.level, one.name, error);
+            crate::complaints::tell_refused(one.level, one.name, error);
         }
     }
 }

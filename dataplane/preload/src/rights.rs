@@ -47,7 +47,7 @@ pub unsafe fn take(message: *const msghdr) {
     // SAFETY: by the caller.
     for fd in unsafe { descriptors(message) } {
         if let Err(error) = adopt::adopt(fd) {
-            attach::complain_of(&format!("descriptor {fd} cannot be taken over"), error);
+            crate::complaints::complain_of(&format!("descriptor {fd} cannot be taken over"), error);
         }
     }
 }

@@ -22,8 +22,8 @@ use crate::epoll::{state, wait, watch::Watch};
 use crate::errno::{Errno, Result, from_libc};
 use crate::lock::{self, Lock};
 use crate::socket::{Socket, SocketRef};
+use crate::table;
 use crate::watcher::Watcher;
-use crate::{attach, table};
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicU32, Ordering::*};
 use reasons::Seen;
@@ -96,7 +96,7 @@ pub fn decided(socket: &'static Socket) {
 }
 
 fn complain(error: Errno) {
-    attach::complain_of("a socket sends no signals", error);
+    crate::complaints::complain_of("a socket sends no signals", error);
 }
 
 /// Puts a socket into the set.
