@@ -135,6 +135,7 @@ impl Record {
 
 impl Mine {
     #[cold]
+    #[inline(never)]
     fn enlist(&self) {
         let mask = lock::block_signals();
         if self.record.get().is_null() {

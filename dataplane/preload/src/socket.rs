@@ -272,6 +272,7 @@ pub struct SocketRef(pub(crate) &'static Socket);
 
 impl SocketRef {
     /// Holds a socket, unless nobody has it any more.
+    #[inline]
     pub(crate) fn hold(socket: &'static Socket) -> Option<SocketRef> {
         hold::begin_to_hold();
         let mut count = socket.references.load(Relaxed);

@@ -54,7 +54,7 @@ pub fn get(fd: c_int) -> Option<SocketRef> {
     if socket.is_null() { None } else { hold(entry, socket) }
 }
 
-#[inline]
+#[inline(always)] // it grew beyond what the compiler puts inline by itself, and every call on a socket is here
 pub(crate) fn hold(entry: &AtomicPtr<Socket>, mut found: *mut Socket) -> Option<SocketRef> {
     loop {
         // SAFETY: sockets live for ever.
