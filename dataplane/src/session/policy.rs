@@ -75,13 +75,28 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Whether it is about a name. One without an address takes what comes for all of them, so that it is about that as well;
-    /// but a port that is still to be chosen (0) is not one that anybody waits for.
-    fn is_about(&self, protocol: i32, address: IpAddr, port: u16) -> bool {
-        let any = address.is_unspecified();
+    /// Whether it is about a name, whatever the address.
+    fn is_about(&self, protocol: i32, port: u16) -> bool {
         self.protocol.is_none_or(|wanted| wanted == protocol)
-            && self.net.is_none_or(|net| if any { port != 0 } else { net.contains(&address) })
             && (self.ports.is_empty() || self.ports.iter().any(|range| range.contains(&port)))
+    }
+
+    /// Whether some of its addresses are among those that an unspecified address stands for.
+    fn overlaps(&self, unspecified: IpAddr) -> bool {
+        self.net.is_none_or(|net| unspecified.is_ipv6() || net.addr().is_ipv4())
+    }
+
+    /// Whether all of its addresses are another's as well.
+    fn is_within(&self, other: &Reservation) -> bool {
+        match (self.net, other.net) {
+            (_, None) => true,
+            (Some(net), Some(other)) => other.contains(&net),
+            (None, Some(_)) => false,
+        }
+    }
+
+    fn names(&self, user: &Credentials) -> bool {
+        user.is_privileged() || self.users.contains(&user.uid)
     }
 }
 
@@ -104,9 +119,33 @@ impl Policy {
     /// True when `user` may bind a socket of a protocol (IPPROTO_*) to an address and a port (0: one that is chosen).
     pub fn may_bind(&self, user: &Credentials, protocol: i32, (address, port): (IpAddr, u16)) -> bool {
         let address = address.to_canonical();
-        if let Some(one) = self.reserved.iter().find(|one| one.is_about(protocol, address, port)) {
-            return user.is_privileged() || one.users.contains(&user.uid);
+        let mut about = self.reserved.iter().filter(|one| one.is_about(protocol, port));
+        if address.is_unspecified() && port != 0 {
+            return self.may_bind_all(user, about.filter(|one| one.overlaps(address)), port);
         }
+        match about.find(|one| one.net.is_none_or(|net| net.contains(&address))) {
+            Some(one) => one.names(user),
+            None => self.may_bind_unreserved(user, port),
+        }
+    }
+
+    /// Who names no address takes what comes for all of them: whatever is reserved of those must be his, and the others free to him.
+    /// (A port that is still to be chosen is not one that anybody waits for.)
+    fn may_bind_all<'a>(
+        &self,
+        user: &Credentials,
+        reserved: impl Iterator<Item = &'a Reservation> + Clone,
+        port: u16,
+    ) -> bool {
+        // The first that is about an address decides.
+        let earlier = |at| reserved.clone().take(at);
+        let decides = |at, one: &Reservation| !earlier(at).any(|before| one.is_within(before));
+        let mut deciding = reserved.clone().enumerate().filter(|(at, one)| decides(*at, one));
+        deciding.all(|(_, one)| one.names(user))
+            && (reserved.clone().any(|one| one.net.is_none()) || self.may_bind_unreserved(user, port))
+    }
+
+    fn may_bind_unreserved(&self, user: &Credentials, port: u16) -> bool {
         let low = port != 0 && port < FIRST_UNPRIVILEGED_PORT;
         match &self.low_ports {
             LowPorts::All => true,
@@ -214,7 +253,7 @@ mod tests {
             (35, 6, "fd00::2", 443, false),
             // Who names no address has that one as well, unless the port is still to be chosen.
             (35, 6, "0.0.0.0", 8000, false),
-            (33, 6, "::", 8000, true),
+            (33, 6, "::", 8000, true), // 10.0.0.1 is another's for other ports only
             (34, 6, "0.0.0.0", 8101, true),
             (35, 6, "0.0.0.0", 8101, false),
             (35, 6, "0.0.0.0", 0, true),
@@ -226,6 +265,34 @@ mod tests {
                 may,
                 "user {who} at {address}:{port}, {protocol}"
             );
+        }
+    }
+
+    #[test]
+    fn who_names_no_address_needs_all_that_is_reserved_of_them_and_the_others_as_well() {
+        let one = |net: &str, users: &[u32]| Reservation {
+            net: net.parse().ok(),
+            protocol: None,
+            ports: vec![80..=80, 8080..=8080],
+            users: users.to_vec(),
+        };
+        let [first, second] = [one("10.0.0.1/32", &[33]), one("10.0.0.2/32", &[34])];
+        let (six, all) = (one("fd00::1/128", &[34]), one("", &[33]));
+        for (reserved, low_ports, at, port, may) in [
+            (vec![first.clone()], vec![], "0.0.0.0", 8080, true),
+            (vec![first.clone()], vec![], "0.0.0.0", 80, false), // of the other addresses it is a low port
+            (vec![first.clone()], vec![33], "0.0.0.0", 80, true),
+            (vec![first.clone(), second.clone()], vec![33], "0.0.0.0", 8080, false),
+            (vec![first.clone(), second.clone()], vec![33], "10.0.0.1", 8080, true),
+            (vec![six.clone()], vec![], "0.0.0.0", 8080, true), // no address of that family
+            (vec![six.clone(), first.clone()], vec![], "::", 8080, false),
+            (vec![all.clone()], vec![], "0.0.0.0", 80, true),
+            (vec![all.clone(), second.clone()], vec![], "::", 80, true), // the first decides
+            (vec![second, all], vec![], "::", 80, false),
+        ] {
+            let policy = Policy { reserved, low_ports: LowPorts::Users(low_ports), ..Policy::default() };
+            let name = (at.parse().unwrap_or(IpAddr::from([1; 4])), port);
+            assert_eq!(policy.may_bind(&user(33), 6, name), may, "{at}:{port}, {policy:?}");
         }
     }
 
