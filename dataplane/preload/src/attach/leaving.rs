@@ -179,6 +179,8 @@ impl Attachment {
     /// A socket points to it from now on.
     pub(crate) fn count_resident(&self) {
         self.residents.fetch_add(1, Relaxed);
+        // Who finds it through that socket may have begun after it was unfound: that is to be waited for anew.
+        self.unfound.store(0, Release);
     }
 
     /// One does so no more.
